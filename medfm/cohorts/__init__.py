@@ -1,0 +1,1 @@
+"""Tables of records: loading, checks, splits, adapters for public data sets."""

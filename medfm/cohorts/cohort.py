@@ -1,0 +1,104 @@
+"""The cohort: a validated table of records with its modality and root folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medfm.cohorts.findings import Finding
+from medfm.core.errors import CohortError
+from medfm.core.hashing import sha256_bytes
+from medfm.core.names import did_you_mean
+from medfm.modalities.record import Record, RecordRef
+from medfm.modalities.registry import get_modality
+
+# The columns every cohort has; patient_id falls back to record_id, site and split may be empty.
+REQUIRED_COLUMNS = ("record_id", "path", "patient_id", "site", "split")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A table of records of one modality.
+
+    Attributes:
+        table: One row per record, index 0..n-1, with at least :data:`REQUIRED_COLUMNS`
+            (`record_id`, `path`, `patient_id` are str; `site` and `split` are str or missing).
+            `path` is relative to `root`, with forward slashes.
+        modality: Name of the modality.
+        root: Absolute folder the paths are relative to.
+        name: Name shown in reports.
+        patients_known: False when no patient column was given and every record counts as its
+            own patient; statistics then cannot be patient-level, and reports say so.
+        synthetic: True for cohorts written by ``medfm data synthesize``.
+        info: Task, licence, citation and units from the YAML beside the table.
+        findings: Outcomes of the checks that ran.
+    """
+
+    table: pd.DataFrame
+    modality: str
+    root: Path
+    name: str = "cohort"
+    patients_known: bool = True
+    synthetic: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def record_ids(self) -> list[str]:
+        """The record ids, in table order."""
+        return [str(v) for v in self.table["record_id"]]
+
+    def refs(self) -> Iterator[RecordRef]:
+        """Where each record is and how to read it, in table order."""
+        modality = get_modality(self.modality)
+        columns = [c for c in modality.option_columns if c in self.table.columns]
+        rows = self.table[["record_id", "path", *columns]].itertuples(index=False, name=None)
+        for record_id, path, *values in rows:
+            options = modality.options(dict(zip(columns, values, strict=True))) if columns else {}
+            yield RecordRef(str(record_id), self.root / str(path), options)
+
+    def read(self, index: int) -> Record:
+        """Read the record in row `index`."""
+        for position, ref in enumerate(self.subset(slice(index, index + 1)).refs()):
+            if position == 0:
+                return get_modality(self.modality).read(ref)
+        raise CohortError(f"There is no row {index}.", where=self.name, expected=f"0 to {len(self) - 1}")
+
+    def subset(self, rows: slice | Sequence[int] | np.ndarray) -> Cohort:
+        """The cohort of the given rows: positions, a slice, or a boolean mask of length n."""
+        if isinstance(rows, slice):
+            return replace(self, table=self.table.iloc[rows].reset_index(drop=True))
+        positions = np.asarray(rows)
+        positions = np.flatnonzero(positions) if positions.dtype == bool else positions.astype(np.int64)
+        return replace(self, table=self.table.iloc[positions].reset_index(drop=True))
+
+    def where(self, condition: Callable[[pd.DataFrame], pd.Series]) -> Cohort:
+        """The cohort of the rows for which `condition(table)` is true."""
+        return self.subset(condition(self.table).to_numpy(dtype=bool))
+
+    def of_split(self, split: str) -> Cohort:
+        """The rows whose `split` is the given one (``"train"``, ``"val"`` or ``"test"``)."""
+        return self.where(lambda table: table["split"] == split)
+
+    def column(self, name: str) -> pd.Series:
+        """The column `name`; raises :class:`CohortError` with near names when there is none."""
+        if name not in self.table.columns:
+            raise CohortError(
+                f"The cohort has no column '{name}'.",
+                where=self.name,
+                fix=did_you_mean(name, [str(c) for c in self.table.columns]),
+            )
+        return self.table[name]
+
+    def digest(self) -> str:
+        """SHA-256 of the table (ids, paths, labels, splits): equal tables have equal digests."""
+        return sha256_bytes(self.table.to_csv(index=False).encode())

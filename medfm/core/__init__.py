@@ -1,0 +1,1 @@
+"""Ground floor: errors, strict configuration, progress, hashing, atomic files, randomness."""

@@ -1,0 +1,1 @@
+"""Extraction pipeline and content-addressed store."""

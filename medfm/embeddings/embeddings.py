@@ -1,0 +1,60 @@
+"""Embeddings: one vector per record, with where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medfm.core.errors import EvaluationError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A record that could not be embedded, and why (no patient identifier)."""
+
+    record_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors of a cohort's records under one encoder.
+
+    Attributes:
+        values: float32 (n, d), all finite.
+        record_ids: n ids, the rows of `values`; unreadable records are absent and in `failures`.
+        provenance: Encoder id and fingerprint, weights kind (``published``, ``local file``,
+            ``random``, ``trained here``), precision, cohort digest, versions.
+        failures: Records that could not be read, with the reason.
+    """
+
+    values: np.ndarray
+    record_ids: tuple[str, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or len(self.values) != len(self.record_ids):
+            raise EvaluationError(
+                f"Embeddings of shape {self.values.shape} do not fit {len(self.record_ids)} record ids.",
+                expected="values of shape (n, d) with one record id per row",
+            )
+        if not np.isfinite(self.values).all():
+            bad = [self.record_ids[i] for i in np.flatnonzero(~np.isfinite(self.values).all(axis=1))[:10]]
+            raise EvaluationError("Some embeddings are not finite.", where="records " + ", ".join(bad))
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+    @property
+    def dim(self) -> int:
+        """Width d of one vector."""
+        return int(self.values.shape[1])
+
+    def rows(self, record_ids: Sequence[str]) -> np.ndarray:
+        """Positions of the given ids in :attr:`values`; -1 where an id has no embedding."""
+        position = {record_id: i for i, record_id in enumerate(self.record_ids)}
+        return np.array([position.get(record_id, -1) for record_id in record_ids], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Model cards, registry, weights, key maps, preprocessing and architectures."""

@@ -1,0 +1,1 @@
+"""Probes, metrics and patient-level statistics."""

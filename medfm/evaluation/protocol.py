@@ -1,0 +1,141 @@
+"""Protocols: an evaluation procedure down to solver settings, versioned, as YAML.
+
+``dinobloom-linear@1`` names the file ``configs/protocols/dinobloom-linear@1.yaml``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medfm.core.config import StrictConfig, load_config
+from medfm.core.names import unknown_name
+from medfm.core.resources import data_folder
+
+
+class Selection(StrictConfig):
+    """How the regularisation strength C (or ridge penalty) is chosen; never on test data."""
+
+    rule: Literal["fixed", "dim_times_classes_over_100", "inner_cv", "validation"] = Field(
+        "inner_cv", description="fixed value, C = D x K / 100, inner cross-validation, or the cohort's val split"
+    )
+    value: float | None = Field(None, description="C for rule 'fixed'", gt=0)
+    grid: tuple[float, ...] = Field(
+        tuple(10.0**e for e in range(-4, 5)), description="C values tried by inner_cv and validation"
+    )
+    folds: int = Field(5, ge=2, description="inner folds, grouped by patient and stratified")
+    metric: str = Field("log_loss", description="what selection optimises: log_loss, balanced_accuracy, auroc, r2")
+
+
+class LinearProbe(StrictConfig):
+    """L2 logistic regression (ridge for continuous targets) on frozen embeddings."""
+
+    kind: Literal["linear_probe"] = "linear_probe"
+    selection: Selection = Selection()
+    class_weight: Literal["none", "balanced"] = "none"
+    standardise: bool = Field(True, description="z-score each dimension with training statistics")
+    multi_class: Literal["multinomial", "one_vs_rest"] = "multinomial"
+    solver: Literal["batched", "sklearn"] = Field(
+        "batched", description="ours, or scikit-learn L-BFGS as in the papers"
+    )
+    max_iter: int = Field(1000, ge=1)
+    tol: float | None = Field(None, gt=0, description="scikit-learn's tolerance; the batched solver's own when null")
+
+
+class KNN(StrictConfig):
+    """k nearest neighbours: scikit-learn's uniform vote, or DINOv2's softmax-weighted one."""
+
+    kind: Literal["knn"] = "knn"
+    k: tuple[int, ...] = (20,)
+    vote: Literal["uniform", "dinov2"] = "uniform"
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    temperature: float = Field(0.07, gt=0, description="of the DINOv2 vote")
+    standardise: bool = False
+
+
+class MIL(StrictConfig):
+    """Multiple-instance learning: one prediction per patient from the bag of its cells."""
+
+    kind: Literal["mil"] = "mil"
+    pooling: Literal["mean", "gated_attention", "classwise_attention"] = "gated_attention"
+    hidden: int = Field(128, ge=1)
+    classifier_hidden: int = Field(64, ge=1, description="of the class-wise heads")
+    optimiser: Literal["sgd", "adamw"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(150, ge=1)
+    patience: int = Field(20, ge=1, description="epochs without a better validation loss before stopping")
+    schedule: Literal["cosine_per_epoch", "cosine_per_bag"] = "cosine_per_epoch"
+    standardise: bool = False
+
+
+class Scheme(StrictConfig):
+    """Which records train and which test."""
+
+    kind: Literal["split", "kfold", "split_with_inner_kfold"] = Field(
+        "split",
+        description="the cohort's train/test; k folds over all; or train/val folds inside train, each tested on test",
+    )
+    folds: int = Field(5, ge=2)
+    shuffle: bool = True
+    stratify: bool = True
+    group_by_patient: bool = True
+    repeats: int = Field(1, ge=1)
+    seed: int = 0
+
+
+class StatisticsPlan(StrictConfig):
+    """Intervals and tables."""
+
+    level: float = Field(0.95, gt=0, lt=1)
+    resamples: int = Field(1000, ge=0)
+    seed: int = 0
+    minimum_cell: int = Field(10, ge=1, description="smallest subgroup whose figures are shown")
+    subgroups: tuple[str, ...] = Field((), description="cohort columns; age is cut into bands")
+
+
+class Protocol(StrictConfig):
+    """One evaluation procedure. `id` is ``name@version``."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
+    title: str
+    source: str = Field("", description="paper section and code the procedure follows")
+    method: Annotated[LinearProbe | KNN | MIL, Field(discriminator="kind")]
+    scheme: Scheme = Scheme()
+    fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")
+    fraction_repeats: int = Field(5, ge=1, description="draws for each fraction below 1")
+    metrics: tuple[str, ...] = Field((), description="headline metrics; the task's default when empty")
+    paper_average: Literal["none", "fold_mean_std"] = Field(
+        "none", description="also give the paper's mean and standard deviation over folds"
+    )
+    statistics: StatisticsPlan = StatisticsPlan()
+    deviations: tuple[str, ...] = Field(
+        (), description="where this differs from the source, or the source from good practice"
+    )
+
+
+def protocol_folder() -> Path:
+    """The folder of the shipped protocol files."""
+    return data_folder("configs") / "protocols"
+
+
+def list_protocols() -> list[str]:
+    """Ids of the shipped protocols."""
+    return sorted(path.stem for path in protocol_folder().glob("*.yaml"))
+
+
+def load_protocol(name: str, *, overrides: tuple[str, ...] = ()) -> Protocol:
+    """The shipped protocol `name`, or the one in the YAML file at that path.
+
+    Raises:
+        UnknownNameError: No such protocol.
+        ConfigError: The file breaks the schema.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else protocol_folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown_name("protocol", name, list_protocols())
+    return load_config(Protocol, path, overrides=overrides)

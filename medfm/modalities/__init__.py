@@ -1,0 +1,1 @@
+"""One file per modality: the physical contract, the canonical record, its checks."""

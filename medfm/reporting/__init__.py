@@ -1,0 +1,1 @@
+"""Result folder, plots, HTML report and card writer."""

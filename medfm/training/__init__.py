@@ -1,0 +1,1 @@
+"""Loop on Lightning Fabric, schedules, augmentation, checkpoints, recipes."""
