@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from medfm.cohorts.checks.run import run_checks
 from medfm.cohorts.cohort import REQUIRED_COLUMNS, SPLITS, Cohort
+from medfm.cohorts.findings import stop_on_errors
 from medfm.cohorts.info import CohortInfo, load_info
 from medfm.cohorts.paths import clean_paths, refuse_escaping_links
 from medfm.core.errors import CohortError
@@ -90,7 +93,12 @@ def load_cohort(
         synthetic=info.synthetic,
         info=details,
     )
-    return cohort
+    if not check:
+        return cohort
+    # Labels are checked by the workflow that uses them: embedding needs none.
+    findings = run_checks(cohort, target=False, deep=False)
+    stop_on_errors(findings)
+    return replace(cohort, findings=findings)
 
 
 def _map_columns(frame: pd.DataFrame, mapping: Mapping[str, str], label: str) -> pd.DataFrame:
