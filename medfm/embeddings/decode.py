@@ -87,7 +87,11 @@ class Decoder(Dataset[Decoded]):
         record = self.modality.read(item.ref)
         if stamp_of(record_files(self.modality, item.ref)) != item.stamp:
             raise ReadError("The file changed while it was being read.", where=item.ref.record_id)
-        return self.preprocess(record).to(torch.float32)
+        tensor = self.preprocess(record).to(torch.float32)
+        # One pass: the sum is finite unless an element is not, or (rarely) it overflows.
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            raise ReadError("Preprocessing gave values that are not finite.", where=item.ref.record_id)
+        return tensor
 
 
 def decoded_batches(

@@ -18,17 +18,32 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from medfm.core.errors import EvaluationError
+from medfm.core.errors import ConfigError, MedfmError, StoreError
 from medfm.modalities.record import Record
 
 
 class EncoderLike(Protocol):
     """What the pipeline needs of an encoder."""
 
-    id: str
-    fingerprint: str
-    modality: str
-    weights_kind: str
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, architecture and preprocessing."""
+        ...
+
+    @property
+    def modality(self) -> str:
+        """Name of the modality it was made for."""
+        ...
+
+    @property
+    def weights_kind(self) -> str:
+        """``published``, ``local file``, ``random`` or ``trained here``."""
+        ...
 
     @property
     def embedding_dim(self) -> int:
@@ -150,7 +165,25 @@ class Streams:
                 self._error = error
 
     def _forward(self, keys: list[bytes], batch: torch.Tensor) -> None:
-        n = len(keys)
+        try:
+            values = self._vectors(batch)
+        except ConfigError:
+            # The shape or type of the input does not fit: no other batch would fare better.
+            raise
+        except MedfmError:
+            # The encoder refuses the batch, perhaps for one record: find out which.
+            for key, row in zip(keys, batch, strict=True):
+                try:
+                    self._hand_on([key], self._vectors(row[None]))
+                except StoreError:
+                    raise
+                except MedfmError as error:
+                    self._failed(key, error.what)
+        else:
+            self._hand_on(keys, values)
+
+    def _vectors(self, batch: torch.Tensor) -> np.ndarray:
+        n = len(batch)
         if n < self._batch_size:
             batch = torch.cat([batch, batch[:1].expand(self._batch_size - n, *batch.shape[1:])])
         mixed = self._precision == "bf16"
@@ -158,15 +191,17 @@ class Streams:
             vectors = self._encoder(batch.to(self._device, non_blocking=True))
         dim = self._encoder.embedding_dim
         if tuple(vectors.shape) != (self._batch_size, dim):
-            raise EvaluationError(
+            raise ConfigError(
                 f"The encoder gave an array of shape {tuple(vectors.shape)}.",
                 where=self._encoder.id,
                 expected=f"({self._batch_size}, {dim})",
             )
-        values = vectors[:n].float().cpu().numpy()
+        # A copy: a view would keep the memory of the whole padded batch.
+        return vectors[:n].float().cpu().numpy().copy()
+
+    def _hand_on(self, keys: list[bytes], values: np.ndarray) -> None:
         finite = np.isfinite(values).all(axis=1)
         for row in np.flatnonzero(~finite):
             self._failed(keys[row], "The encoder gave values that are not finite.")
         if finite.any():
-            # A copy: a view would keep the memory of the whole padded batch.
-            self._done([key for key, ok in zip(keys, finite, strict=True) if ok], np.array(values[finite]))
+            self._done([key for key, ok in zip(keys, finite, strict=True) if ok], values[finite])

@@ -30,7 +30,7 @@ from medfm.embeddings.index import KeyIndex, key_array
 from medfm.embeddings.shards import FORMAT, SUFFIX, read_keys, read_shard, write_shard
 
 _LOG = logging.getLogger(__name__)
-_IDENTITY = "encoder.json"
+IDENTITY_FILE = "encoder.json"
 _HELD_SHARDS = 8
 
 
@@ -189,7 +189,7 @@ class EncoderStore:
     def touch(self) -> None:
         """Remember that the store was used now; a read-only store is left alone."""
         try:
-            os.utime(self.folder / _IDENTITY)
+            os.utime(self.folder / IDENTITY_FILE)
         except OSError:
             _LOG.debug("The time of last use could not be noted in %s.", self.folder)
 
@@ -223,7 +223,7 @@ class EncoderStore:
             return values
 
     def _introduce(self) -> None:
-        path = self.folder / _IDENTITY
+        path = self.folder / IDENTITY_FILE
         try:
             known = path.exists()
         except OSError as error:

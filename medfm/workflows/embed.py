@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -12,6 +15,7 @@ from pydantic import Field
 from medfm.core.config import StrictConfig, build
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError
+from medfm.core.files import make_folder
 from medfm.core.progress import Progress, Silent
 from medfm.embeddings.embeddings import Embeddings
 
@@ -26,6 +30,7 @@ ProgressMaker = Callable[[str, int | None], Progress]
 
 _SMALL_JOB = 32
 _MOST_WORKERS = 16
+_IN_MEMORY = 1 << 30
 
 
 class EmbedConfig(StrictConfig):
@@ -135,15 +140,124 @@ def embed(
     return handle.collect() if collect else handle
 
 
-def resolve(config: EmbedConfig | None, settings: dict[str, Any]) -> EmbedConfig:
-    """`config` with the single `settings` laid on top; `None` leaves a setting as it is."""
+@dataclass(frozen=True)
+class EmbedRun:
+    """What ``medfm embed`` did, for people and machines."""
+
+    embeddings: StoredEmbeddings
+    out: Path | None
+    folder: Path
+    seconds: float
+    on_error: str
+
+    @property
+    def answer_is_no(self) -> bool:
+        """Whether records failed and nobody asked to skip them, or nothing at all was embedded."""
+        failed = bool(self.embeddings.failures)
+        return failed and (self.on_error != "skip" or not len(self.embeddings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {
+            "records": len(self.embeddings),
+            "dim": self.embeddings.dim,
+            "digest": self.embeddings.digest(),
+            "failures": [{"record_id": f.record_id, "reason": f.reason} for f in self.embeddings.failures],
+            "out": None if self.out is None else str(self.out),
+            "cache": str(self.folder),
+            "seconds": round(self.seconds, 3),
+            "provenance": self.embeddings.provenance,
+        }
+
+    def lines(self) -> list[str]:
+        """A summary of a few lines; every failure has its line."""
+        about = self.embeddings.provenance
+        run = about["run"]
+        weights = about["weights_kind"]
+        name = about["encoder"] + (f" ({weights} weights)" if weights != "published" else "")
+        n, failures = len(self.embeddings), self.embeddings.failures
+        lines = [f"failed: {failure.record_id}: {failure.reason}" for failure in failures]
+        lines.append(
+            f"{n} records of {about['cohort']} embedded by {name} in {self.seconds:.1f} s: {run['computed']} computed, "
+            f"{run['from_cache']} from the cache, {len(failures)} failed; {self.embeddings.dim} numbers each"
+        )
+        lines += ["The records are synthetic."] if about["synthetic"] else []
+        lines.append(f"cache:  {self.folder}")
+        if self.out is not None:
+            lines += [f"digest: {self.embeddings.digest()}", f"file:   {self.out}"]
+        if run["shard"] is not None:
+            lines.append(f"This was part {run['shard']}; when all are done, --shard none --out FILE writes the whole.")
+        return lines
+
+
+def embed_table(
+    table: str | Path,
+    encoder: str,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    cohort: Mapping[str, Any] | None = None,
+    config: EmbedConfig | None = None,
+    progress: ProgressMaker | None = None,
+) -> EmbedRun:
+    """Load a cohort table and an encoder, embed, and write the file `out` if one is named.
+
+    Args:
+        table: The cohort's table.
+        encoder: Encoder id.
+        weights: Checkpoint file, ``"random"``, or `None` for the card's own.
+        device: ``"auto"`` or a torch device; under torchrun ``"auto"`` takes the process's own GPU.
+        out: File to write; not written by a process that does only a part.
+        cohort: Arguments of :func:`medfm.load_cohort`.
+        config: The settings.
+        progress: Makes the progress display.
+    """
+    from medfm.cohorts.load import load_cohort
+    from medfm.embeddings.export import check_suffix, save_embeddings
+    from medfm.embeddings.sharing import parse_share
+    from medfm.encoders.load import load_encoder
+
+    chosen = config or EmbedConfig()
+    # What can be wrong with the request comes out before the work, not after it.
+    share = parse_share(chosen.shard)
+    if out is not None:
+        check_suffix(out)
+    records = load_cohort(table, **dict(cohort or {}))
+    loaded = load_encoder(encoder, weights=weights, device=_own_device(device))
+    started = time.monotonic()
+    handle = embed(loaded, records, collect=False, progress=progress, config=chosen)
+    seconds = time.monotonic() - started
+    target = None
+    if out is not None and share is None:
+        size = len(handle) * handle.dim * 4
+        if size <= _IN_MEMORY:
+            target = save_embeddings(handle.collect(), out, cohort=records)
+        else:
+            with tempfile.TemporaryDirectory(dir=make_folder(Path(out).absolute().parent), prefix=".medfm-") as folder:
+                target = save_embeddings(handle.map(Path(folder) / "values.npy"), out, cohort=records)
+    return EmbedRun(handle, target, handle.store.folder, seconds, chosen.on_error)
+
+
+def _own_device(device: str) -> str:
+    """The GPU of this process under torchrun, where `device` is ``"auto"``."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK", "")
+    if device == "auto" and local.isdigit() and torch.cuda.device_count() > int(local):
+        return f"cuda:{local}"
+    return device
+
+
+def resolve(config: EmbedConfig | None, settings: dict[str, Any], overrides: Sequence[str] = ()) -> EmbedConfig:
+    """`config` with the single `settings` and ``--set`` texts on top; `None` leaves a setting as it is."""
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(given.get("cache"), Path):
         given["cache"] = str(given["cache"])
     if isinstance(given.get("shard"), tuple):
         given["shard"] = "{}/{}".format(*given["shard"])
     base = config.to_dict() if config is not None else {}
-    return build(EmbedConfig, {**base, **given}, where="embed")
+    return build(EmbedConfig, {**base, **given}, where="embed", overrides=overrides)
 
 
 def check_modality(encoder: EncoderLike, cohort: Cohort) -> None:
