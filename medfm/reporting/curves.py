@@ -46,7 +46,7 @@ def _panels(
     shown = [c for c in curves if any(v is not None for v in c.y)][:_MOST_PANELS]
     if not shown:
         return None
-    columns = 1 if len(shown) == 1 else 2 if len(shown) in (2, 4) else 3
+    columns = 1 if len(shown) == 1 else 2 if len(shown) in (2, 4) else 3 if len(shown) <= 12 else 4
     rows = -(-len(shown) // columns)
 
     def paint(fig: Figure) -> None:
@@ -57,7 +57,7 @@ def _panels(
             band(axes, curve, COLOURS[0])
             unit_axes(axes)
             if len(shown) > 1:
-                axes.set_title(short(curve.name, 18 if columns == 3 else 30), fontsize=9)
+                axes.set_title(short(curve.name, {2: 30, 3: 18}.get(columns, 14)), fontsize=9)
         for axes in grid[len(shown) :]:
             axes.set_visible(False)
         fig.supxlabel(x_label, fontsize=10)
@@ -65,7 +65,7 @@ def _panels(
 
     left_out = len(curves) - len(shown)
     more = f" {left_out} further curves are not drawn." if left_out else ""
-    height = 0.5 + rows * (4.0 if columns == 1 else 2.15 if columns == 2 else 1.55)
+    height = 0.5 + rows * {1: 4.0, 2: 2.15, 3: 1.55}.get(columns, 1.2)
     names = ", ".join(curve.name for curve in shown)
     return Plot(title, draw(paint, height), f"{title} of {names}.", caption + more)
 

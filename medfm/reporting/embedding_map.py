@@ -109,9 +109,7 @@ def map_plots(result: Result) -> list[Plot]:
     return plots
 
 
-def _by_group(
-    table: pd.DataFrame, groups: pd.Series, word: str, method: str, order: list[str] | None = None
-) -> Plot:
+def _by_group(table: pd.DataFrame, groups: pd.Series, word: str, method: str, order: list[str] | None = None) -> Plot:
     values = groups.to_numpy()
     counts = groups.value_counts()
     names = [n for n in (order or sorted(counts.index)) if n in counts.index]

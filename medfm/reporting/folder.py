@@ -26,7 +26,13 @@ from medfm.reporting.plain import not_finite
 from medfm.reporting.result import ADDED_COLUMNS, Result
 
 SCHEMA_VERSION = 1
-RESULT, PREDICTIONS, CONFIG, REPORT, CARD = "result.json", "predictions.parquet", "config.yaml", "report.html", "card.md"
+RESULT, PREDICTIONS, CONFIG, REPORT, CARD = (
+    "result.json",
+    "predictions.parquet",
+    "config.yaml",
+    "report.html",
+    "card.md",
+)
 
 
 def save_result(result: Result, folder: str | Path, *, overwrite: bool = False, images: Any = None) -> Path:

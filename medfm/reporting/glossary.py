@@ -70,7 +70,8 @@ def glossary(result: Result) -> list[tuple[str, str]]:
 
 
 def _metrics(summary: Summary) -> list[str]:
-    groups = [row.estimates for row in (*summary.per_class, *summary.sites, *summary.subgroups)]
+    groups = [row.estimates for row in summary.per_class]
+    groups += [row.estimates for row in (*summary.sites, *summary.subgroups)]
     names = [e.metric for e in summary.headline] + [e.metric for group in groups for e in group]
     # One entry per title: "auroc" and "auroc_macro" may be called the same.
     return list({word(name).title: name for name in reversed(list(dict.fromkeys(names)))}.values())[::-1]

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from medfm.evaluation.predictions import MAIN
-from medfm.evaluation.summary import Summary
+from medfm.evaluation.summary import Estimate, Summary
 from medfm.reporting import tables
 from medfm.reporting.banners import banners
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
@@ -21,7 +21,7 @@ from medfm.reporting.intervals import class_plot, regression_plots, variant_plot
 from medfm.reporting.result import Result
 from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import headline_chance, verdict
-from medfm.reporting.words import count, figure, interval, method_name, word
+from medfm.reporting.words import count, figure, interval, method_name, sentence, word
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
@@ -57,7 +57,9 @@ def _context(result: Result) -> dict[str, Any]:
         "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
         "verdict": verdict(result),
         "banners": banners(result),
+        "lead": sentence(summary.headline[0]) + "." if summary.headline else "",
         "headline": _headline(result),
+        "method": _one_method(summary),
         "sizes": _sizes(summary),
         "notes": summary.notes,
         "plots": _present(plots),
@@ -102,20 +104,31 @@ def _headline(result: Result) -> list[dict[str, str]]:
     cards = []
     for estimate in result.summary.headline:
         chance = headline_chance(result, estimate)
-        sizes = [count(estimate.n_records, "record")] if estimate.n_records else []
-        if estimate.n_patients and result.summary.patients_known:
-            sizes.append(count(estimate.n_patients, "patient"))
         cards.append(
             {
                 "title": word(estimate.metric).title,
                 "value": figure(estimate.value),
                 "interval": interval(estimate),
-                "sizes": ", ".join(sizes),
+                "sizes": _own_sizes(estimate, result.summary),
                 "chance": "" if chance is None else f"guessing: {figure(chance)}",
-                "method": estimate.method,
+                "method": "" if _one_method(result.summary) else estimate.method,
             }
         )
     return cards
+
+
+def _own_sizes(estimate: Estimate, summary: Summary) -> str:
+    """The sizes behind one figure where they are not those of the whole evaluation."""
+    if estimate.n_records in (0, summary.n_records):
+        return ""
+    patients = f", {count(estimate.n_patients, 'patient')}" if summary.patients_known else ""
+    return count(estimate.n_records, "record") + patients
+
+
+def _one_method(summary: Summary) -> str:
+    """How all intervals of the headline came about; empty where they differ."""
+    methods = {estimate.method for estimate in summary.headline if estimate.low is not None}
+    return methods.pop() if len(methods) == 1 else ""
 
 
 def _confusion(summary: Summary) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.words import word
 
 _MOST_CLASSES = 40
+_AXES = {"fraction": "share of the training patients", "k": "number of neighbours"}
 
 
 def class_plot(rows: Sequence[ClassRow]) -> Plot | None:
@@ -69,7 +70,7 @@ def variant_plot(summary: Summary) -> Plot | None:
     keys = {e.variant.partition("=")[0] for e in estimates}
     numeric = len(keys) == 1 and all(_number(e.variant) is not None for e in estimates)
     key = keys.pop() if numeric else ""
-    points = [(_number(e.variant) or 0.0, e) for e in estimates] if numeric else list(enumerate(estimates))
+    points = [(_number(e.variant) or 0.0 if numeric else float(i), e) for i, e in enumerate(estimates)]
     if key == "fraction" and head.value is not None and not any(x == 1.0 for x, _ in points):
         points.append((1.0, head))
     points.sort(key=lambda point: point[0])
@@ -80,18 +81,18 @@ def variant_plot(summary: Summary) -> Plot | None:
         for at, estimate in points:
             if estimate.low is not None and estimate.high is not None:
                 axes.plot([at, at], [estimate.low, estimate.high], color=COLOURS[0], linewidth=1.8)
-        axes.plot(x, [e.value for _, e in points], "o-" if numeric else "o", color=COLOURS[0], linewidth=1)
+        axes.plot(x, [e.value or 0.0 for _, e in points], "o-" if numeric else "o", color=COLOURS[0], linewidth=1)
         if numeric and min(x) > 0:
             axes.set_xscale("log")
         labels = [_label(key, at) for at, _ in points] if numeric else [short(e.variant, 16) for _, e in points]
         axes.set_xticks(x, labels, rotation=0 if len(points) < 6 else 45)
         axes.minorticks_off()
-        axes.set_xlabel({"fraction": "share of the training patients", "k": "neighbours k"}.get(key, key or "variant"))
+        axes.set_xlabel(_AXES.get(key, key or "variant"))
         axes.set_ylabel(word(head.metric).title)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
 
     return Plot(
-        "Variants",
+        f"{word(head.metric).title} by {_AXES.get(key, key or 'variant')}",
         draw(paint, 3.0),
         f"{word(head.metric).title} of the variants; the figures are in the table of variants.",
         "The line through each dot is its 95 % confidence interval.",
@@ -146,5 +147,3 @@ def regression_plots(predictions: Predictions) -> list[Plot]:
             "An even cloud around the dashed line is what one hopes for; a slope or a funnel is a systematic error.",
         ),
     ]
-
-

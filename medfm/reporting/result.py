@@ -22,11 +22,10 @@ further keys are kept and listed):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,12 +37,6 @@ from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.summary import BatchEffect, Summary
 from medfm.reporting.plain import plain
-
-if TYPE_CHECKING:
-    from medfm.cohorts.cohort import Cohort
-
-# Where thumbnails come from: the cohort itself, arrays by record id, or a function of the id.
-Images = "Cohort | Mapping[str, np.ndarray] | Callable[[str], np.ndarray | None]"
 
 # Columns that the saved table adds to the predictions.
 ADDED_COLUMNS = ("map_x", "map_y", "thumbnail")

@@ -53,7 +53,7 @@ def class_table(rows: Sequence[ClassRow]) -> Table | None:
 
 
 def group_table(rows: Sequence[GroupRow], minimum: int) -> Table | None:
-    """A row per site or subgroup; groups that are too small show ``< minimum`` and no figure."""
+    """A row per site or subgroup; groups that are too small show neither size nor figure."""
     if not rows:
         return None
     metrics = _columns(row.estimates for row in rows if not row.suppressed)
@@ -62,15 +62,16 @@ def group_table(rows: Sequence[GroupRow], minimum: int) -> Table | None:
     for row in rows:
         name = row.value if len(columns) == 1 else f"{row.column}: {row.value}"
         if row.suppressed:
-            cells.append((name, f"< {minimum}", f"< {minimum}", *("–" for _ in metrics)))
+            cells.append((name, "hidden", "hidden", *("–" for _ in metrics)))
         else:
             cells.append((name, _whole(row.n_records), _whole(row.n_patients), *_cells(row.estimates, metrics)))
     hidden = any(row.suppressed for row in rows)
-    note = f"Groups of fewer than {minimum} are not shown: figures would be unreliable and could identify people."
-    head = next(iter(columns)) if len(columns) == 1 else "group"
-    return Table(
-        (head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else ""
+    note = (
+        f"hidden: < {minimum} patients (records where patients are unknown), or the next smallest group where a hidden "
+        "one could be worked out by subtraction. Such figures would be unreliable and could identify people."
     )
+    head = next(iter(columns)) if len(columns) == 1 else "group"
+    return Table((head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else "")
 
 
 def _whole(number: int | None) -> str:

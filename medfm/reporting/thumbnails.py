@@ -38,12 +38,16 @@ def confident_errors(result: Result, count: int = SHOWN) -> pd.DataFrame:
         for name in predictions.classes:
             truth, score = table[f"truth:{name}"].astype(float), table[f"score:{name}"].astype(float)
             wrong = ((truth == 1) & (score < 0.5)) | ((truth == 0) & (score >= 0.5))
-            text = np.where(truth == 1, "present", "absent")
             part = pd.DataFrame(
-                {"record_id": table["record_id"], "truth": f"{name}: " + pd.Series(text, index=table.index)}
+                {
+                    "record_id": table["record_id"],
+                    "truth": [f"{name}: {'present' if t == 1 else 'absent'}" for t in truth],
+                    "predicted": [f"{name}: {'present' if s >= 0.5 else 'absent'}" for s in score],
+                    # How sure of the wrong answer: 1 is fully.
+                    "score": (score - 0.5).abs() + 0.5,
+                }
             )
-            called = pd.Series(np.where(score >= 0.5, "present", "absent"), index=table.index)
-            parts.append(part.assign(predicted=f"{name}: " + called, score=(score - 0.5).abs() + 0.5)[wrong])
+            parts.append(part[wrong])
         rows = pd.concat(parts, ignore_index=True)
     else:
         wrong = table["truth"].astype(str) != table["predicted"].astype(str)
