@@ -50,7 +50,9 @@ def knn_scores(
         train, test = (train - mean) / scale, (test - mean) / scale
     if method.vote == "dinov2":
         if target.task in ("multilabel", "regression"):
-            raise EvaluationError(f"DINOv2's vote is for classes, not for a {target.task} task.", fix="use vote 'uniform'")
+            raise EvaluationError(
+                f"DINOv2's vote is for classes, not for a {target.task} task.", fix="use vote 'uniform'"
+            )
         near, similarity = cosine_neighbours(train, test, largest, device=device)
         return dinov2_votes(near, similarity, target.values, len(target.classes), method.k, method.temperature)
     if method.metric == "cosine":

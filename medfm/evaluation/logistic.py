@@ -95,7 +95,9 @@ def fit_logistic(
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise EvaluationError("Sample weights must be finite and not negative.")
     grid = np.asarray(C, dtype=np.float64)
-    grid = np.broadcast_to(grid[:, None] if grid.ndim == 1 else np.atleast_2d(grid), (grid.shape[0] if grid.ndim else 1, problems))
+    grid = np.broadcast_to(
+        grid[:, None] if grid.ndim == 1 else np.atleast_2d(grid), (grid.shape[0] if grid.ndim else 1, problems)
+    )
     if not (np.isfinite(grid).all() and (grid > 0).all()):
         raise EvaluationError("C must be positive and finite.")
     present = _present(y, weights, count)
@@ -163,7 +165,9 @@ def fit_sklearn(
     return model.coef_, model.intercept_, model.classes_, converged
 
 
-def objective(X: np.ndarray, y: np.ndarray, C: float, coef: np.ndarray, intercept: np.ndarray, weights: np.ndarray | None = None) -> float:
+def objective(
+    X: np.ndarray, y: np.ndarray, C: float, coef: np.ndarray, intercept: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """scikit-learn's objective of a solution, in float64: C sum_i s_i loss_i + 1/2 ||W||^2."""
     logits = np.asarray(X, dtype=np.float64) @ coef.T + intercept
     if logits.shape[1] == 1:

@@ -124,7 +124,12 @@ def newton_direction(basis: Basis, state: State, gradient: torch.Tensor, probabi
             step[:, live] = solution
             if not bool(going.any()):
                 break
-            live, solution, residual, direction = live[going], solution[:, going], residual[:, going], direction[:, going]
+            live, solution, residual, direction = (
+                live[going],
+                solution[:, going],
+                residual[:, going],
+                direction[:, going],
+            )
             inner, goal, diagonal = inner[going], goal[going], diagonal[:, going]
             ridge = ridge[:, going]
             p, curvature = p[:, going], curvature[:, going]
