@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from medfm.core.config import StrictConfig
 
@@ -52,8 +52,15 @@ UPSTREAM = Augmentation()
 DINOBLOOM = Augmentation(vertical_flip=0.5, quarter_turn=0.5)
 # For short runs on stained cells, whose class depends on colour: no grey, no solarisation, little hue.
 CELLS = Augmentation(
-    vertical_flip=0.5, quarter_turn=0.5, brightness=0.2, contrast=0.2, saturation=0.1, hue=0.02, gray=0.0,
-    blur=(0.0, 0.2, 0.1), solarize=0.0,
+    vertical_flip=0.5,
+    quarter_turn=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.1,
+    hue=0.02,
+    gray=0.0,
+    blur=(0.0, 0.2, 0.1),
+    solarize=0.0,
 )
 VARIANTS = {"upstream": UPSTREAM, "dinobloom": DINOBLOOM, "cells": CELLS}
 View = Literal["first", "second", "local"]
@@ -84,13 +91,13 @@ def _jitter(image: Tensor, rule: Augmentation, source: np.random.Generator) -> T
     """Brightness, contrast, saturation and hue in random order."""
     for step in source.permutation(4):
         if step == 0 and rule.brightness:
-            image = F.adjust_brightness(image, source.uniform(1 - rule.brightness, 1 + rule.brightness))
+            image = tv.adjust_brightness(image, source.uniform(1 - rule.brightness, 1 + rule.brightness))
         elif step == 1 and rule.contrast:
-            image = F.adjust_contrast(image, source.uniform(1 - rule.contrast, 1 + rule.contrast))
+            image = tv.adjust_contrast(image, source.uniform(1 - rule.contrast, 1 + rule.contrast))
         elif step == 2 and rule.saturation:
-            image = F.adjust_saturation(image, source.uniform(1 - rule.saturation, 1 + rule.saturation))
+            image = tv.adjust_saturation(image, source.uniform(1 - rule.saturation, 1 + rule.saturation))
         elif step == 3 and rule.hue:
-            image = F.adjust_hue(image, source.uniform(-rule.hue, rule.hue))
+            image = tv.adjust_hue(image, source.uniform(-rule.hue, rule.hue))
     return image
 
 
@@ -116,7 +123,7 @@ def random_view(
         float32 (3, size, size), normalised with :data:`MEAN` and :data:`STD`.
     """
     top, left, height, width = crop_box(image.shape[1], image.shape[2], scale, source)
-    x = F.resized_crop(
+    x = tv.resized_crop(
         image, top, left, height, width, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
     ).clamp(0, 1)
     if source.random() < rule.horizontal_flip:
@@ -128,13 +135,13 @@ def random_view(
     if source.random() < rule.jitter:
         x = _jitter(x, rule, source)
     if source.random() < rule.gray:
-        x = F.rgb_to_grayscale(x, num_output_channels=3)
+        x = tv.rgb_to_grayscale(x, num_output_channels=3)
     if source.random() < rule.blur[{"first": 0, "second": 1, "local": 2}[view]]:
         sigma = source.uniform(*_BLUR_SIGMA)
-        x = F.gaussian_blur(x, [_BLUR_KERNEL, _BLUR_KERNEL], [sigma, sigma])
+        x = tv.gaussian_blur(x, [_BLUR_KERNEL, _BLUR_KERNEL], [sigma, sigma])
     if view == "second" and source.random() < rule.solarize:
-        x = F.solarize(x, _SOLARIZE_FROM)
-    return F.normalize(x, list(MEAN), list(STD))
+        x = tv.solarize(x, _SOLARIZE_FROM)
+    return tv.normalize(x, list(MEAN), list(STD))
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

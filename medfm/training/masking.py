@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -93,7 +94,7 @@ def batch_masks(
     # float32, as published: the rounding decides the integer counts below.
     edges = [float(v) for v in np.linspace(ratio[0], ratio[1], masked + 1, dtype=np.float32)]
     masks = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         masks.append(block_mask(grid, int(patches * source.uniform(low, high)), source, most_block=most_block))
     masks += [np.zeros(grid, dtype=bool) for _ in range(images - masked)]
     source.shuffle(masks)
