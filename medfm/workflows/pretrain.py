@@ -29,7 +29,7 @@ class Pretrained:
     """What a finished run left behind.
 
     Attributes:
-        folder: Holds ``teacher.pth``, ``card.md``, ``config.yaml``, ``log.jsonl``, ``loss.png`` and
+        folder: Holds ``encoder.safetensors``, ``card.md``, ``config.yaml``, ``log.jsonl``, ``loss.png`` and
             ``checkpoint/last.ckpt``; ``medfm.load_encoder(folder)`` loads it.
         encoder_id: Id of the trained encoder.
         pictures: Number of pictures trained on.

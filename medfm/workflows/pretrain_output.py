@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError
-from medfm.core.files import atomic_path
-from medfm.core.hashing import sha256_file
-from medfm.encoders.card import Card, write_card
-from medfm.encoders.card_schema import KeyMap, LocalFile, TrainingSet, Weights
-from medfm.encoders.dinov2 import DinoVisionTransformer, published_state
+from medfm.encoders.card import Card
+from medfm.encoders.card_schema import TrainingSet
+from medfm.encoders.dinov2 import DinoVisionTransformer
 from medfm.encoders.published import build as build_network
 from medfm.encoders.registry import get_card
+from medfm.encoders.save import save_encoder
 from medfm.training.config import PretrainConfig
 from medfm.training.dinov2 import Dinov2
 from medfm.training.log import read_log
 
 if TYPE_CHECKING:
     from medfm.workflows.pretrain import Pretrained
-
-WEIGHTS = "teacher.pth"
 
 
 def start_model(config: PretrainConfig, cohort: Cohort) -> tuple[Dinov2, Card]:
@@ -61,54 +58,30 @@ def start_model(config: PretrainConfig, cohort: Cohort) -> tuple[Dinov2, Card]:
     return Dinov2(network, network.dim, network.args.shape[1], config, heads), card
 
 
-def _published_teacher(model: Dinov2) -> dict[str, torch.Tensor]:
-    """The teacher under the names of published checkpoints: backbone, then heads."""
+def write_encoder(result: Pretrained, model: Dinov2, card: Card, config: PretrainConfig, used: Cohort) -> Card:
+    """Write the teacher's backbone and a valid ``card.md`` so that ``medfm.load_encoder(folder)`` works."""
     backbone = model.teacher.backbone
     if not isinstance(backbone, DinoVisionTransformer):
-        raise ConfigError("Only networks of the DINOv2 family can be written in its layout.")
-    state = published_state(backbone, prefix="backbone.")
-    for name, part in model.teacher.parts().items():
-        if name != "backbone":
-            state |= {f"{name}.{key}": value.detach().cpu() for key, value in part.state_dict().items()}
-    return {key: value.clone().contiguous() for key, value in state.items()}
-
-
-def write_encoder(result: Pretrained, model: Dinov2, card: Card, config: PretrainConfig, used: Cohort) -> None:
-    """Write ``teacher.pth`` in the published nested layout and a valid ``card.md`` beside it."""
-    file = result.folder / WEIGHTS
-    with atomic_path(file) as temporary:
-        torch.save({"teacher": _published_teacher(model)}, temporary)
-    header = trained_header(result, card, config, used, sha256_file(file))
-    write_card(result.folder / "card.md", header, _prose(result, card, config, used))
-
-
-def trained_header(result: Pretrained, card: Card, config: PretrainConfig, used: Cohort, digest: str) -> Any:
-    """The front matter: the architecture's card with the new id, weights and training data."""
-    source = LocalFile(
-        filename=WEIGHTS,
-        sha256=digest,
-        trained_here=True,
-        layout="{'teacher': {'backbone.*', 'dino_head.*', 'ibot_head.*'}}",
-    )
-    spec = card.spec.model_copy(
-        update={
-            "id": result.encoder_id,
-            "title": f"{card.title}, trained with {config.name} on {used.name}",
-            "summary": f"Trained here without labels on {result.pictures} pictures, {config.steps} steps.",
-            "weights": Weights(sources=(source,), key_map=KeyMap(drop=("dino_head", "ibot_head"))),
-            "training_data": (
-                TrainingSet(
-                    name=_word(used.name),
-                    title=used.name,
-                    status="used",
-                    note=f"{result.pictures} records, split '{config.split}', table sha256 {used.digest()}",
-                ),
-            ),
-            "results": (),
-        }
-    )
-    return card.header.model_copy(
-        update={"medfm": spec, "base_model": None, "model_index": (), "tags": ("self-supervised", "trained-here")}
+        raise ConfigError("Only networks of the DINOv2 family can be saved as an encoder.")
+    return save_encoder(
+        result.folder,
+        backbone,
+        card,
+        encoder_id=result.encoder_id,
+        title=f"{card.id}, trained with {config.name} on {used.name}",
+        summary=f"Trained here without labels on {result.pictures} pictures, {config.steps} steps.",
+        prose=_prose(result, card, config, used),
+        training_data=[
+            TrainingSet(
+                name=_word(used.name),
+                title=used.name,
+                status="used",
+                note=f"{result.pictures} records, split '{config.split}', table sha256 {used.digest()}",
+            )
+        ],
+        deviations=[
+            "A short demonstration run; the full DINOv2 recipe (sizes, schedules, data) is not what made these weights."
+        ],
     )
 
 
