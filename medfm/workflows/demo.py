@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from medfm.core.config import StrictConfig
-from medfm.core.files import make_folder
+from medfm.core.errors import StoreError
+from medfm.core.files import write_text
 from medfm.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     from medfm.workflows.compare import Comparison
 
 
+_PARTS = ("cohort", "cache", "encoder", "untrained", "trained")
+
+
 class DemoConfig(StrictConfig):
     """Size of the demo; the defaults take about two minutes on two cores."""
 
     records: int = Field(480, ge=120, description="synthetic cells to draw")
-    seed: int = Field(0, ge=0, description="of the drawing, the training and the statistics")
+    seed: int = Field(0, ge=0, description="of the drawing and of the untrained encoder")
     recipe: str = Field("dinov2-smoke", description="pretraining recipe, or 'none' for the untrained encoder alone")
     encoder: str = Field("dinov2-tiny", description="architecture, untrained, as the honest baseline")
     protocol: str = Field("linear-probe@1", description="evaluation protocol")
@@ -45,7 +50,7 @@ def demo(
     *,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
-    progress: Callable[[str, int | None, str], Progress] = Silent,
+    progress: Callable[[str, int | None], Progress] = Silent,
 ) -> Demo:
     """Run the spine from files to a report on synthetic blood cells.
 
@@ -54,14 +59,13 @@ def demo(
         config: Sizes and names; see :class:`DemoConfig`.
         overwrite: Whether results of an earlier demo in `out` are replaced.
         say: Receives a line at the start of each step.
-        progress: Makes a progress display from title, total and unit.
+        progress: Makes a progress display from title and total.
 
     Raises:
         MedfmError: A step could not run.
     """
     from medfm.cohorts.load import load_cohort
     from medfm.cohorts.synthesize import synthesize
-    from medfm.embeddings.embeddings import Embeddings
     from medfm.encoders.load import load_encoder
     from medfm.workflows.compare import compare
     from medfm.workflows.embed import embed
@@ -69,16 +73,16 @@ def demo(
     from medfm.workflows.probe import probe
 
     config = config or DemoConfig()
-    folder = make_folder(out)
+    folder = _fresh_folder(Path(out), overwrite)
     say(f"1/5 drawing {config.records} synthetic blood cells (PNG, JPEG and TIFF)")
-    table = synthesize("blood_cell", folder / "cohort", records=config.records, seed=config.seed, overwrite=overwrite)
-    cohort = load_cohort(table)
+    written = synthesize("blood_cell", folder / "cohort", records=config.records, seed=config.seed)
+    cohort = load_cohort(written.table)
 
     def run(source: str, weights: str | None, name: str) -> Result:
         encoder = load_encoder(source, weights=weights, seed=config.seed)
-        embeddings: Embeddings = embed(encoder, cohort, cache=folder / "cache", progress=progress)
-        result = probe(embeddings, cohort, target="label", protocol=config.protocol)
-        result.save(folder / name, overwrite=overwrite)
+        embeddings = embed(encoder, cohort, cache=str(folder / "cache"), progress=progress)
+        result = probe(embeddings, cohort, "label", config.protocol, name=name, progress=progress)
+        result.save(folder / name, images=cohort)
         return result
 
     say("2/5 probing the untrained encoder, the honest baseline")
@@ -86,16 +90,31 @@ def demo(
     if config.recipe == "none":
         return Demo(untrained, folder / "untrained", folder / "untrained" / "report.html", None, None)
     say("3/5 training the tiny self-supervised recipe on the train split, without labels")
-    pretrain(
-        cohort,
-        recipe=config.recipe,
-        out=folder / "encoder",
-        seed=config.seed,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    pretrain(cohort, config.recipe, folder / "encoder", progress=lambda title, total, _: progress(title, total))
     say("4/5 probing the trained encoder")
-    trained = run(str(folder / "encoder"), None, "result")
-    say("5/5 comparing the two on the same test patients")
-    comparison = compare(trained, untrained)
-    return Demo(trained, folder / "result", folder / "result" / "report.html", untrained, comparison)
+    trained = run(str(folder / "encoder"), None, "trained")
+    say("5/5 comparing the two on the same test records")
+    comparison = compare(untrained, trained)
+    return Demo(trained, folder / "trained", folder / "trained" / "report.html", untrained, comparison)
+
+
+def _fresh_folder(folder: Path, overwrite: bool) -> Path:
+    """The demo's folder, empty of an earlier demo; other people's folders are never cleared."""
+    marker = folder / "demo.txt"
+    if folder.exists() and any(folder.iterdir()):
+        if not marker.is_file():
+            raise StoreError(
+                "The folder holds other things than an earlier demo.",
+                where=str(folder),
+                fix="choose a new folder with --out",
+            )
+        if not overwrite:
+            raise StoreError(
+                "An earlier demo is in this folder.",
+                where=str(folder),
+                fix="pass --overwrite to replace it, or choose a new folder with --out",
+            )
+        for part in _PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+    write_text(marker, "This folder was written by 'medfm demo'; --overwrite replaces what is in it.\n")
+    return folder
