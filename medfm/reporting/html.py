@@ -14,10 +14,10 @@ from medfm.evaluation.summary import Estimate, Summary
 from medfm.reporting import tables
 from medfm.reporting.banners import banners
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
-from medfm.reporting.embedding_map import batch_plot, map_plots
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, regression_plots, variant_plot
+from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.result import Result
 from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import headline_chance, verdict

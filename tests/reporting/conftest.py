@@ -188,3 +188,19 @@ def result() -> Result:
 @pytest.fixture
 def make() -> Callable[..., Result]:
     return make_result
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[[str], np.ndarray]:
+    return picture
+
+
+@pytest.fixture(scope="session")
+def tasks() -> dict[str, Predictions]:
+    """Predictions of every kind of task."""
+    return {
+        "binary": class_predictions(("healthy", "leukaemia"), records=120, patients=24),
+        "multiclass": class_predictions(records=120, patients=24),
+        "multilabel": multilabel_predictions(),
+        "regression": regression_predictions(),
+    }
