@@ -33,8 +33,11 @@ def load_checkpoint(path: str | Path, safe_globals: tuple[str, ...] = ()) -> Any
     """
     file = Path(path)
     size = _checked_size(file)
-    with file.open("rb") as handle:
-        head = handle.read(512)
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(512)
+    except OSError as error:
+        raise WeightsError(f"The checkpoint cannot be opened ({error.strerror}).", where=str(file)) from error
     if head.startswith(b"PK\x03\x04"):
         return _load_torch(file, safe_globals, zipped=True)
     if _is_safetensors(head):
@@ -100,7 +103,9 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
         )
     asked = [name for name in requested_globals(file) if name in safe_globals and name in _HARMLESS]
     try:
-        with torch.serialization.safe_globals([_resolve(name) for name in asked]), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            if asked:
+                stack.enter_context(torch.serialization.safe_globals([_resolve(name) for name in asked]))
             # torch goes by this suffix, not by the content; an open file has none.
             misnamed = file.suffix == ".safetensors"
             source = stack.enter_context(file.open("rb")) if misnamed else file

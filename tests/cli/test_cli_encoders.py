@@ -41,7 +41,9 @@ def test_the_list_fits_a_narrow_terminal(capsys, monkeypatch):
 
 def test_the_list_by_modality(capsys):
     assert "dinobloom-b" in run(capsys, "--modality", "blood_cell")[1]
-    assert "dinobloom-b" not in run(capsys, "--modality", "retina")[1]
+    code, out, _ = run(capsys, "--modality", "blod_cell")
+    assert code == 0 and "No encoder takes 'blod_cell'" in out and "encoders for: blood_cell" in out
+    assert json.loads(run(capsys, "--modality", "blod_cell", "--json")[1]) == {"encoders": []}
 
 
 def test_the_list_as_json(capsys):
@@ -82,6 +84,20 @@ def test_show(capsys):
 def test_show_without_figures_or_weights(capsys):
     out = run(capsys, "show", "dinov2-tiny")[1]
     assert "none published" in out and "Published figures" not in out and "To cite" not in out
+
+
+def test_show_a_card_with_nothing_but_the_needed_keys(capsys, tmp_path):
+    text = (
+        "---\nlicense: mit\nmedfm:\n  id: mine\n  title: Mine\n  summary: s\n  modality: blood_cell\n"
+        "  architecture: {family: dinov2, args: {size: small}}\n"
+        "  weights: {sources: [{kind: file, filename: w.pth}]}\n  input: {shape: [3, 224, 224]}\n"
+        "  preprocessing: [{step: resize, size: [224, 224]}, {step: to_unit_range}]\n"
+        "  embedding: {dim: 384}\n---\n# Mine\n"
+    )
+    (tmp_path / "mine.md").write_text(text)
+    code, out, _ = run(capsys, "show", str(tmp_path / "mine.md"))
+    assert code == 0 and "unknown number of parameters" in out and "w.pth beside the card; sha256 not known\n" in out
+    assert "licence mit.\n" in out and "input 224 x 224 pixels\n" in out
 
 
 def test_show_as_json(capsys):

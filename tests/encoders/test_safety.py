@@ -166,6 +166,17 @@ def test_a_folder_and_nothing(tmp_path):
         load_checkpoint(tmp_path / "none.pth")
 
 
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    torch.save(STATE, tmp_path / "a.pth")
+
+    def refuse(self: Path, *args: object, **options: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match="Permission denied"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
 def test_check_state():
     assert check_state(STATE, "x") is STATE
     with pytest.raises(WeightsError, match="holds a list"):
