@@ -47,6 +47,10 @@ def command(context: click.Context, modality: str | None, as_json: bool) -> None
     if as_json:
         print_json({"encoders": rows})
         return
+    if not rows:
+        known = ", ".join(sorted({card.modality for card in list_cards()}))
+        click.echo(f"No encoder takes '{modality}'. There are encoders for: {known}.")
+        return
     shown = [
         (r["id"], r["modality"], r["embedding_dim"], _millions(r["parameters"]), r["licence"], r["weights"])
         for r in rows
@@ -111,13 +115,15 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
     height, width = spec.input.shape[1:]
     facts = [
         f"id {card.id}, modality {card.modality}, embedding {spec.embedding.what}, {spec.embedding.dim} numbers",
-        f"architecture {spec.architecture.family} {spec.architecture.args}, {_millions(spec.parameters)} parameters",
-        f"input {height} x {width} pixels, {spec.input.units}",
+        f"architecture {spec.architecture.family} {spec.architecture.args}, "
+        f"{_millions(spec.parameters) or 'unknown number of'} parameters",
+        f"input {height} x {width} pixels" + (f", {spec.input.units}" if spec.input.units else ""),
         "preprocessing " + " > ".join(_step(step.to_dict()) for step in spec.preprocessing),
-        f"licence {card.licence}. {spec.licence_note}",
+        f"licence {card.licence}. {spec.licence_note}".strip(),
     ]
     weights = [
-        f"{describe(source)}; sha256 {source.sha256 or 'not known'}; {source.layout}" for source in spec.weights.sources
+        f"{describe(source)}; sha256 {source.sha256 or 'not known'}" + (f"; {source.layout}" if source.layout else "")
+        for source in spec.weights.sources
     ]
     data = [f"{entry.title}: {entry.status}{'. ' + entry.note if entry.note else ''}" for entry in spec.training_data]
     results = [
