@@ -9,7 +9,7 @@ from PIL import Image
 def paint(seed: int, height: int = 40, width: int = 44) -> np.ndarray:
     """A smooth coloured picture that is different for every seed."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+    coarse = Image.fromarray(rng.integers(60, 220, (5, 5, 3)).astype(np.uint8))
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
 
 

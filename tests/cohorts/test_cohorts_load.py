@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -201,10 +200,12 @@ class TestRefusals:
         error = refused(write(folder, "path\na.png\n", "deep/er/t.csv"), "F001", ChecksFailedError)
         assert f"--root {folder}" in str(error)
 
-    @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-    def test_an_unreadable_table(self, folder: Path) -> None:
-        (folder / "labels.csv").chmod(0)
-        refused(folder / "labels.csv", "cannot be read")
+    def test_an_unreadable_table(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def deny(_: Path) -> bytes:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "read_bytes", deny)
+        refused(folder / "labels.csv", "Permission denied")
 
 
 class TestRealData:
