@@ -181,3 +181,16 @@ class TestOthers:
         facts = json.loads(run("synthesize", "blood_cell", *arguments)[1])
         assert facts["synthetic"] is True
         assert sum(facts["counts"].values()) == 30
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run_as_written(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    block = page.split("## Try it", 1)[1].split("```bash", 1)[1].split("```", 1)[0]
+    commands = [line.split() for line in block.strip().splitlines()]
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    for words in commands:
+        assert words[:2] == ["medfm", "data"]
+        code, out, err = run(*words[2:])
+        assert code == 0, out + err
