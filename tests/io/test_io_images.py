@@ -102,13 +102,16 @@ class TestWhatIsRead:
         assert np.array_equal(array, np.rot90(read_image(plain)[0], turns))
         assert facts.get("orientation", 1) == orientation
 
-    def test_16_bit_png_is_turned_too(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("deep", [False, True])
+    @pytest.mark.parametrize("behind", [False, True])
+    def test_exif_of_a_png_before_and_behind_the_pixels(self, tmp_path: Path, deep: bool, behind: bool) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6
         chunk = b"eXIf" + exif.tobytes()[6:]
-        data = imagecodecs.png_encode(DEEP)
+        data = imagecodecs.png_encode(DEEP if deep else RGB)
         block = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        (tmp_path / "a.png").write_bytes(data[:33] + block + data[33:])
+        place = len(data) - 12 if behind else 33
+        (tmp_path / "a.png").write_bytes(data[:place] + block + data[place:])
         array, facts = read_image(tmp_path / "a.png")
         assert array.shape == (31, 20, 3)
         assert facts["orientation"] == 6
