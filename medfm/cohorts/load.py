@@ -71,7 +71,7 @@ def load_cohort(
     frame = _filter(frame, where or {}, label)
     for column, values in info.label_map.items():
         _need(frame, column, label)
-        frame[column] = frame[column].map(lambda v, values=values: values.get(str(v), v))
+        frame[column] = frame[column].map(lambda v, values=values: values.get(_plain(v), v))
     known = "patient_id" in frame.columns
     chosen = modality or info.modality or "blood_cell"
     get_modality(chosen)
@@ -113,9 +113,9 @@ def _filter(frame: pd.DataFrame, where: Where, label: str) -> pd.DataFrame:
     for column, value in where.items():
         _need(frame, column, f"{label}, where {column}={value}")
         wanted = {str(v) for v in (value if isinstance(value, (list, tuple, set)) else [value])}
-        keep = frame[column].map(str).isin(wanted)
+        keep = frame[column].map(_plain).isin(wanted)
         if not keep.any():
-            present = sorted({str(v) for v in frame[column].dropna().unique()})
+            present = sorted({_plain(v) for v in frame[column].dropna().unique()})
             raise CohortError(
                 f"No row is left: no '{column}' equals {' or '.join(sorted(wanted))}.",
                 where=label,

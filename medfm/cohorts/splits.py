@@ -6,7 +6,9 @@ comes as a :class:`numpy.random.Generator`. Rows without a target value are neve
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -70,8 +72,11 @@ def group_folds(
         # scikit-learn refuses when every class has fewer rows than folds: spread the groups alone.
         result[used] = _spread(groups[used], folds, generator)
         return result
-    for fold, (_, test) in enumerate(splitter.split(np.zeros(len(used)), classes[used], groups[used])):
-        result[used[test]] = fold
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is check S002's to report, with the class named.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for fold, (_, test) in enumerate(splitter.split(np.zeros(len(used)), classes[used], groups[used])):
+            result[used[test]] = fold
     if len(np.unique(result[used])) < folds:
         result[used] = _spread(groups[used], folds, generator)
     return result
@@ -184,6 +189,4 @@ def _groups(cohort: Cohort, group: str) -> np.ndarray:
 
 
 def _with_split(cohort: Cohort, split: pd.Series) -> Cohort:
-    from dataclasses import replace
-
     return replace(cohort, table=cohort.table.assign(split=split.astype(object).to_numpy()))

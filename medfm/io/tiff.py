@@ -69,6 +69,10 @@ def _decode_page(
         raise ReadError(
             f"The TIFF has {chosen.samplesperpixel} channels per pixel.", where=name, expected="grey, RGB or CMYK"
         )
+    ends = [start + size for start, size in zip(chosen.dataoffsets, chosen.databytecounts, strict=False)]
+    if not ends or max(ends) > len(data):
+        # Some decoders fill what is missing at the end without a word.
+        raise ReadError("The TIFF is cut off.", where=name, fix="copy or download the file again")
     if bits <= 8:
         picture = _open_pillow(data, index)
         if picture is not None:

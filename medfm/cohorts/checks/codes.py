@@ -35,6 +35,7 @@ _ALL = (
     Check("F002", "files can be read", True, "copy the damaged files again, or remove their rows"),
     Check("F003", "files are not empty", False, "copy or download the empty files again"),
     Check("F004", "files are what their names say", True, "rename the files; they were read by content"),
+    Check("F006", "no symbolic link leaves the root folder", False, "name the real folder with --root"),
     Check("L001", "no patient is in two splits", False, "split by patient (medfm.cohorts.splits)"),
     Check("L002", "no file content is in two splits", True, "keep the copies on one side"),
     Check("L003", "equal files have equal labels", True, "decide on one label and remove the other rows"),

@@ -8,10 +8,12 @@ from pathlib import Path
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
+from medfm.cohorts.paths import refuse_escaping_links
+from medfm.core.errors import CohortError
 
 
 def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
-    """F001 and F003.
+    """F001, F003 and F006.
 
     Before a run some absent files are a warning (embedding records each and goes on); in a
     full check, or when none is there, they are an error.
@@ -28,6 +30,12 @@ def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
         if code == "F001":
             detail += _elsewhere(cohort.root, str(rows["path"].iloc[0]))
         yield found(code, "error" if deep or bad.all() else "warning", detail, rows["record_id"])
+    try:
+        refuse_escaping_links(cohort.root, cohort.table["path"].unique().tolist(), cohort.name)
+    except CohortError as error:
+        yield found("F006", "error", error.what)
+    else:
+        yield passed("F006")
 
 
 def _elsewhere(root: Path, path: str) -> str:

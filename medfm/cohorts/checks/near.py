@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-# Bits that may differ, and grey levels (of 255) the thumbnails may differ by on average.
-MAX_BITS = 6
+# Bits that may differ, and grey levels (of 255) the thumbnails may differ by on average. Measured on real cells of
+# three sets: copies (JPEG 50, half size, mirrored, turned) reach 7 bits and 2.4 levels; different cells within 8 bits
+# are at least 4.5 levels apart.
+MAX_BITS = 8
 MAX_LEVELS = 3.0
 _SIDE = 8
 _ODD = (np.arange(_SIDE) % 2).astype(bool)
