@@ -13,7 +13,7 @@ from medfm.cohorts.findings import Finding
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import LinearProbe, Protocol, Scheme, StatisticsPlan
 from medfm.evaluation.summarise import summarise
-from medfm.evaluation.summary import BatchEffect, Estimate
+from medfm.evaluation.summary import BatchEffect, Estimate, Summary
 from medfm.reporting import html
 from medfm.reporting.result import Result
 
@@ -137,6 +137,17 @@ def protocol(**changes: Any) -> Protocol:
     return Protocol(**(settings | changes))
 
 
+def _summary(predictions: Predictions, plan: StatisticsPlan) -> Summary:
+    """The statistics, computed once for equal predictions."""
+    key = predictions.table.to_csv()
+    if key not in _SUMMARIES:
+        _SUMMARIES[key] = summarise(predictions, plan)
+    return _SUMMARIES[key]
+
+
+_SUMMARIES: dict[str, Summary] = {}
+
+
 def make_result(predictions: Predictions | None = None, **changes: Any) -> Result:
     """A result as a probe would give it; `changes` replace its parts."""
     predictions = predictions if predictions is not None else class_predictions()
@@ -150,7 +161,7 @@ def make_result(predictions: Predictions | None = None, **changes: Any) -> Resul
     settings: dict[str, Any] = {
         "kind": "linear_probe",
         "protocol": protocol(statistics=plan),
-        "summary": summarise(predictions, plan),
+        "summary": changes.get("summary") or _summary(predictions, plan),
         "predictions": predictions,
         "provenance": PROVENANCE,
         "findings": FINDINGS,
