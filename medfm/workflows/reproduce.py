@@ -253,8 +253,10 @@ def _claims(results: Sequence[Any], only: Sequence[str], encoder: str) -> list[C
 
 
 def _one_line(error: MedfmError) -> str:
-    """What is wrong and what to do, without the lines of the full message."""
+    """What is wrong, where and what to do, without the lines of the full message."""
     text = " ".join(str(error.what).split()).rstrip(".")
+    if error.where:
+        text += f" ({' '.join(error.where.split())})"
     return f"{text}; to do: {' '.join(error.fix.split())}" if error.fix else text
 
 
