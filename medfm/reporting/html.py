@@ -26,6 +26,7 @@ from medfm.reporting.words import count, figure, interval, method_name, sentence
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
+_SHOWN = ("chosen", "paper_average")  # extras with a table of their own
 
 
 @cache
@@ -42,7 +43,13 @@ def _environment() -> jinja2.Environment:
 
 def render_report(result: Result) -> str:
     """The report as one HTML text; equal results give equal texts."""
-    return _environment().get_template("report.html.j2").render(**_context(result))
+    return render_page("report.html.j2", **_context(result))
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill one of the templates beside this file; all values are escaped."""
+    css = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return _environment().get_template(template).render(css=css, **values)
 
 
 def _context(result: Result) -> dict[str, Any]:
@@ -52,7 +59,6 @@ def _context(result: Result) -> dict[str, Any]:
     if summary.task == "regression":
         plots = [*regression_plots(result.predictions)]
     return {
-        "css": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         "title": result.title,
         "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
         "verdict": verdict(result),
@@ -71,7 +77,7 @@ def _context(result: Result) -> dict[str, Any]:
         "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
         "variant_plot": variant_plot(summary),
         "variant_table": tables.variant_table(summary),
-        "fold_table": tables.fold_tables(summary.folds),
+        "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
         "errors": _errors(result),
@@ -79,7 +85,8 @@ def _context(result: Result) -> dict[str, Any]:
         "checks": tables.check_table(result.findings),
         "protocol": result.protocol,
         "protocol_rows": _protocol_rows(result),
-        "extras_rows": tables.flat(result.extras),
+        "chosen": tables.record_table(result.extras.get("chosen")),
+        "extras_rows": tables.flat({k: v for k, v in result.extras.items() if k not in _SHOWN}),
         "provenance_rows": _provenance_rows(result),
         "software_rows": tables.flat(provenance.get("software") or {}),
         "hardware_rows": tables.flat(provenance.get("hardware") or {}),

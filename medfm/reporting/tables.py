@@ -90,8 +90,14 @@ def variant_table(summary: Summary) -> Table | None:
     return Table(("variant", *(word(m).title for m in metrics)), rows, "“main” is the headline above.")
 
 
-def fold_tables(folds: Sequence[FoldRow], variant: str = "main") -> Table | None:
-    """A row per fold of one variant, closed by the papers' mean ± standard deviation over folds."""
+def fold_table(folds: Sequence[FoldRow], std: str = "sample", variant: str = "main") -> Table | None:
+    """A row per fold of one variant, closed by the papers' mean ± standard deviation over folds.
+
+    Args:
+        folds: The folds of all variants.
+        std: ``"sample"`` or ``"population"`` deviation, as the protocol's paper has it.
+        variant: Which variant is shown.
+    """
     rows = [row for row in folds if row.variant == variant]
     if len(rows) < 2:
         return None
@@ -105,7 +111,7 @@ def fold_tables(folds: Sequence[FoldRow], variant: str = "main") -> Table | None
         )
         for row in rows
     ]
-    cells.append(("mean ± SD", "", *(mean_and_sd([row.metrics.get(m) for row in rows]) for m in metrics)))
+    cells.append(("mean ± SD", "", *(mean_and_sd([row.metrics.get(m) for row in rows], std) for m in metrics)))
     return Table(
         ("repeat.fold" if repeated else "fold", "records", *(word(m).title for m in metrics)),
         tuple(cells),
@@ -113,14 +119,34 @@ def fold_tables(folds: Sequence[FoldRow], variant: str = "main") -> Table | None
     )
 
 
-def mean_and_sd(values: Sequence[float | None]) -> str:
-    """``"0.870 ± 0.012"`` (sample standard deviation) over the defined values."""
+def mean_and_sd(values: Sequence[float | None], std: str = "sample") -> str:
+    """``"0.870 ± 0.012"`` over the defined values; ``std`` as for :func:`fold_table`."""
     known = [v for v in values if v is not None]
     if not known:
         return "–"
     if len(known) == 1:
         return figure(known[0])
-    return f"{figure(statistics.fmean(known))} ± {figure(statistics.stdev(known))}"
+    deviation = statistics.pstdev(known) if std == "population" else statistics.stdev(known)
+    return f"{figure(statistics.fmean(known))} ± {figure(deviation)}"
+
+
+_MOST_ROWS = 60
+
+
+def record_table(records: Any) -> Table | None:
+    """A list of like groups (one per training) as a table; ``None`` for anything else."""
+    if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
+        return None
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    rows = tuple(tuple(_cell(record.get(c)) for c in columns) for record in records[:_MOST_ROWS])
+    left = len(records) - len(rows)
+    return Table(tuple(columns), rows, f"{left} further rows are in result.json." if left > 0 else "")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def check_table(findings: Sequence[Finding]) -> Table | None:

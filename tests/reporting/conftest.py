@@ -13,14 +13,15 @@ from medfm.cohorts.findings import Finding
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import LinearProbe, Protocol, Scheme, StatisticsPlan
 from medfm.evaluation.summarise import summarise
-from medfm.evaluation.summary import BatchEffect, Estimate
+from medfm.evaluation.summary import BatchEffect, Estimate, Summary
+from medfm.reporting import html
 from medfm.reporting.result import Result
 
-CELLS = ("basophil", "eosinophil", "erythroblast", "lymphocyte", "monocyte", "neutrophil")
+CELLS = ("basophil", "lymphocyte", "neutrophil")
 
 
 def class_predictions(
-    classes: tuple[str, ...] = CELLS, records: int = 240, patients: int = 40, seed: int = 0, skill: float = 2.0
+    classes: tuple[str, ...] = CELLS, records: int = 120, patients: int = 40, seed: int = 0, skill: float = 2.0
 ) -> Predictions:
     """Predictions of `classes` with sites, folds, a sex column and two smaller training fractions."""
     rng = np.random.default_rng(seed)
@@ -130,17 +131,28 @@ def protocol(**changes: Any) -> Protocol:
         "method": LinearProbe(),
         "scheme": Scheme(kind="kfold"),
         "fractions": (0.01, 0.1, 1.0),
-        "statistics": StatisticsPlan(resamples=60, subgroups=("sex",)),
+        "statistics": StatisticsPlan(resamples=40, subgroups=("sex",)),
         "deviations": ("The paper shares patients between folds.",),
     }
     return Protocol(**(settings | changes))
+
+
+def _summary(predictions: Predictions, plan: StatisticsPlan) -> Summary:
+    """The statistics, computed once for equal predictions."""
+    key = predictions.table.to_csv()
+    if key not in _SUMMARIES:
+        _SUMMARIES[key] = summarise(predictions, plan)
+    return _SUMMARIES[key]
+
+
+_SUMMARIES: dict[str, Summary] = {}
 
 
 def make_result(predictions: Predictions | None = None, **changes: Any) -> Result:
     """A result as a probe would give it; `changes` replace its parts."""
     predictions = predictions if predictions is not None else class_predictions()
     subgroups = ("sex",) if "sex" in predictions.table.columns else ()
-    plan = StatisticsPlan(resamples=60, subgroups=subgroups)
+    plan = StatisticsPlan(resamples=40, subgroups=subgroups)
     ids = list(dict.fromkeys(predictions.table["record_id"]))
     rng = np.random.default_rng(3)
     places = pd.DataFrame(
@@ -149,7 +161,7 @@ def make_result(predictions: Predictions | None = None, **changes: Any) -> Resul
     settings: dict[str, Any] = {
         "kind": "linear_probe",
         "protocol": protocol(statistics=plan),
-        "summary": summarise(predictions, plan),
+        "summary": changes.get("summary") or _summary(predictions, plan),
         "predictions": predictions,
         "provenance": PROVENANCE,
         "findings": FINDINGS,
@@ -204,3 +216,20 @@ def tasks() -> dict[str, Predictions]:
         "multilabel": multilabel_predictions(),
         "regression": regression_predictions(),
     }
+
+
+@pytest.fixture
+def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each distinct report is drawn once: for tests that are not about its looks."""
+
+    def remembered(made: Result) -> str:
+        key = f"{made.id} {made.name} {sorted(made.thumbnails)} {made.summary.digest()}"
+        if key not in _DRAWN:
+            _DRAWN[key] = _render(made)
+        return _DRAWN[key]
+
+    monkeypatch.setattr(html, "render_report", remembered)
+
+
+_DRAWN: dict[str, str] = {}
+_render = html.render_report

@@ -11,6 +11,8 @@ import medfm
 from medfm.core.errors import EvaluationError, StoreError
 from medfm.reporting.result import Result, load_result
 
+pytestmark = pytest.mark.usefixtures("quick_report")
+
 
 def same(first: Result, second: Result) -> None:
     assert_frame_equal(first.predictions.table, second.predictions.table)

@@ -11,6 +11,8 @@ from medfm.core.errors import StoreError
 from medfm.reporting import folder as folder_module
 from medfm.reporting.folder import read_result, rebuild_report
 
+pytestmark = pytest.mark.usefixtures("quick_report")
+
 
 @pytest.fixture
 def saved(result, tmp_path) -> Path:
@@ -99,24 +101,6 @@ def test_another_layout_version_is_refused(saved):
     (saved / "result.json").write_text(json.dumps(head))
     with pytest.raises(StoreError, match="layout version 2"):
         read_result(saved)
-
-
-def test_the_report_needs_nothing_but_the_folder(saved, tmp_path):
-    moved = tmp_path / "elsewhere" / "renamed"
-    moved.parent.mkdir()
-    before = {name: (saved / name).read_bytes() for name in ("report.html", "card.md")}
-    saved.rename(moved)
-    report, card = rebuild_report(moved)
-    assert report.read_bytes() == before["report.html"]
-    assert card.read_bytes() == before["card.md"]
-
-
-def test_pictures_survive_a_rebuild(make, images, tmp_path):
-    place = make().save(tmp_path / "r", images=images)
-    before = (place / "report.html").read_text()
-    assert "data:image/jpeg" in before
-    rebuild_report(place)
-    assert (place / "report.html").read_text() == before
 
 
 def test_a_full_disk_leaves_nothing(result, tmp_path, monkeypatch):

@@ -1,0 +1,76 @@
+"""``medfm reproduce``: run the published results of a model card."""
+
+from __future__ import annotations
+
+import click
+
+from medfm.cli.common import Verb, json_option, print_json, table
+
+
+@click.command("reproduce", cls=Verb)
+@click.argument("card", metavar="CARD")
+@click.option("--data", type=click.Path(), help="Folder of the public data sets (DIR/acevedo, DIR/bmc, ...).")
+@click.option("--weights", type=click.Path(), help="Checkpoint file [the card's own weights].")
+@click.option("--out", type=click.Path(file_okay=False), help="Folder for the table and the result folders.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only results on this data set; may be repeated.")
+@click.option("--allow", multiple=True, metavar="CODE", help="Go on although check CODE fails (then not counted).")
+@click.option("--allow-partial", is_flag=True, help="Run on incomplete data sets (then not counted).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@json_option
+def command(
+    card: str,
+    data: str | None,
+    weights: str | None,
+    out: str | None,
+    only: tuple[str, ...],
+    allow: tuple[str, ...],
+    allow_partial: bool,
+    device: str,
+    cache: str | None,
+    as_json: bool,
+) -> int:
+    """Run every published result of a model card whose data is there, and compare.
+
+    Examples:
+      medfm reproduce dinobloom-s --data sets                          hub weights
+      medfm reproduce dinobloom-s --data sets --weights dinobloom-s.pth --out runs/dinobloom-s
+      medfm reproduce dinobloom-s --data sets --only acevedo --json
+
+    Checked: the data (layout, counts, leakage), the weights (hash, every tensor), that they are
+    trained. Verdicts: reproduced (within the tolerance), not reproduced, not sourced (ran, but
+    nobody has read the published value yet), could not run: the reason.
+
+    Exit codes: 0 every sourced result that could run is reproduced; 1 one is not, or none is
+    sourced; 2 nothing could run.
+
+    Common errors: weights not here (medfm doctor CARD says where they come from); a data set is
+    missing or incomplete (medfm data list says where to get it).
+    """
+    from medfm.core.progress import for_people
+    from medfm.reporting.reproduction import HEADER
+    from medfm.workflows.reproduce import reproduce
+
+    done = reproduce(
+        card,
+        data,
+        weights,
+        out=out,
+        only=only,
+        allow=allow,
+        allow_partial=allow_partial,
+        device=device,
+        cache=cache,
+        progress=for_people,
+    )
+    if as_json:
+        print_json({**done.to_dict(), "exit_code": done.exit_code})
+        return done.exit_code
+    table(done.brief_rows(), HEADER, title=done.title)
+    click.echo("")
+    for line in [*done.reasons(), *done.about()]:
+        click.echo(line)
+    click.echo(done.sentence())
+    if out is not None:
+        click.echo(f"table: {out}/reproduce.html")
+    return done.exit_code

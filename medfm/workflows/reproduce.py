@@ -1,0 +1,381 @@
+"""Run the published results of a model card and compare: published, measured, tolerance, verdict.
+
+Steps: the card's results -> their data (prepared by the adapter of that name) -> embeddings ->
+the protocol each result names -> the figure, beside the published one. A published figure is
+copied from a paper with its source; a measured one is computed here and never typed in.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfm.core.errors import CohortError, ConfigError, EvaluationError, MedfmError
+from medfm.core.progress import Progress
+from medfm.evaluation.predictions import MAIN
+from medfm.evaluation.protocol import KNN
+from medfm.evaluation.summary import Estimate
+from medfm.reporting.reproduction import Claim, Outcome, Reproduction
+from medfm.reporting.result import Result
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
+    from medfm.embeddings.embeddings import Embeddings
+    from medfm.encoders.encoder import Encoder
+
+ProgressMaker = Callable[[str, int | None], Progress]
+# Runs the evaluation behind a claim; claims that share cohort, target and protocol share one run.
+Runner = Callable[[Claim], Result]
+
+
+def reproduce(
+    card: str | Path,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    allow_partial: bool = False,
+    device: str = "auto",
+    cache: str | Path | None = None,
+    progress: ProgressMaker | None = None,
+    runner: Runner | None = None,
+) -> Reproduction:
+    """Run every published result of a card whose data is there.
+
+    Args:
+        card: Encoder id or card file.
+        data: Folder of the public data sets: ``DIR/ADAPTER`` in the official layout or as
+            ``medfm data prepare`` wrote it, or the folder of a single set.
+        weights: Checkpoint file; the card's own weights when ``None``.
+        out: Folder for ``reproduce.json|html|md`` and the result folders.
+        only: Run only results of these adapters (``"acevedo"``).
+        allow: Codes of checks that may fail.
+        allow_partial: Run on incomplete data sets; their figures then never count as reproduced.
+        device: ``"auto"`` or a torch device.
+        cache: Cache folder of the embeddings.
+        progress: Makes the progress displays.
+        runner: Runs one claim; the embed and probe workflows when ``None``.
+
+    Returns:
+        An outcome per published result; ``exit_code`` is 0, 1 or 2 as the command line's.
+
+    Raises:
+        UnknownNameError: No such card.
+        ConfigError: `only` names a data set that the card has no result of.
+        StoreError: `out` cannot be written to.
+    """
+    from medfm.encoders.registry import get_card
+
+    found = get_card(card)
+    claims = _claims(found.spec.results, only, found.id)
+    with tempfile.TemporaryDirectory(prefix="medfm-reproduce-") as work:
+        site = _Site(card, data, weights, allow, allow_partial, device, cache, progress, Path(work))
+        outcomes = run_claims(claims, runner or site.run, out=out, blockers=site.blockers)
+    done = Reproduction(
+        encoder=found.id,
+        title=found.title,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        outcomes=tuple(outcomes),
+        **site.about(),
+    )
+    if out is not None:
+        done.save(out)
+    return done
+
+
+def run_claims(
+    claims: Sequence[Claim],
+    runner: Runner,
+    *,
+    out: str | Path | None = None,
+    blockers: Callable[[Claim, Result], str] | None = None,
+) -> list[Outcome]:
+    """Run and judge each claim; one that cannot run does not stop the others.
+
+    Args:
+        claims: The published figures.
+        runner: Runs the evaluation behind a claim. Called once per cohort, target and protocol.
+        out: Where to save the result folders, if at all.
+        blockers: Why a figure may not count as reproduced although it is near; empty if it may.
+    """
+    results: dict[tuple[str, str, str], Result | MedfmError] = {}
+    outcomes = []
+    for claim in claims:
+        key = (claim.cohort, claim.target, claim.protocol)
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(key))
+        if key not in results:
+            try:
+                ran = runner(claim)
+            except MedfmError as error:
+                results[key] = error
+            else:
+                results[key] = ran
+                if out is not None:
+                    ran.save(Path(out) / "results" / name, overwrite=True)
+        made = results[key]
+        if isinstance(made, MedfmError):
+            outcomes.append(Outcome(claim=claim, verdict="could not run", reason=_one_line(made)))
+            continue
+        outcome = judge(claim, made, blockers(claim, made) if blockers else _untrusted(made))
+        folder = "" if out is None else f"results/{name}"
+        outcomes.append(outcome.model_copy(update={"result_folder": folder}))
+    return outcomes
+
+
+def judge(claim: Claim, result: Result, blocker: str = "") -> Outcome:
+    """The verdict on one claim from the result that was measured.
+
+    Where the protocol averages over folds as the paper does, that mean is compared; the pooled
+    figure with its interval stands beside it. Otherwise the pooled figure is compared.
+
+    Args:
+        claim: The published figure.
+        result: What was measured.
+        blocker: A reason for which a near figure does not count as reproduced.
+    """
+    try:
+        variant = variant_of(claim, result)
+        estimate = _estimate(claim.metric, variant, result)
+    except MedfmError as error:
+        return Outcome(claim=claim, verdict="could not run", reason=_one_line(error), result_id=result.id)
+    measured, spread = estimate.value, None
+    if result.protocol.paper_average == "fold_mean_std":
+        measured, spread = _over_folds(claim.metric, variant, result)
+    outcome = Outcome(
+        claim=claim,
+        verdict="not sourced",
+        reason="no published value is known",
+        measured=measured,
+        spread=spread,
+        estimate=estimate,
+        result_id=result.id,
+    )
+    if measured is None:
+        reason = f"{claim.metric} is undefined here" + (f": {estimate.note}" if estimate.note else "")
+        return outcome.model_copy(update={"verdict": "could not run", "reason": reason})
+    if claim.value is None:
+        return outcome.model_copy(update={"reason": f"no published value is known{'; ' + blocker if blocker else ''}"})
+    # A hair above the tolerance allows for the decimal figures having no exact binary form.
+    near = abs(measured - claim.value) <= claim.tolerance + 1e-12
+    if blocker:
+        return outcome.model_copy(update={"verdict": "not reproduced", "reason": blocker})
+    if near:
+        return outcome.model_copy(update={"verdict": "reproduced", "reason": ""})
+    difference = measured - claim.value
+    return outcome.model_copy(update={"verdict": "not reproduced", "reason": f"off by {difference:+.3f}"})
+
+
+def variant_of(claim: Claim, result: Result) -> str:
+    """The variant of `result` that the claim is about.
+
+    Raises:
+        EvaluationError: The result has no such variant.
+    """
+    wanted = claim.variant
+    if wanted in (None, "", MAIN):
+        return MAIN
+    known = result.predictions.variants
+    if wanted in known:
+        return str(wanted)
+    method = result.protocol.method
+    # The first k of a protocol and its largest training fraction are its headline.
+    heads = {f"fraction={max(result.protocol.fractions):g}"}
+    if isinstance(method, KNN):
+        heads.add(f"k={method.k[0]}")
+    if wanted in heads:
+        return MAIN
+    raise EvaluationError(
+        f"The result has no variant '{wanted}'.", where=result.protocol.id, expected="one of " + ", ".join(known)
+    )
+
+
+def _estimate(metric: str, variant: str, result: Result) -> Estimate:
+    try:
+        return result.summary.estimate(metric, variant)
+    except KeyError:
+        pass  # not among the protocol's headline metrics: compute it from the predictions
+    from medfm.evaluation.summarise import summarise
+
+    summary = summarise(
+        result.predictions.of_variant(variant),
+        result.protocol.statistics.model_copy(update={"subgroups": ()}),
+        metrics=(metric,),
+        patients_known=result.summary.patients_known,
+    )
+    return summary.headline[0]
+
+
+def _over_folds(metric: str, variant: str, result: Result) -> tuple[float | None, float | None]:
+    rows = [row for row in result.summary.folds if row.variant == variant]
+    if rows and metric not in rows[0].metrics:
+        from medfm.evaluation.metrics import metrics_for
+        from medfm.evaluation.summarise import fold_rows
+
+        rows = list(fold_rows(result.predictions.of_variant(variant), metrics_for((metric,), result.summary.task)))
+    values = [v for row in rows if (v := row.metrics.get(metric)) is not None]
+    if len(values) != len(rows) or not values:
+        return None, None
+    if len(values) == 1:
+        return values[0], None
+    deviation = statistics.pstdev if result.protocol.paper_std == "population" else statistics.stdev
+    return statistics.fmean(values), deviation(values)
+
+
+def _untrusted(result: Result) -> str:
+    """Why figures of this result can never count as a reproduction."""
+    if str(result.provenance.get("weights_kind")) == "random":
+        return "the weights are untrained"
+    if result.provenance.get("synthetic"):
+        return "the data are synthetic"
+    failures = result.provenance.get("failures") or []
+    if failures:
+        return f"{len(failures)} records could not be read"
+    return ""
+
+
+def _claims(results: Sequence[Any], only: Sequence[str], encoder: str) -> list[Claim]:
+    claims = [Claim(**{name: getattr(result, name) for name in Claim.model_fields}) for result in results]
+    known = sorted({claim.cohort for claim in claims})
+    wrong = [name for name in only if name not in known]
+    if wrong:
+        raise ConfigError(
+            f"The card of {encoder} has no result on '{wrong[0]}'.", where="--only", expected=" or ".join(known)
+        )
+    return [claim for claim in claims if not only or claim.cohort in only]
+
+
+def _one_line(error: MedfmError) -> str:
+    """What is wrong, where and what to do, without the lines of the full message."""
+    text = " ".join(str(error.what).split()).rstrip(".")
+    if error.where:
+        text += f" ({' '.join(error.where.split())})"
+    return f"{text}; to do: {' '.join(error.fix.split())}" if error.fix else text
+
+
+@dataclass
+class _Site:
+    """This machine's data and weights, loaded when first needed and kept."""
+
+    card: str | Path
+    data: str | Path | None
+    weights: str | Path | None
+    allow: Sequence[str]
+    allow_partial: bool
+    device: str
+    cache: str | Path | None
+    progress: ProgressMaker | None
+    work: Path
+    partial: set[str] = field(default_factory=set)
+    _encoder: Encoder | MedfmError | None = None
+    _cohorts: dict[str, Cohort] = field(default_factory=dict)
+    _embeddings: dict[str, Embeddings] = field(default_factory=dict)
+
+    def run(self, claim: Claim) -> Result:
+        """Data, embeddings, evaluation."""
+        from medfm.reporting.thumbnails import thumbnails
+        from medfm.workflows.embed import embed
+        from medfm.workflows.probe import probe
+
+        cohort = self.cohort(claim.cohort)
+        encoder = self.encoder()
+        if claim.cohort not in self._embeddings:
+            settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}
+            vectors = embed(encoder, cohort, progress=self.progress, **settings)
+            about = {**vectors.provenance, "weights_note": encoder.weights_note}
+            self._embeddings[claim.cohort] = replace(vectors, provenance=about)
+        made = probe(
+            self._embeddings[claim.cohort],
+            cohort,
+            claim.target,
+            claim.protocol,
+            allow=self.allow,
+            device=None if self.device == "auto" else self.device,
+            name=f"{encoder.id}: {claim.dataset}, {claim.protocol}",
+            progress=self.progress,
+        )
+        # A bag of cells has no picture of its own.
+        return made if made.kind == "mil" else replace(made, thumbnails=thumbnails(made, cohort))
+
+    def encoder(self) -> Encoder:
+        """The encoder; the same error every time where it cannot be loaded."""
+        from medfm.encoders.load import load_encoder
+
+        if self._encoder is None:
+            try:
+                self._encoder = load_encoder(self.card, weights=self.weights, device=self.device)
+            except MedfmError as error:
+                self._encoder = error
+        if isinstance(self._encoder, MedfmError):
+            raise self._encoder
+        return self._encoder
+
+    def cohort(self, name: str) -> Cohort:
+        """The data set `name`: as prepared before, or prepared now from its official layout."""
+        from medfm.cohorts.load import load_cohort
+
+        if name not in self._cohorts:
+            self._cohorts[name] = load_cohort(self.table(name), name=name, allow=self.allow)
+        return self._cohorts[name]
+
+    def table(self, name: str) -> Path:
+        """The cohort table of the data set `name`.
+
+        Raises:
+            CohortError: The data are not there.
+        """
+        from medfm.cohorts.adapters.registry import get_adapter, prepare
+        from medfm.cohorts.info import load_info
+
+        adapter = get_adapter(name)
+        if self.data is None:
+            raise CohortError("No data folder is given.", fix=f"--data DIR with {name}/ in it ({adapter.where})")
+        root = Path(self.data)
+        if not root.is_dir():
+            raise CohortError("The data folder does not exist.", where=str(root), fix="check --data")
+        named = [root / part for part in (name, *adapter.aliases) if (root / part).is_dir()]
+        source = named[0] if named else root
+        for table in (source / "labels.csv", root / f"{name}.csv"):
+            info = load_info(table) if table.is_file() else None
+            if info is not None and (info.adapter or "").partition("@")[0] == name:
+                if any(note.startswith("incomplete") for note in info.notes):
+                    self.partial.add(name)
+                return table
+        try:
+            prepared = prepare(name, source, self.work / name, allow_partial=self.allow_partial)
+        except MedfmError as error:
+            if named:
+                raise
+            raise CohortError(
+                f"The data set {name} is not in the data folder", fix=f"put it at DIR/{name}; from {adapter.where}"
+            ) from error
+        if not prepared.complete:
+            self.partial.add(name)
+        return prepared.table
+
+    def blockers(self, claim: Claim, result: Result) -> str:
+        """Why a figure of this run may not count as reproduced."""
+        reason = _untrusted(result)
+        if not reason and claim.cohort in self.partial:
+            reason = "the data set is incomplete"
+        allowed = sorted({f.code for f in result.findings if f.allowed and f.severity == "error"})
+        if not reason and allowed:
+            reason = f"failed checks were allowed: {', '.join(allowed)}"
+        return reason
+
+    def about(self) -> dict[str, str]:
+        """Which weights ran, for the table."""
+        if self._encoder is None or isinstance(self._encoder, MedfmError):
+            return {}
+        return {
+            "fingerprint": self._encoder.fingerprint,
+            "weights_kind": str(self._encoder.weights_kind),
+            "weights_note": self._encoder.weights_note,
+        }

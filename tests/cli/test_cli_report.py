@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from medfm.cli.report import command
+from medfm.evaluation.predictions import Predictions
+from medfm.evaluation.protocol import KNN, Protocol, StatisticsPlan
+from medfm.evaluation.summarise import summarise
+from medfm.reporting.result import Result
+
+
+def tiny_result(folds: int = 2, seed: int = 0, **changes: Any) -> Result:
+    """A small kNN result: k=1 is the headline, k=5 a variant."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for variant, skill in (("main", 1.0), ("k=5", 2.0)):
+        truth = np.arange(40) % 2
+        score = 1 / (1 + np.exp(-(skill * (2 * truth - 1) + rng.normal(size=40))))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "record_id": [f"r{i}" for i in range(40)],
+                    "patient_id": [f"P{i // 2}" for i in range(40)],
+                    "site": None,
+                    "variant": variant,
+                    "repeat": 0,
+                    "fold": (np.arange(40) // 2) % folds,
+                    "truth": np.where(truth == 1, "blast", "healthy"),
+                    "predicted": np.where(score >= 0.5, "blast", "healthy"),
+                    "score:healthy": 1 - score,
+                    "score:blast": score,
+                }
+            )
+        )
+    predictions = Predictions(pd.concat(parts, ignore_index=True), "binary", ("healthy", "blast"), "label")
+    protocol = Protocol(
+        id="tiny-knn@1",
+        title="Tiny",
+        method=KNN(k=(1, 5)),
+        statistics=StatisticsPlan(resamples=20),
+        **changes.pop("protocol", {}),
+    )
+    settings: dict[str, Any] = {
+        "kind": "knn",
+        "protocol": protocol,
+        "summary": summarise(predictions, protocol.statistics),
+        "predictions": predictions,
+        "provenance": {"encoder": "tiny", "weights_kind": "local file", "fingerprint": "ff"},
+    }
+    return Result(**(settings | changes))
+
+
+@pytest.fixture
+def saved_result(tmp_path: Path) -> Path:
+    return tiny_result().save(tmp_path / "saved")
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(command, [str(a) for a in arguments], standalone_mode=False)
+
+
+def test_it_prints_the_path(saved_result):
+    done = run(saved_result)
+    assert done.return_value == 0
+    assert done.stdout.strip() == str(saved_result / "report.html")
+
+
+def test_the_summary_on_request(saved_result):
+    assert "tested " in run(saved_result, "--summary").stdout
+    assert "tested " not in run(saved_result).stdout
+
+
+def test_json_for_machines(saved_result, tmp_path):
+    done = run("--json", saved_result, tmp_path / "nowhere")
+    good, bad = json.loads(done.stdout)
+    assert good["report"] == str(saved_result / "report.html") and good["error"] is None
+    assert bad["report"] is None and "no such result folder" in bad["error"]
+
+
+@pytest.mark.parametrize(("good", "bad", "code"), [(1, 0, 0), (1, 1, 1), (0, 1, 2), (0, 2, 2)])
+def test_exit_codes(saved_result, tmp_path, good, bad, code):
+    done = run(*[saved_result] * good, *[tmp_path / f"nowhere{i}" for i in range(bad)])
+    assert done.return_value == code
+    assert done.stderr.count("no such result folder") == bad
+
+
+def test_help_has_purpose_examples_checks_and_errors():
+    text = CliRunner().invoke(command, ["--help"]).output
+    for word in ("Rebuild", "Examples:", "Checked:", "Common errors:", "Exit codes:"):
+        assert word in text
+    assert len(text.splitlines()) <= 40
+
+
+def test_a_folder_is_needed():
+    assert CliRunner().invoke(command, []).exit_code == 2

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from medfm.cohorts.findings import Finding
+from medfm.reporting.banners import banners
+
+
+def titles(result) -> list[str]:
+    return [banner.title for banner in banners(result)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "title"),
+    [
+        ("random", "stop", "Untrained weights"),
+        ("trained here", "caution", "Weights trained here"),
+        ("local file", "note", "Weights from a local file"),
+        ("", "caution", "Weights unknown"),
+    ],
+)
+def test_the_weights_are_called_what_they_are(make, kind, level, title):
+    made = make(provenance={"encoder": "dinobloom-s", "weights_kind": kind}, findings=())
+    found = banners(made)
+    assert [(b.level, b.title) for b in found] == [(level, title)]
+
+
+def test_published_weights_need_no_warning(make):
+    made = make(provenance={"weights_kind": "published"}, findings=())
+    assert banners(made) == []
+
+
+def test_a_note_on_the_weights_is_kept(make):
+    made = make(provenance={"weights_kind": "random", "weights_note": "seed 7"}, findings=())
+    assert "seed 7" in banners(made)[0].text
+    made = make(provenance={"weights_kind": "published", "weights_note": "from the hub"}, findings=())
+    assert [(b.level, b.text) for b in banners(made)] == [("note", "from the hub")]
+
+
+def test_synthetic_data_and_allowed_checks_are_loud(result):
+    loud = [b.title for b in banners(result) if b.level == "stop"]
+    assert loud == ["Untrained weights", "Synthetic data", "Check L004 failed and was allowed"]
+
+
+def test_the_loudest_come_first(result):
+    order = {"stop": 0, "caution": 1, "note": 2}
+    levels = [order[b.level] for b in banners(result)]
+    assert levels == sorted(levels)
+
+
+def test_unknown_patients_are_said(make, result):
+    summary = result.summary.model_copy(update={"patients_known": False})
+    assert "Patients unknown" in titles(make(summary=summary))
+    assert "Patients unknown" not in titles(result)
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "1 record could not be embedded and is"), (3, "3 records could not")])
+def test_lost_records_are_counted(make, count, text):
+    failures = [{"record_id": f"r{i}", "reason": "truncated"} for i in range(count)]
+    made = make(provenance={"weights_kind": "published", "failures": failures}, findings=())
+    assert text in banners(made)[0].text
+
+
+@pytest.mark.parametrize(
+    ("severity", "allowed", "title"),
+    [
+        ("error", True, "Check L001 failed and was allowed"),
+        ("error", False, "Check L001 failed"),
+        ("warning", True, "Check L001 failed and was allowed"),
+        ("warning", False, "Check L001"),
+    ],
+)
+def test_findings_become_banners(make, severity, allowed, title):
+    finding = Finding(code="L001", severity=severity, title="a patient in two splits", detail="P1.", allowed=allowed)
+    made = make(provenance={"weights_kind": "published"}, findings=(finding,))
+    assert titles(made) == [title]
+    assert banners(made)[0].text == "a patient in two splits. P1."
+
+
+@pytest.mark.parametrize("severity", ["passed", "info"])
+def test_passed_checks_are_no_banner(make, severity):
+    finding = Finding(code="L001", severity=severity, title="t")
+    assert titles(make(provenance={"weights_kind": "published"}, findings=(finding,))) == []
