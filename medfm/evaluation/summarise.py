@@ -16,7 +16,7 @@ from medfm.evaluation.bootstrap import Statistic, collect
 from medfm.evaluation.calibration import calibration_fit, reliability_bins
 from medfm.evaluation.curves import ClassCurves, curves
 from medfm.evaluation.decision import NetBenefit, decision_curves
-from medfm.evaluation.groups import estimates_of, group_rows, group_values
+from medfm.evaluation.groups import estimates_of, group_gaps, group_rows, group_values
 from medfm.evaluation.metrics import Metric, metric, metrics_for, number
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import MAIN, Predictions
@@ -79,7 +79,10 @@ def summarise(
         roc, pr = curves(outcomes, every, titles, drawn.get("curves"), plan.level, macro)
         kept = {"macro", *names}
         roc, pr = (tuple(c for c in found if c.name in kept) for found in (roc, pr))
-    positive = {"auroc": 1} if outcomes.task == "binary" else {}
+    binary = outcomes.task == "binary"
+    positive = {"auroc": 1} if binary else {}
+    sites = _sites(main, chosen, plan, patients_known)
+    subgroups = [group_rows(main, c, chosen, plan, patients_known=patients_known) for c in plan.subgroups]
     return Summary(
         task=outcomes.task,
         target=main.target,
@@ -100,11 +103,10 @@ def summarise(
         roc=roc,
         pr=pr,
         calibration=_calibration(sample, point, drawn) if outcomes.task != "regression" else None,
-        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if outcomes.task == "binary" else (),
-        sites=_sites(main, chosen, plan, patients_known),
-        subgroups=tuple(
-            row for c in plan.subgroups for row in group_rows(main, c, chosen, plan, patients_known=patients_known)
-        ),
+        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if binary else (),
+        sites=sites,
+        subgroups=tuple(row for rows in subgroups for row in rows),
+        gaps=tuple(g for rows in (sites, *subgroups) for g in group_gaps(main, rows)) if binary else (),
         notes=tuple(notes(sample, len(outcomes))),
     )
 

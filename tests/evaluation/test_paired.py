@@ -77,9 +77,7 @@ def test_pairing_is_narrower_than_not_pairing():
     (row,) = differences(a, b, ["brier"])
     rng = np.random.default_rng(0)
     losses = [(p.scores()[:, 1] - p.truth_index()) ** 2 for p in (a, b)]
-    unpaired = np.array(
-        [rng.choice(losses[1], 600).mean() - rng.choice(losses[0], 600).mean() for _ in range(500)]
-    )
+    unpaired = np.array([rng.choice(losses[1], 600).mean() - rng.choice(losses[0], 600).mean() for _ in range(500)])
     low, high = percentile_interval(unpaired, 0.95)
     assert row.high - row.low < 0.7 * (high - low)
 
