@@ -47,7 +47,7 @@ def test_many_sites():
     found = batch_effect(*embeddings(3.0, sites=3, patients=90), plan=PLAN)
     assert found.chance == pytest.approx(1 / 3)
     assert len(found.sites) == 3
-    assert 1 / 3 < found.balanced_accuracy.low
+    assert found.balanced_accuracy.low > 1 / 3
 
 
 def test_a_patient_does_not_reveal_its_site():
