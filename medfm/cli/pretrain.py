@@ -1,0 +1,70 @@
+"""``medfm pretrain``: train an encoder without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from medfm.cli.common import Verb, cohort_options, config_options, json_option
+
+
+@click.command(cls=Verb, short_help="Train an encoder without labels.")
+@click.argument("table", type=click.Path())
+@click.option("--recipe", default="dinov2-tiny", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--out", type=click.Path(file_okay=False), help="Folder for the encoder [runs/RECIPE].")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@cohort_options
+@config_options
+@json_option
+def command(
+    table: str,
+    recipe: str,
+    out: str | None,
+    resume: bool,
+    modality: str,
+    root: str | None,
+    mapping: tuple[str, ...],
+    where: tuple[str, ...],
+    allow: tuple[str, ...],
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Train an encoder on the pictures of TABLE, without labels (DINOv2 family).
+
+    \b
+    Examples:
+      medfm pretrain cells/labels.csv --out runs/tiny
+      medfm pretrain cells/labels.csv --out runs/tiny --resume
+      medfm pretrain cells/labels.csv --recipe dinov2-smoke --set steps=20 --dry-run
+
+    \b
+    Only records of the split 'train' are used. --out gets encoder.safetensors, card.md,
+    config.yaml, log.jsonl, loss.png and checkpoint/last.ckpt; --encoder DIR of the other
+    verbs then takes that folder. Ctrl-C saves a checkpoint first; --resume goes on exactly.
+    Checked: the table, the recipe against the network, one run per folder, a finite loss.
+    Common errors: no column 'split' (--set split=all), fewer pictures than batch_size,
+    a folder that holds another run. Recipes and every setting: docs/pretrain.md.
+    """
+    from medfm.cli.common import pairs, print_config, print_json
+    from medfm.workflows.pretrain import load_recipe, pretrain
+
+    config = load_recipe(recipe, overrides)
+    if dry_run:
+        print_config(config, as_json)
+        return 0
+    from medfm.cohorts.load import load_cohort
+    from medfm.core.progress import for_people
+
+    cohort = load_cohort(
+        table, modality=modality, root=root, map=pairs(mapping, "--map"), where=pairs(where, "--where"), allow=allow
+    )
+    result = pretrain(cohort, config, out or f"runs/{config.name}", resume=resume, progress=for_people)
+    if as_json:
+        values: dict[str, Any] = {**vars(result), "folder": str(result.folder), "failures": list(result.failures)}
+        print_json(values)
+    else:
+        click.echo(str(result))
+        click.echo(f"Use it: medfm probe {table} --encoder {result.folder}")
+    return 0

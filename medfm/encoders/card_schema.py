@@ -1,0 +1,193 @@
+"""The machine-readable front matter of a model card: Hugging Face's fields and a ``medfm:`` block.
+
+Unknown keys are errors everywhere, so that a misspelt field can never be silently ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from medfm.core.config import StrictConfig
+from medfm.encoders.preprocessing_steps import Step, check_order
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FLAT = "flat"
+
+
+class Architecture(StrictConfig):
+    """Which network: a family of this package and its arguments."""
+
+    family: str = Field(description="name of an architecture family, such as dinov2")
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the family")
+
+
+class HubFile(StrictConfig):
+    """A file in a Hugging Face repository."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    filename: str
+    revision: str | None = Field(None, description="commit; null means none is known and 'main' would be taken")
+    sha256: Sha256 | None = Field(None, description="null: never seen by this project")
+    layout: str = Field("", description="how the tensors are named and nested, for people")
+    note: str = ""
+
+
+class ArchiveFile(StrictConfig):
+    """A file in an archive, downloaded by hand."""
+
+    kind: Literal["archive"] = "archive"
+    page: str = Field(description="web page of the record")
+    filename: str
+    sha256: Sha256 | None = None
+    layout: str = ""
+    note: str = ""
+
+
+class LocalFile(StrictConfig):
+    """A file beside the card (a model trained with this package)."""
+
+    kind: Literal["file"] = "file"
+    filename: str = Field(description="path relative to the card's folder")
+    sha256: Sha256 | None = None
+    layout: str = ""
+    note: str = ""
+    trained_here: bool = Field(False, description="written by medfm pretrain or finetune")
+
+    @field_validator("filename")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        if value.startswith(("/", "~")) or ".." in value.split("/"):
+            raise ValueError("the file must lie in the card's own folder")
+        return value
+
+
+Source = Annotated[HubFile | ArchiveFile | LocalFile, Field(discriminator="kind")]
+
+
+class KeyMap(StrictConfig):
+    """From the names in a checkpoint to the plain names of the network, as data."""
+
+    nesting: tuple[str, ...] = Field(
+        ("teacher", "state_dict", "model", FLAT), description="where the tensors may lie, first match wins"
+    )
+    drop: tuple[str, ...] = Field((), description="tensors with one of these words between dots are not needed")
+    prefixes: tuple[str, ...] = Field(("module.", "backbone."), description="taken off the front, in this order")
+    renames: dict[str, str] = Field(default_factory=dict, description="dotted part of a name -> its plain form")
+    optional: tuple[str, ...] = Field((), description="plain names that a checkpoint may lack")
+
+
+class Weights(StrictConfig):
+    """Where the weights are and how to read them."""
+
+    sources: tuple[Source, ...] = Field((), description="in order of preference; none: no published weights exist")
+    key_map: KeyMap = KeyMap()
+    safe_globals: tuple[str, ...] = Field((), description="extra harmless Python names the pickle may use")
+
+
+class InputSpec(StrictConfig):
+    """The tensor that the network takes."""
+
+    shape: tuple[int, int, int] = Field(description="channels, height, width")
+    dtype: Literal["float32"] = "float32"
+    units: str = Field("", description="physical meaning of the values")
+    channel_order: str = "rgb"
+    other_sizes: bool = Field(False, description="whether another height and width (multiples of the patch) may be fed")
+
+
+class EmbeddingSpec(StrictConfig):
+    """What comes out."""
+
+    what: Literal["cls", "pooled", "projected"] = "cls"
+    dim: int = Field(ge=1)
+    normalised: bool = Field(False, description="whether vectors have length 1")
+
+
+class TextSpec(StrictConfig):
+    """The text tower, where there is one."""
+
+    tower: str
+    tokenizer: str
+    max_tokens: int = Field(ge=1)
+
+
+class TrainingSet(StrictConfig):
+    """A data set the weights may have seen; evaluation on it is flagged."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the cohort adapter, or a short word")
+    title: str
+    status: Literal["used", "likely", "held out", "unknown"] = "likely"
+    note: str = ""
+
+
+class PublishedResult(StrictConfig):
+    """A figure somebody published, never one that was measured here."""
+
+    name: str
+    dataset: str = Field(description="what people call it")
+    cohort: str = Field(description="cohort adapter that reads it")
+    target: str = Field(description="cohort column to predict")
+    protocol: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$", description="name@version")
+    split: str = Field("test", description="which records are tested on, in words")
+    metric: str
+    variant: str | None = Field(None, description="such as k=20")
+    value: float | None = Field(None, description="as published, 0 to 1; null: not sourced")
+    spread: float | None = Field(None, ge=0, description="published standard deviation")
+    source: str = Field(description="table or page the value was read from")
+    sourcing: Literal["paper table", "secondary", "unverified"]
+    tolerance: float = Field(0.01, gt=0, description="absolute difference still counted as reproduced")
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _honest(self) -> PublishedResult:
+        if self.value is None and self.sourcing != "unverified":
+            raise ValueError("a result without a value has sourcing 'unverified'")
+        return self
+
+
+class EncoderSpec(StrictConfig):
+    """The ``medfm:`` block."""
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="lower-case words with hyphens")
+    title: str
+    summary: str = Field(description="one sentence for the list")
+    modality: str
+    architecture: Architecture
+    parameters: int | None = Field(None, ge=1, description="count, all tensors of the network")
+    weights: Weights = Weights()
+    input: InputSpec
+    preprocessing: tuple[Step, ...]
+    embedding: EmbeddingSpec
+    text: TextSpec | None = None
+    gated: bool = Field(False, description="whether the hub asks for an agreement first")
+    licence_note: str = Field("", description="conflicts or conditions a user must know")
+    citation: str = ""
+    training_data: tuple[TrainingSet, ...] = ()
+    results: tuple[PublishedResult, ...] = ()
+    deviations: tuple[str, ...] = Field((), description="where this differs from the publication, and traps")
+
+    @field_validator("preprocessing")
+    @classmethod
+    def _steps(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        check_order(steps)
+        return steps
+
+
+class CardHeader(StrictConfig):
+    """The whole front matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
+
+    license: str
+    license_name: str | None = None
+    license_link: str | None = None
+    language: str | None = None
+    library_name: str = "medfm"
+    pipeline_tag: str = "image-feature-extraction"
+    base_model: str | None = None
+    tags: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    model_index: tuple[dict[str, Any], ...] = Field((), alias="model-index")
+    medfm: EncoderSpec

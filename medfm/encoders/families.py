@@ -1,0 +1,82 @@
+"""Architecture families by name; a new one adds a line here and a file beside this one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medfm.core.config import StrictConfig, build
+from medfm.core.errors import ConfigError
+from medfm.core.names import unknown_name
+from medfm.encoders.card_schema import EncoderSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# name -> (arguments "module:class", network "module:object"); the first must not import torch.
+_FAMILIES = {
+    "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the rest of the package needs to know about an architecture.
+
+    Attributes:
+        build: (arguments, CPU generator, device) -> untrained module, float32.
+        plain_names: module -> {plain tensor name: key in ``state_dict``}.
+        embed: (module, batch) -> (n, d).
+        tokens: (module, batch) -> (n, tokens, d) without the class token, or ``None``.
+        training_only: plain names that no embedding depends on (left out of the fingerprint).
+    """
+
+    build: Callable[[Any, torch.Generator | None, str], nn.Module]
+    plain_names: Callable[[Any], dict[str, str]]
+    embed: Callable[[Any, torch.Tensor], torch.Tensor]
+    tokens: Callable[[Any, torch.Tensor], torch.Tensor] | None
+    training_only: tuple[str, ...] = ()
+
+
+def _load(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def list_families() -> list[str]:
+    """Names of the architecture families."""
+    return sorted(_FAMILIES)
+
+
+def family_args(name: str, values: Mapping[str, Any], where: str) -> Any:
+    """The validated arguments of family `name`.
+
+    Raises:
+        UnknownNameError: No such family.
+        ConfigError: Wrong arguments.
+    """
+    if name not in _FAMILIES:
+        raise unknown_name("architecture family", name, _FAMILIES, where=f"{where}: medfm.architecture.family")
+    kind: type[StrictConfig] = _load(_FAMILIES[name][0])
+    return build(kind, values, where=f"{where}: medfm.architecture.args")
+
+
+def get_family(name: str) -> Family:
+    """The family called `name` (imports torch)."""
+    if name not in _FAMILIES:
+        raise unknown_name("architecture family", name, _FAMILIES)
+    family: Family = _load(_FAMILIES[name][1])
+    return family
+
+
+def check_architecture(spec: EncoderSpec, where: str) -> None:
+    """Refuse a card whose architecture contradicts itself or the rest of the card."""
+    args = family_args(spec.architecture.family, spec.architecture.args, where)
+    if args.dim != spec.embedding.dim:
+        raise ConfigError(
+            f"The embedding has {spec.embedding.dim} numbers but the architecture gives {args.dim}.",
+            where=f"{where}: medfm.embedding.dim",
+        )

@@ -1,0 +1,92 @@
+"""Writing a trained encoder as a folder that loads like any other: ``card.md`` and the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medfm.core.errors import ConfigError
+from medfm.core.files import atomic_path, make_folder
+from medfm.core.hashing import sha256_file
+from medfm.encoders.card import Card, write_card
+from medfm.encoders.card_schema import LocalFile, TrainingSet
+from medfm.encoders.registry import get_card
+
+if TYPE_CHECKING:
+    from medfm.encoders.dinov2 import DinoVisionTransformer
+
+WEIGHTS_FILE = "encoder.safetensors"
+CARD_FILE = "card.md"
+
+
+def save_encoder(
+    folder: str | Path,
+    module: DinoVisionTransformer,
+    base: str | Path | Card,
+    *,
+    encoder_id: str,
+    title: str,
+    summary: str,
+    prose: str,
+    training_data: Sequence[TrainingSet] = (),
+    deviations: Sequence[str] = (),
+) -> Card:
+    """Write `module` into `folder` so that ``medfm.load_encoder(folder)`` gives it back.
+
+    The architecture, input and preprocessing are those of the `base` card; its published
+    results and weights are not taken over. Both files are written atomically, weights first.
+
+    Args:
+        folder: Created if need be; other files in it stay.
+        module: The trained network, of the base card's architecture.
+        base: Card that the architecture was built from.
+        encoder_id: Id of the new encoder, lower-case words with hyphens.
+        title: What people call it.
+        summary: One sentence.
+        prose: Markdown for the card: how it was trained, on what, what it is not for.
+        training_data: What it was trained on, for contamination flags.
+        deviations: What a reader must know.
+
+    Raises:
+        ConfigError: The module is not of the base card's architecture.
+        StoreError: The folder cannot be written to.
+    """
+    from safetensors.torch import save_file
+
+    from medfm.encoders.dinov2 import published_state
+    from medfm.encoders.published import plain_shapes
+
+    card = base if isinstance(base, Card) else get_card(base)
+    state = {key: tensor.contiguous().clone() for key, tensor in published_state(module, prefix="").items()}
+    if sorted(tuple(t.shape) for t in state.values()) != sorted(plain_shapes(card).values()):
+        raise ConfigError("The network is not of the architecture of the card it should be saved with.", where=card.id)
+    target = make_folder(folder)
+    with atomic_path(target / WEIGHTS_FILE) as temporary:
+        save_file(state, temporary, metadata={"format": "pt", "medfm": encoder_id})
+    source = LocalFile(
+        filename=WEIGHTS_FILE,
+        sha256=sha256_file(target / WEIGHTS_FILE),
+        layout="flat, DINOv2 names",
+        trained_here=True,
+    )
+    values = card.header.to_dict() | {
+        "license": "other",
+        "license_name": "decided by whoever trained it",
+        "license_link": None,
+        "datasets": [],
+    }
+    values["medfm"] = card.spec.to_dict() | {
+        "id": encoder_id,
+        "title": title,
+        "summary": summary,
+        "weights": card.spec.weights.to_dict() | {"sources": [source.to_dict()]},
+        "gated": False,
+        "licence_note": "Weights trained by the user of this package.",
+        "citation": "",
+        "training_data": [entry.to_dict() for entry in training_data],
+        "results": [],
+        "deviations": list(deviations),
+    }
+    header = type(card.header).model_validate(values)
+    return write_card(target / CARD_FILE, header, prose)

@@ -1,0 +1,200 @@
+"""Train an encoder without labels: cohort and recipe in, a folder that ``load_encoder`` reads out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfm.cohorts.cohort import Cohort
+from medfm.core.config import build, load_config, merge
+from medfm.core.errors import TrainingError
+from medfm.core.files import make_folder, write_text
+from medfm.core.names import unknown_name
+from medfm.core.progress import Silent
+from medfm.core.resources import data_folder
+
+if TYPE_CHECKING:
+    from medfm.training.config import PretrainConfig
+    from medfm.training.pictures import ProgressMaker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a finished run left behind.
+
+    Attributes:
+        folder: Holds ``encoder.safetensors``, ``card.md``, ``config.yaml``, ``log.jsonl``, ``loss.png`` and
+            ``checkpoint/last.ckpt``; ``medfm.load_encoder(folder)`` loads it.
+        encoder_id: Id of the trained encoder.
+        pictures: Number of pictures trained on.
+        failures: Record id and reason of each picture that could not be read.
+        resumed_from: Step the run went on from; 0 for a fresh one.
+        first_loss: Mean total loss of the first tenth of the steps.
+        last_loss: Mean total loss of the last tenth.
+    """
+
+    folder: Path
+    encoder_id: str
+    pictures: int
+    resumed_from: int
+    first_loss: float
+    last_loss: float
+    failures: tuple[tuple[str, str], ...] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.encoder_id}: trained on {self.pictures} pictures",
+            f"  loss     {self.first_loss:.3f} (first tenth of the steps) -> {self.last_loss:.3f} (last tenth)",
+            f"  folder   {self.folder}",
+        ]
+        if self.resumed_from:
+            lines.insert(1, f"  resumed  from step {self.resumed_from}")
+        if self.failures:
+            lines.append(f"  left out {len(self.failures)} unreadable pictures: " + _shown(self.failures))
+        return "\n".join(lines)
+
+
+def _shown(failures: Sequence[tuple[str, str]]) -> str:
+    names = ", ".join(record for record, _ in failures[:5])
+    return names + (" ..." if len(failures) > 5 else "")
+
+
+def recipes() -> list[str]:
+    """Names of the shipped pretraining recipes."""
+    return sorted(path.stem for path in (data_folder("configs") / "pretrain").glob("*.yaml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> PretrainConfig:
+    """A shipped recipe by name, or a YAML file, with overrides on top.
+
+    Args:
+        recipe: Such as ``"dinov2-tiny"`` or a path ending in ``.yaml``.
+        overrides: ``["steps=50"]`` or ``{"steps": 50}``.
+
+    Raises:
+        UnknownNameError: No such recipe; near names are given.
+        ConfigError: A setting is wrong.
+    """
+    from medfm.training.config import PretrainConfig
+
+    path = Path(recipe)
+    if path.suffix not in (".yaml", ".yml"):
+        path = data_folder("configs") / "pretrain" / f"{recipe}.yaml"
+        if not path.is_file():
+            raise unknown_name("pretraining recipe", str(recipe), recipes())
+    if isinstance(overrides, Mapping):
+        plain = load_config(PretrainConfig, path)
+        return build(PretrainConfig, merge(plain.to_dict(), overrides), where=str(path))
+    return load_config(PretrainConfig, path, overrides=overrides)
+
+
+def pretrain(
+    cohort: Cohort,
+    recipe: str | Path | PretrainConfig = "dinov2-tiny",
+    out: str | Path = "pretrained",
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    progress: ProgressMaker = Silent,
+) -> Pretrained:
+    """Train the architecture of a model card on the pictures of a cohort, without labels.
+
+    Only records of the split ``train`` are used unless the recipe says ``split: all``; a cohort
+    without splits needs ``split: all``, said on purpose.
+
+    Args:
+        cohort: What to train on.
+        recipe: Name of a shipped recipe, a YAML file, or the recipe itself.
+        out: Folder for the encoder, its card, the log and the checkpoints.
+        resume: Go on from the checkpoint in `out`; the run is bit-identical to one that was
+            never stopped (same machine, same number of threads).
+        overrides: Changes to the recipe.
+        progress: Shows reading and training.
+
+    Returns:
+        Where the encoder is, and what happened.
+
+    Raises:
+        TrainingError: No pictures, a folder in use, a checkpoint of another run, a bad loss.
+        ConfigError: The recipe does not fit the architecture.
+        KeyboardInterrupt: After Ctrl-C; the checkpoint is saved, and `resume` goes on.
+    """
+    from medfm.training.config import PretrainConfig
+    from medfm.training.log import draw_loss, read_log
+    from medfm.training.loop import make_fabric, train
+    from medfm.training.pictures import load_pictures
+    from medfm.workflows.pretrain_output import start_model, write_encoder
+
+    if isinstance(recipe, PretrainConfig):
+        config = build(PretrainConfig, merge(recipe.to_dict(), _mapping(overrides)), where="the recipe")
+    else:
+        config = load_recipe(recipe, overrides)
+    folder = Path(out)
+    _check_folder(folder, resume)
+    used = _chosen(cohort, config)
+    model, card = start_model(config, cohort)
+    fabric = make_fabric(config.machine, config.precision)
+    fabric.launch()
+    make_folder(folder)
+    pictures = load_pictures(used, config.picture_size, config.machine.memory_mb, progress)
+    for record, reason in pictures.failures:
+        logger.warning("record %s was left out: %s", record, reason)
+    patch = int(card.spec.architecture.args.get("patch", 14))
+    identity = {"recipe": config.procedure(), "cohort": used.digest(), "pictures": len(pictures)}
+    if fabric.is_global_zero and not resume:
+        write_text(folder / "config.yaml", config.to_yaml())
+    first = train(model, pictures, patch, folder, identity=identity, fabric=fabric, resume=resume, progress=progress)
+    rows = read_log(folder / "log.jsonl")
+    tenth = max(1, len(rows) // 10)
+    losses = [float(row["total"]) for row in rows]
+    result = Pretrained(
+        folder=folder,
+        encoder_id=trained_id(config, cohort),
+        pictures=len(pictures),
+        resumed_from=first,
+        first_loss=sum(losses[:tenth]) / tenth,
+        last_loss=sum(losses[-tenth:]) / tenth,
+        failures=pictures.failures,
+    )
+    if fabric.is_global_zero:
+        draw_loss(folder / "loss.png", rows, f"{config.name} on {cohort.name}")
+        write_encoder(result, model, card, config, used)
+    return result
+
+
+def trained_id(config: PretrainConfig, cohort: Cohort) -> str:
+    """The id of the encoder a run makes: recipe and cohort, in lower-case words with hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{config.name}-{cohort.name}".lower()).strip("-")
+
+
+def _mapping(overrides: Sequence[str] | Mapping[str, Any]) -> Mapping[str, Any]:
+    from medfm.core.config import parse_overrides
+
+    return overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    started = (folder / "checkpoint" / "last.ckpt").exists() or (folder / "card.md").exists()
+    if started and not resume:
+        raise TrainingError(
+            "The output folder holds a training run already.",
+            where=str(folder),
+            fix="pass --resume (resume=True) to go on with it, or choose another folder",
+        )
+
+
+def _chosen(cohort: Cohort, config: PretrainConfig) -> Cohort:
+    used = cohort if config.split == "all" else cohort.of_split(config.split)
+    if len(used) == 0:
+        raise TrainingError(
+            f"The cohort '{cohort.name}' has no records of the split '{config.split}'.",
+            expected="a column 'split' with train, val and test",
+            fix="add the column, or use every record with --set split=all (test records included)",
+        )
+    return used
