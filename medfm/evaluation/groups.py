@@ -9,7 +9,6 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 from medfm.core.names import did_you_mean
-from medfm.core.progress import Progress
 from medfm.evaluation.bootstrap import collect
 from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_labels import class_recall, selection_rate
@@ -105,7 +104,7 @@ def group_rows(
     return tuple(rows)
 
 
-def estimates_of(sample: Sample, metrics: Sequence[Metric], progress: Progress | None = None) -> tuple[Estimate, ...]:
+def estimates_of(sample: Sample, metrics: Sequence[Metric]) -> tuple[Estimate, ...]:
     """The metrics of one sample with their intervals."""
     point = Weighted(sample.outcomes, np.ones((len(sample.outcomes), 1)))
     drawn: dict[str, np.ndarray] = {}
@@ -116,7 +115,6 @@ def estimates_of(sample: Sample, metrics: Sequence[Metric], progress: Progress |
             {m.name: m.compute for m in metrics},
             resamples=sample.plan.resamples,
             seed=sample.plan.seed,
-            progress=progress,
         )
     positive = {"auroc": 1} if sample.outcomes.task == "binary" else {}
     return tuple(

@@ -161,7 +161,8 @@ def _cross_validated(
         with warnings.catch_warnings():
             # Stopping a little short of the optimum does not matter for this figure.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=200).fit(x[train], site[train])
+            model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=100, tol=1e-2)
+            model.fit(x[train], site[train])
         found = np.zeros((len(test), size))
         found[:, present] = model.predict_proba(x[test])
         scores[test] = found

@@ -47,7 +47,7 @@ def summarise(
         metrics: Headline metrics; the task's default when empty.
         patients_known: Whether ``patient_id`` says who is who. If not, intervals are record-level
             and a note says that they are too narrow.
-        progress: Advanced by resamples.
+        progress: Advanced by the resamples of the headline variant, ``plan.resamples`` in all.
 
     Returns:
         A summary without NaN: ``None`` and a note stand where a figure is undefined.
@@ -96,7 +96,7 @@ def summarise(
             )
             for m in chosen
         ),
-        variants=_variants(predictions, main_name, chosen, plan, patients_known, progress),
+        variants=_variants(predictions, main_name, chosen, plan, patients_known),
         folds=fold_rows(predictions, chosen),
         per_class=class_rows(sample, point, drawn) if outcomes.task != "regression" else (),
         confusion=_confusion(point),
@@ -209,7 +209,6 @@ def _variants(
     metrics: Sequence[Metric],
     plan: StatisticsPlan,
     patients_known: bool,
-    progress: Progress | None,
 ) -> tuple[Estimate, ...]:
     rows: list[Estimate] = []
     for variant in predictions.variants:
@@ -217,7 +216,7 @@ def _variants(
             continue
         part = predictions.of_variant(variant)
         sample = Sample.of(part, plan, variant=variant, patients_known=patients_known)
-        rows += estimates_of(sample, metrics, progress)
+        rows += estimates_of(sample, metrics)
     return tuple(rows)
 
 
