@@ -12,7 +12,7 @@ from medfm.cli.common import Verb, json_option, print_json
 @click.argument("others", metavar="OTHER...", nargs=-1, required=True, type=click.Path())
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Metric; may be repeated [the headline ones].")
 @click.option("--variant", default="main", show_default=True, help="Which predictions, such as fraction=0.01.")
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
+@click.option("--resamples", type=click.IntRange(0), help="Of the bootstrap [1000, or 200 per comparison].")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the bootstrap.")
 @click.option("--require-better", metavar="NAME", help="End with 1 unless every OTHER beats REFERENCE on this metric.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Also write the comparison to this JSON file.")
@@ -22,7 +22,7 @@ def command(
     others: tuple[str, ...],
     metrics: tuple[str, ...],
     variant: str,
-    resamples: int,
+    resamples: int | None,
     seed: int,
     require_better: str | None,
     out: str | None,

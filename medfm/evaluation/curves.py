@@ -74,12 +74,13 @@ def roc_at(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRI
         true_rate: float (m,), likewise.
         grid: Where to read the curve.
     """
-    last = np.flatnonzero(np.append(np.diff(false_rate) > 0, True))
-    x, y = false_rate[last], true_rate[last]
-    if x[0] > 0:
-        # The line from (0, 0) to the first point belongs to the curve.
-        x, y = np.insert(x, 0, 0.0), np.insert(y, 0, 0.0)
-    return np.interp(grid, x, y)
+    x, y = np.append(0.0, false_rate), np.append(0.0, true_rate)
+    # The last point at or before each grid value, and the next one: the polyline between them.
+    before = np.searchsorted(x, grid + 1e-12, side="right") - 1
+    after = np.minimum(before + 1, len(x) - 1)
+    width = x[after] - x[before]
+    share = np.divide(grid - x[before], width, out=np.zeros(len(grid)), where=width > 0)
+    return np.asarray(y[before] + (y[after] - y[before]) * np.clip(share, 0.0, 1.0))
 
 
 def precision_at(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 from medfm.core.names import did_you_mean
-from medfm.core.progress import Progress
 from medfm.evaluation.bootstrap import collect
 from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_labels import class_recall, selection_rate
@@ -17,7 +16,7 @@ from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.statistics_estimates import Sample, cluster_ids, estimate
-from medfm.evaluation.summary import Estimate, GroupRow
+from medfm.evaluation.summary import Estimate, GroupGap, GroupRow
 
 AGE_EDGES = (18, 40, 65, 80)
 MISSING = "missing"
@@ -105,7 +104,7 @@ def group_rows(
     return tuple(rows)
 
 
-def estimates_of(sample: Sample, metrics: Sequence[Metric], progress: Progress | None = None) -> tuple[Estimate, ...]:
+def estimates_of(sample: Sample, metrics: Sequence[Metric]) -> tuple[Estimate, ...]:
     """The metrics of one sample with their intervals."""
     point = Weighted(sample.outcomes, np.ones((len(sample.outcomes), 1)))
     drawn: dict[str, np.ndarray] = {}
@@ -116,7 +115,6 @@ def estimates_of(sample: Sample, metrics: Sequence[Metric], progress: Progress |
             {m.name: m.compute for m in metrics},
             resamples=sample.plan.resamples,
             seed=sample.plan.seed,
-            progress=progress,
         )
     positive = {"auroc": 1} if sample.outcomes.task == "binary" else {}
     return tuple(
@@ -148,6 +146,23 @@ def fairness_gaps(outcomes: Outcomes, groups: np.ndarray) -> dict[str, float | N
         "equalized_odds_difference": max(odds) if len(odds) == 2 else None,
         "demographic_parity_difference": _range(selected),
     }
+
+
+def group_gaps(predictions: Predictions, rows: Sequence[GroupRow]) -> tuple[GroupGap, ...]:
+    """:func:`fairness_gaps` between the groups of one column that are not suppressed.
+
+    Args:
+        predictions: A binary task, rows of one variant.
+        rows: From :func:`group_rows`, all of one column; the group of missing values is left out.
+    """
+    shown = [row.value for row in rows if not row.suppressed and row.value != MISSING]
+    if len(shown) < 2:
+        return ()
+    column = rows[0].column
+    values = group_values(predictions.table, column)
+    kept = np.isin(values, shown)
+    found = fairness_gaps(Outcomes.of(predictions).take(kept), values[kept])
+    return tuple(GroupGap(column=column, metric=name, value=value) for name, value in found.items())
 
 
 def _range(values: np.ndarray) -> float | None:

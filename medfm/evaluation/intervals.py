@@ -35,4 +35,7 @@ def wilson_interval(
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = (rate + z2 / (2 * count)) / (1 + z2 / count)
         half = np.sqrt(z2 * (rate * (1 - rate) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    # At the ends the bound is exact; the formula leaves a rounding error there.
+    low = np.where((hits == 0) & (count > 0), 0.0, np.maximum(centre - half, 0.0))
+    high = np.where((hits == count) & (count > 0), 1.0, np.minimum(centre + half, 1.0))
+    return low, high

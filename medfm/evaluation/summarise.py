@@ -16,7 +16,7 @@ from medfm.evaluation.bootstrap import Statistic, collect
 from medfm.evaluation.calibration import calibration_fit, reliability_bins
 from medfm.evaluation.curves import ClassCurves, curves
 from medfm.evaluation.decision import NetBenefit, decision_curves
-from medfm.evaluation.groups import estimates_of, group_rows, group_values
+from medfm.evaluation.groups import estimates_of, group_gaps, group_rows, group_values
 from medfm.evaluation.metrics import Metric, metric, metrics_for, number
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import MAIN, Predictions
@@ -47,7 +47,7 @@ def summarise(
         metrics: Headline metrics; the task's default when empty.
         patients_known: Whether ``patient_id`` says who is who. If not, intervals are record-level
             and a note says that they are too narrow.
-        progress: Advanced by resamples.
+        progress: Advanced by the resamples of the headline variant, ``plan.resamples`` in all.
 
     Returns:
         A summary without NaN: ``None`` and a note stand where a figure is undefined.
@@ -79,7 +79,10 @@ def summarise(
         roc, pr = curves(outcomes, every, titles, drawn.get("curves"), plan.level, macro)
         kept = {"macro", *names}
         roc, pr = (tuple(c for c in found if c.name in kept) for found in (roc, pr))
-    positive = {"auroc": 1} if outcomes.task == "binary" else {}
+    binary = outcomes.task == "binary"
+    positive = {"auroc": 1} if binary else {}
+    sites = _sites(main, chosen, plan, patients_known)
+    subgroups = [group_rows(main, c, chosen, plan, patients_known=patients_known) for c in plan.subgroups]
     return Summary(
         task=outcomes.task,
         target=main.target,
@@ -93,18 +96,17 @@ def summarise(
             )
             for m in chosen
         ),
-        variants=_variants(predictions, main_name, chosen, plan, patients_known, progress),
+        variants=_variants(predictions, main_name, chosen, plan, patients_known),
         folds=fold_rows(predictions, chosen),
         per_class=class_rows(sample, point, drawn) if outcomes.task != "regression" else (),
         confusion=_confusion(point),
         roc=roc,
         pr=pr,
         calibration=_calibration(sample, point, drawn) if outcomes.task != "regression" else None,
-        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if outcomes.task == "binary" else (),
-        sites=_sites(main, chosen, plan, patients_known),
-        subgroups=tuple(
-            row for c in plan.subgroups for row in group_rows(main, c, chosen, plan, patients_known=patients_known)
-        ),
+        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if binary else (),
+        sites=sites,
+        subgroups=tuple(row for rows in subgroups for row in rows),
+        gaps=tuple(g for rows in (sites, *subgroups) for g in group_gaps(main, rows)) if binary else (),
         notes=tuple(notes(sample, len(outcomes))),
     )
 
@@ -207,7 +209,6 @@ def _variants(
     metrics: Sequence[Metric],
     plan: StatisticsPlan,
     patients_known: bool,
-    progress: Progress | None,
 ) -> tuple[Estimate, ...]:
     rows: list[Estimate] = []
     for variant in predictions.variants:
@@ -215,7 +216,7 @@ def _variants(
             continue
         part = predictions.of_variant(variant)
         sample = Sample.of(part, plan, variant=variant, patients_known=patients_known)
-        rows += estimates_of(sample, metrics, progress)
+        rows += estimates_of(sample, metrics)
     return tuple(rows)
 
 

@@ -51,6 +51,14 @@ class GroupRow(StrictConfig):
     estimates: tuple[Estimate, ...] = ()
 
 
+class GroupGap(StrictConfig):
+    """Largest difference between the shown groups of a column, for a binary task's decisions."""
+
+    column: str
+    metric: str
+    value: float | None
+
+
 class Curve(StrictConfig):
     """A curve on a fixed grid with a pointwise band (ROC, PR, decision curve)."""
 
@@ -116,6 +124,7 @@ class Summary(StrictConfig):
     decision: tuple[Curve, ...] = Field(default=(), description="net benefit of model, treat-all, treat-none")
     sites: tuple[GroupRow, ...] = ()
     subgroups: tuple[GroupRow, ...] = ()
+    gaps: tuple[GroupGap, ...] = Field(default=(), description="fairness gaps between sites and subgroups")
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know, such as too few patients")
 
     def estimate(self, metric: str, variant: str = MAIN) -> Estimate:

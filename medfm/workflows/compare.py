@@ -21,6 +21,8 @@ from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summary import Summary
 
 LEVEL_OF_CLAIM = 0.05
+_RESAMPLES = 1000
+_RESAMPLES_EACH = 200
 
 
 class Comparable(Protocol):
@@ -160,7 +162,7 @@ def compare(
     *others: Comparable | str | Path | Sequence[Comparable | str | Path],
     metrics: Sequence[str] = (),
     seed: int = 0,
-    resamples: int = 1000,
+    resamples: int | None = None,
     level: float = 0.95,
     variant: str = MAIN,
     require_better: str | None = None,
@@ -172,7 +174,8 @@ def compare(
         others: Results or folders; a list of them counts as several.
         metrics: Names; the reference's headline metrics when empty.
         seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        resamples: Of the bootstrap; when ``None`` 1000, or 200 per comparison if that is more, so that
+            Holm's correction cannot hide a clear difference behind the bootstrap's smallest p, 2 / (B + 1).
         level: Of the intervals.
         variant: Which predictions to compare, such as ``"main"`` or ``"fraction=0.01"``.
         require_better: A metric (compared in any case) for :attr:`Comparison.passed`.
@@ -188,13 +191,15 @@ def compare(
         flat += list(other) if isinstance(other, (list, tuple)) else [other]  # type: ignore[list-item]
     if not flat:
         raise EvaluationError("There is nothing to compare the reference with.", expected="two or more results")
-    plan = StatisticsPlan(seed=seed, resamples=resamples, level=level)
     loaded = [_load(given) for given in (reference, *flat)]
     titles = _distinct([result.title for result in loaded])
     base = loaded[0]
     names = tuple(metrics) or tuple(e.metric for e in base.summary.headline)
     # The required metric is compared with the others, so that its p-value is corrected as well.
     chosen = metrics_for([*names, *([require_better] if require_better else [])], base.predictions.task)
+    comparisons = len(chosen) * len(flat)
+    count = max(_RESAMPLES, _RESAMPLES_EACH * comparisons) if resamples is None else resamples
+    plan = StatisticsPlan(seed=seed, resamples=count, level=level)
     found: list[tuple[str, PairedDifference]] = []
     overlaps = []
     notes = []
@@ -217,6 +222,11 @@ def compare(
             )
         found += [(title, row) for row in compare_pair(pair, chosen, plan)]
     corrected = _holm(found)
+    if count and 2 * comparisons / (count + 1) >= LEVEL_OF_CLAIM:
+        notes.append(
+            f"With {count} resamples and {comparisons} comparisons the bootstrap cannot show any difference; "
+            f"ask for {_RESAMPLES_EACH * comparisons} resamples or more."
+        )
     notes.append(
         f"p-values in the column 'Holm' are corrected over the {sum(p is not None for p in corrected)} "
         "comparisons of this table; a verdict rests on them."

@@ -206,7 +206,11 @@ def test_clusters_of_one_record_agree_with_the_textbook_error():
     predicted = (rng.random(400) < 0.2).astype(int)
     outcomes = Outcomes("binary", ("no", "yes"), truth, predicted, np.eye(2)[predicted])
     values = collect(
-        outcomes, Clusters.of(np.arange(400), truth), {"a": metric("accuracy", "binary").compute}, resamples=2000, seed=0
+        outcomes,
+        Clusters.of(np.arange(400), truth),
+        {"a": metric("accuracy", "binary").compute},
+        resamples=2000,
+        seed=0,
     )["a"]
     p = (predicted == 0).mean()
     assert values.std() == pytest.approx(np.sqrt(p * (1 - p) / 400), rel=0.06)

@@ -99,7 +99,9 @@ def test_a_class_without_records_is_left_out_of_macro_averages():
     part["predicted"] = part["predicted"].replace("class 3", "class 0")
     found = evaluate(Predictions(part, "multiclass", whole.classes), ["auroc_ovr_macro", "balanced_accuracy"])
     outcomes = Outcomes.of(Predictions(part, "multiclass", whole.classes))
-    three = [evaluate(binary_outcomes(outcomes.truth == c, outcomes.scores[:, c]), ["auroc"])["auroc"] for c in range(3)]
+    three = [
+        evaluate(binary_outcomes(outcomes.truth == c, outcomes.scores[:, c]), ["auroc"])["auroc"] for c in range(3)
+    ]
     assert found["auroc_ovr_macro"] == pytest.approx(np.mean(three))
     recalls = [(outcomes.predicted[outcomes.truth == c] == c).mean() for c in range(3)]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
