@@ -70,6 +70,11 @@ class Encoder:
         return self.card.spec.input.shape
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether :meth:`tokens` works."""
+        return self._family.tokens is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the network is and where results are returned."""
         return next(self.module.parameters()).device

@@ -76,9 +76,10 @@ class MIL(StrictConfig):
 class Scheme(StrictConfig):
     """Which records train and which test."""
 
-    kind: Literal["split", "kfold", "split_with_inner_kfold"] = Field(
+    kind: Literal["split", "kfold", "split_or_kfold", "split_with_inner_kfold"] = Field(
         "split",
-        description="the cohort's train/test; k folds over all; or train/val folds inside train, each tested on test",
+        description="the cohort's train/test; k folds over all; the split where there is one, else k folds; "
+        "or train/val folds inside train, each tested on test",
     )
     folds: int = Field(5, ge=2)
     shuffle: bool = True
@@ -111,6 +112,9 @@ class Protocol(StrictConfig):
     metrics: tuple[str, ...] = Field((), description="headline metrics; the task's default when empty")
     paper_average: Literal["none", "fold_mean_std"] = Field(
         "none", description="also give the paper's mean and standard deviation over folds"
+    )
+    paper_std: Literal["population", "sample"] = Field(
+        "population", description="divisor of that deviation: n (numpy's default) or n - 1 (pandas')"
     )
     statistics: StatisticsPlan = StatisticsPlan()
     deviations: tuple[str, ...] = Field(

@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from medfm.core.errors import ReadError
 from medfm.io.pixels import orient, to_rgb8
 
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 262, 274, 339, 338
+_ORIENTATION = 274  # TIFF 6.0, section 8
 
 
 def decode_tiff(data: bytes, name: str, page: int | None, limit: int, facts: dict[str, Any]) -> np.ndarray:
@@ -72,6 +72,9 @@ def _decode_page(
     if bits <= 8:
         picture = _open_pillow(data, index)
         if picture is not None:
+            orientation = int(chosen.tags[_ORIENTATION].value) if _ORIENTATION in chosen.tags else 1
+            if 2 <= orientation <= 8:
+                facts["orientation"] = orientation  # Pillow turns TIFF pictures upright while loading
             return decode_pillow(picture, name, facts)
     return _decode_tifffile(chosen, name, facts)
 

@@ -21,6 +21,8 @@ SMALLEST = 16
 def check_content(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> Iterator[Finding]:
     """All deep checks, from one :func:`medfm.cohorts.checks.scan.scan`."""
     yield from _readable(cohort, seen)
+    if all(s.error for s in seen):
+        return  # nothing was read, so nothing may be called passed
     yield from _copies(cohort, seen, target)
     yield _near(cohort, seen)
     yield from _pixels(cohort, seen)

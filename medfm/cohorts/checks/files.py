@@ -25,7 +25,17 @@ def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
         rows = cohort.table[bad]
         number = rows["path"].nunique()
         detail = f"{number:,} of {count(len(sizes), 'file')} {words}, first: {rows['path'].iloc[0]}"
+        if code == "F001":
+            detail += _elsewhere(cohort.root, str(rows["path"].iloc[0]))
         yield found(code, "error" if deep or bad.all() else "warning", detail, rows["record_id"])
+
+
+def _elsewhere(root: Path, path: str) -> str:
+    """A hint when the file is there relative to a folder above the root."""
+    for folder in list(root.parents)[:3]:
+        if _size(folder / path) >= 0:
+            return f" (it is there under --root {folder})"
+    return ""
 
 
 def _size(file: Path) -> int:

@@ -1,0 +1,68 @@
+"""``medfm compare``: two or more result folders, record by record."""
+
+from __future__ import annotations
+
+import click
+
+from medfm.cli.common import Verb, json_option, print_json
+
+
+@click.command(cls=Verb, short_help="Compare two results record by record.")
+@click.argument("reference", metavar="REFERENCE", type=click.Path())
+@click.argument("others", metavar="OTHER...", nargs=-1, required=True, type=click.Path())
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Metric; may be repeated [the headline ones].")
+@click.option("--variant", default="main", show_default=True, help="Which predictions, such as fraction=0.01.")
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of the bootstrap.")
+@click.option("--require-better", metavar="NAME", help="End with 1 unless every OTHER beats REFERENCE on this metric.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Also write the comparison to this JSON file.")
+@json_option
+def command(
+    reference: str,
+    others: tuple[str, ...],
+    metrics: tuple[str, ...],
+    variant: str,
+    resamples: int,
+    seed: int,
+    require_better: str | None,
+    out: str | None,
+    as_json: bool,
+) -> int:
+    """Compare results on their common records: difference, interval, p-value.
+
+    REFERENCE and OTHER are result folders. Differences are OTHER minus
+    REFERENCE; both are scored under the same resampled patients, a binary
+    AUROC by DeLong's paired test; p-values carry Holm's correction.
+
+    Examples:
+      medfm compare runs/base runs/new
+      medfm compare runs/base runs/a runs/b --metric balanced_accuracy --metric auroc
+      medfm compare runs/base runs/new --require-better auroc --out compare.json
+
+    Checked: same task, target and classes; each common record has the same
+    truth and patient in both. Records in only one result are left out, and
+    the output says how many.
+
+    Common errors: "no record in common" (the cohorts have other ids);
+    "another truth" (the label tables differ).
+
+    Exit codes: 0 compared, 1 --require-better not met, 2 could not compare.
+    """
+    from medfm.workflows.compare import compare
+
+    found = compare(
+        reference,
+        *others,
+        metrics=metrics,
+        seed=seed,
+        resamples=resamples,
+        variant=variant,
+        require_better=require_better,
+    )
+    if out is not None:
+        found.save(out)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        click.echo(str(found))
+    return 0 if found.passed else 1

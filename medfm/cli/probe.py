@@ -1,0 +1,106 @@
+"""``medfm probe``: labels and an encoder in, a result with intervals and a report out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json
+
+
+@click.command(cls=Verb)
+@click.argument("table", type=click.Path())
+@click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
+@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
+@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for multilabel.")
+@click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
+@click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
+@click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
+@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@click.option("--map-method", "embedding_map", type=click.Choice(["auto", "umap", "pca", "none"]), default="auto")
+@click.option("--name", default="", help="What the result is called.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@cohort_options
+@config_options
+@json_option
+def command(
+    table: str,
+    targets: tuple[str, ...],
+    protocol: str,
+    modality: str,
+    root: str | None,
+    mapping: tuple[str, ...],
+    where: tuple[str, ...],
+    allow: tuple[str, ...],
+    cache: str | None,
+    on_error: str | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Evaluate an encoder on labels: linear probe, k nearest neighbours, or bags of cells.
+
+    Examples:
+      medfm probe labels.csv --encoder dinobloom-s --target label --out runs/first
+      medfm probe labels.csv --embeddings cells.npz --protocol dinobloom-knn@1 --set method.k=[1,5]
+      medfm probe labels.csv --encoder dinobloom-s --protocol mil@1 --map patient_id=donor --out runs/mil
+    Protocols: linear-probe@1, knn@1, mil@1; of papers: dinobloom-linear@1, dinobloom-linear-split@1,
+    dinobloom-knn@1, dinobloom-aml-mil@1, reddino-linear@1; or a YAML file. --dry-run shows one.
+    Checked before any work: the table, leakage between splits, classes, the encoder's training data.
+    Nothing is ever chosen on test records. Exit code 1: done, but records could not be read.
+    Common errors: a patient in two splits (mend it, or --allow CODE), missing labels
+    (--drop-unlabelled), no split 'test' (--set scheme.kind=kfold), the folder exists (--overwrite).
+    """
+    from medfm.evaluation.protocol import load_protocol
+
+    plan = load_protocol(protocol, overrides=overrides)
+    if dry_run:
+        print_config(plan, as_json)
+        return 0
+    from medfm.core.progress import Silent, for_people
+    from medfm.workflows.probe import probe_table
+
+    target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    run = probe_table(
+        table,
+        target=target,
+        protocol=plan,
+        allow=allow,
+        cohort={
+            "modality": modality,
+            "root": root,
+            "map": pairs(mapping, "--map"),
+            "where": pairs(where, "--where"),
+            "allow": allow,
+        },
+        embed_settings={"cache": cache, "on_error": on_error},
+        progress=Silent if as_json else for_people,
+        **options,
+    )
+    if as_json:
+        print_json(
+            {
+                "id": run.result.id,
+                "out": None if run.out is None else str(run.out),
+                "failed": run.failed,
+                "summary": run.result.summary.to_dict(),
+                "extras": run.result.extras,
+            }
+        )
+    else:
+        click.echo(str(run.result))
+        for metric, found in run.result.extras.get("paper_average", {}).get("main", {}).items():
+            if found["mean"] is not None:
+                spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
+                click.echo(f"as the paper averages: {metric} {found['mean']:.4f}{spread} over {found['n']} folds")
+        if run.out is not None:
+            click.echo(f"report    {run.out / 'report.html'}")
+    return 1 if run.failed and on_error != "skip" else 0

@@ -1,0 +1,243 @@
+"""One evaluation: embeddings + cohort + protocol -> predictions per record (or patient)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from medfm.cohorts.cohort import Cohort
+from medfm.core.errors import EvaluationError
+from medfm.core.progress import Progress, Silent
+from medfm.embeddings.embeddings import Embeddings
+from medfm.evaluation.bags import collect_bags
+from medfm.evaluation.knn import knn_scores
+from medfm.evaluation.linear_probe import Outcome, run_linear_probe
+from medfm.evaluation.mil import Bags, run_mil
+from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
+from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol
+from medfm.evaluation.schemes import Fold, draw_fractions, make_folds
+from medfm.evaluation.target import Target, make_target
+
+ProgressMaker = Callable[[str, int], Progress]
+
+# Cohort columns that subgroup tables use by themselves when they are there.
+_CARRIED = ("age", "sex")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation yields.
+
+    Attributes:
+        predictions: One row per tested unit, fold, repeat and variant.
+        chosen: One entry per training: variant, repeat, fold, sizes and what was chosen.
+        notes: What a reader must know, each once.
+        attention: For attention pooling one row per tested cell: ``record_id, patient_id`` and
+            ``attention`` or ``attention:CLASS``, averaged over the runs of the main variant.
+    """
+
+    predictions: Predictions
+    chosen: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    attention: pd.DataFrame | None = None
+
+
+def evaluate(
+    embeddings: Embeddings,
+    cohort: Cohort,
+    target: str | Sequence[str],
+    protocol: Protocol,
+    *,
+    task: Literal["auto"] | TaskKind = "auto",
+    positive: str | None = None,
+    device: str | None = None,
+    progress: Progress | ProgressMaker | None = None,
+) -> Evaluation:
+    """Run `protocol` on the embedded records of `cohort`.
+
+    Args:
+        embeddings: Vectors by record id; records without one are left out, with a note.
+        cohort: The records, their patients, splits and labels.
+        target: Label column, or a list of 0/1 columns for a multilabel task.
+        protocol: The procedure.
+        task: Kind of task, guessed from the column by default.
+        positive: Positive class of a binary task.
+        device: Torch device of the solvers.
+        progress: A progress, or a function of title and total that makes one.
+
+    Raises:
+        CohortError: There is no such column.
+        EvaluationError: Ids do not match, labels are missing, or the folds are impossible.
+    """
+    cohort, values, notes = _align(embeddings, cohort)
+    truth = make_target(cohort, target, task, positive=positive)
+    table = cohort.table
+    bags = Bags(values, ())
+    if isinstance(protocol.method, MIL):
+        bags, rows, truth = collect_bags(values, table, truth)
+        table = table.iloc[rows].reset_index(drop=True)
+        table = table.assign(record_id=table["patient_id"])
+    patients = table["patient_id"].astype(str).to_numpy(dtype=object)
+    scheme = protocol.scheme
+    strata = truth.strata(scheme.folds)
+    folds, said = make_folds(scheme, split=table["split"].to_numpy(dtype=object), patients=patients, strata=strata)
+    notes += said + _split_notes(protocol, table, folds)
+    folds = draw_fractions(
+        folds,
+        protocol.fractions,
+        protocol.fraction_repeats,
+        patients=patients,
+        strata=strata,
+        generator=lambda draw: np.random.default_rng([scheme.seed, draw]),
+    )
+    if max(protocol.fractions) < 1:
+        notes.append(f"The headline uses {max(protocol.fractions):g} of the training patients.")
+    attention = None
+    with _shown(progress, len(folds)) as shown:
+        if isinstance(protocol.method, KNN):
+            runs = _knn(values, truth, folds, protocol.method, device, shown)
+        elif isinstance(protocol.method, LinearProbe):
+            outcomes = run_linear_probe(
+                values,
+                truth,
+                folds,
+                protocol.method,
+                patients=patients,
+                seed=scheme.seed,
+                device=device,
+                progress=shown,
+            )
+            runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
+        else:
+            found = run_mil(bags, truth, folds, protocol.method, seed=scheme.seed, device=device, progress=shown)
+            runs = [(fold, "", f.outcome) for fold, f in zip(folds, found, strict=True)]
+            top = max(protocol.fractions)
+            main = [(fold, f.attention) for fold, f in zip(folds, found, strict=True) if fold.fraction == top]
+            attention = _attention_table(main, bags.rows, cohort.table, truth)
+    return _collect(runs, table, truth, protocol, notes, attention)
+
+
+def _align(embeddings: Embeddings, cohort: Cohort) -> tuple[Cohort, np.ndarray, list[str]]:
+    """The embedded records of the cohort, their vectors in cohort order, and notes."""
+    rows = embeddings.rows(cohort.record_ids)
+    found = rows >= 0
+    if not found.any():
+        raise EvaluationError(
+            "No record of the cohort has an embedding.",
+            where=f"cohort '{cohort.name}', {len(cohort)} records; {len(embeddings)} embeddings",
+            expected="embeddings of this cohort's record ids",
+            fix="embed this cohort, or map the id column (--map record_id=COLUMN)",
+        )
+    notes = []
+    if not found.all():
+        missing = [cohort.record_ids[i] for i in np.flatnonzero(~found)]
+        reasons = {f.record_id: f.reason for f in embeddings.failures}
+        read = sum(i in reasons for i in missing)
+        notes.append(
+            f"{len(missing)} of {len(cohort)} records have no embedding and are left out"
+            + (f" ({read} could not be read)" if read else "")
+            + f": {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
+        )
+        cohort = cohort.subset(found)
+    return cohort, embeddings.values[rows[found]], notes
+
+
+def _split_notes(protocol: Protocol, table: pd.DataFrame, folds: list[Fold]) -> list[str]:
+    fixed = all(fold.fold == 0 for fold in folds) and len(folds) == 1
+    method = protocol.method
+    searching = isinstance(method, LinearProbe) and method.selection.rule == "validation"
+    if fixed and not searching and not isinstance(method, MIL) and (table["split"] == "val").any():
+        return [f"{int((table['split'] == 'val').sum())} records of the split 'val' are not used."]
+    return []
+
+
+def _shown(progress: Progress | ProgressMaker | None, total: int) -> Progress:
+    if progress is None:
+        return Silent("evaluating", total, "folds")
+    return progress if isinstance(progress, Progress) else progress("evaluating", total)
+
+
+def _knn(
+    values: np.ndarray, truth: Target, folds: list[Fold], method: KNN, device: str | None, progress: Progress
+) -> list[tuple[Fold, str, Outcome]]:
+    runs = []
+    for fold in folds:
+        votes = knn_scores(values[fold.train], values[fold.test], truth.take(fold.train), method, device=device)
+        for k in method.k:
+            # The first k of the protocol is its headline; the others are variants beside it.
+            label = "" if k == method.k[0] else f"k={k}"
+            scores = votes[k]
+            if truth.task in ("binary", "multiclass"):
+                scores = scores / scores.sum(axis=1, keepdims=True)
+            runs.append((fold, label, Outcome(scores, {"k": k})))
+        progress.advance()
+    return runs
+
+
+def _collect(
+    runs: list[tuple[Fold, str, Outcome]],
+    table: pd.DataFrame,
+    truth: Target,
+    protocol: Protocol,
+    notes: list[str],
+    attention: pd.DataFrame | None,
+) -> Evaluation:
+    top = max(protocol.fractions)
+    wanted = [*_CARRIED, *protocol.statistics.subgroups]
+    carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
+    base = table[["record_id", "patient_id", "site", *carried]]
+    frames, chosen = [], []
+    for fold, label, outcome in runs:
+        parts = [f"fraction={fold.fraction:g}"] if fold.fraction != top else []
+        variant = ",".join([*parts, *([label] if label else [])]) or MAIN
+        frame = base.iloc[fold.test].reset_index(drop=True)
+        frame = frame.assign(variant=variant, repeat=fold.repeat, fold=fold.fold)
+        frames.append(frame.assign(**_truth_columns(truth.take(fold.test), outcome.scores)))
+        sizes = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
+        chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
+        notes += outcome.notes
+    joined = pd.concat(frames, ignore_index=True)
+    # The headline first, whatever the order of the folds.
+    order = np.argsort((joined["variant"] != MAIN).to_numpy(), kind="stable")
+    joined = joined.iloc[order].reset_index(drop=True)
+    predictions = Predictions(joined, truth.task, truth.classes, truth.name)
+    return Evaluation(predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention)
+
+
+def _truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:
+    if truth.task == "regression":
+        return {"truth": truth.values, "predicted": scores[:, 0]}
+    columns: dict[str, Any] = {f"score:{c}": scores[:, i] for i, c in enumerate(truth.classes)}
+    if truth.task == "multilabel":
+        return {**{f"truth:{c}": truth.values[:, i] for i, c in enumerate(truth.classes)}, **columns}
+    return {
+        "truth": truth.names(truth.values),
+        # Ties go to the first class, as in scikit-learn.
+        "predicted": truth.names(scores.argmax(axis=1)),
+        **columns,
+    }
+
+
+def _attention_table(
+    runs: list[tuple[Fold, tuple[np.ndarray, ...]]], rows: tuple[np.ndarray, ...], table: pd.DataFrame, truth: Target
+) -> pd.DataFrame | None:
+    """Mean attention to each tested cell over the runs that tested its patient."""
+    if not runs or not runs[0][1]:
+        return None
+    sums: dict[int, np.ndarray] = {}
+    counts: dict[int, int] = {}
+    for fold, weights in runs:
+        for patient, weight in zip(fold.test.tolist(), weights, strict=True):
+            sums[patient] = sums.get(patient, 0) + weight.astype(np.float64)
+            counts[patient] = counts.get(patient, 0) + 1
+    width = next(iter(sums.values())).shape[1]
+    names = ["attention"] if width == 1 else [f"attention:{c}" for c in truth.classes]
+    patients = sorted(sums)
+    cells = np.concatenate([rows[p] for p in patients])
+    mean = np.concatenate([sums[p] / counts[p] for p in patients])
+    frame = table.iloc[cells][["record_id", "patient_id"]].reset_index(drop=True)
+    return frame.assign(**{name: mean[:, i] for i, name in enumerate(names)})

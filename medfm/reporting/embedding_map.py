@@ -1,0 +1,73 @@
+"""The embedding in two dimensions (UMAP or PCA), for looking at."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from medfm.core.errors import EvaluationError
+from medfm.core.extras import import_extra
+from medfm.embeddings.embeddings import Embeddings
+
+Method = Literal["auto", "umap", "pca"]
+
+_FEWEST_FOR_UMAP = 16
+
+
+def embedding_map(embeddings: Embeddings, method: Method = "auto", seed: int = 0) -> pd.DataFrame:
+    """Two coordinates per record for looking at, not for measuring.
+
+    Args:
+        embeddings: At least two records.
+        method: ``"umap"`` (extra ``umap``; cosine distance), ``"pca"``, or ``"auto"``: UMAP where it
+            is installed and there are at least 16 records, else PCA.
+        seed: Seed of UMAP; the same seed gives the same map on the same machine.
+
+    Returns:
+        Columns ``record_id`` (str), ``x``, ``y`` (float64, finite) and ``method`` (``"UMAP"`` or
+        ``"PCA (41 % of variance)"``), in order of the embeddings.
+
+    Raises:
+        MissingExtraError: UMAP was asked for but is not installed.
+        EvaluationError: Fewer than two records.
+    """
+    if len(embeddings) < 2:
+        raise EvaluationError("A map needs at least two records.", expected="two or more embeddings")
+    if method == "auto":
+        method = "umap" if find_spec("umap") is not None and len(embeddings) >= _FEWEST_FOR_UMAP else "pca"
+    places, title = _umap(embeddings.values, seed) if method == "umap" else _pca(embeddings.values)
+    return pd.DataFrame(
+        {"record_id": list(embeddings.record_ids), "x": places[:, 0], "y": places[:, 1], "method": title}
+    )
+
+
+def _pca(values: np.ndarray) -> tuple[np.ndarray, str]:
+    centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    places = np.zeros((len(values), 2))
+    width = min(2, len(s))
+    # The sign of a principal axis is arbitrary; fix it so that runs agree.
+    signs = np.sign(u[np.abs(u[:, :width]).argmax(axis=0), np.arange(width)])
+    places[:, :width] = u[:, :width] * s[:width] * np.where(signs == 0, 1, signs)
+    total = float((s**2).sum())
+    share = float((s[:2] ** 2).sum()) / total if total > 0 else 0.0
+    return places, f"PCA ({100 * share:.0f} % of variance)"
+
+
+def _umap(values: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    umap = import_extra("umap", "umap", "A UMAP embedding map")
+    neighbours = min(15, len(values) - 1)
+    # Vectors of length zero have no direction; Euclidean distance copes with them.
+    metric = "cosine" if (np.linalg.norm(values, axis=1) > 0).all() else "euclidean"
+    with warnings.catch_warnings():
+        # UMAP warns that a seed makes it use one thread, which is what is wanted here.
+        warnings.simplefilter("ignore")
+        reducer = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric=metric, random_state=seed, n_jobs=1)
+        places = np.asarray(reducer.fit_transform(values), dtype=np.float64)
+    if not np.isfinite(places).all():
+        return _pca(values)
+    return places, "UMAP"

@@ -1,0 +1,182 @@
+"""The HTML report: one file without scripts or outside resources, for phone, desk and paper."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from medfm.evaluation.predictions import MAIN
+from medfm.evaluation.summary import Estimate, Summary
+from medfm.reporting import tables
+from medfm.reporting.banners import banners
+from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
+from medfm.reporting.figures import Plot
+from medfm.reporting.glossary import glossary
+from medfm.reporting.intervals import class_plot, regression_plots, variant_plot
+from medfm.reporting.maps import batch_plot, map_plots
+from medfm.reporting.result import Result
+from medfm.reporting.thumbnails import confident_errors
+from medfm.reporting.verdict import headline_chance, verdict
+from medfm.reporting.words import count, figure, interval, method_name, sentence, word
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_LISTED = ("software", "hardware", "seeds", "failures")
+_MOST_FAILURES = 50
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    # Autoescape everywhere: record ids, class names and cohort names are user input.
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render_report(result: Result) -> str:
+    """The report as one HTML text; equal results give equal texts."""
+    return _environment().get_template("report.html.j2").render(**_context(result))
+
+
+def _context(result: Result) -> dict[str, Any]:
+    summary, provenance = result.summary, result.provenance
+    minimum = result.protocol.statistics.minimum_cell
+    plots = [roc_plot(summary), pr_plot(summary), class_plot(summary.per_class)]
+    if summary.task == "regression":
+        plots = [*regression_plots(result.predictions)]
+    return {
+        "css": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        "title": result.title,
+        "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
+        "verdict": verdict(result),
+        "banners": banners(result),
+        "lead": sentence(summary.headline[0]) + "." if summary.headline else "",
+        "headline": _headline(result),
+        "method": _one_method(summary),
+        "sizes": _sizes(summary),
+        "notes": summary.notes,
+        "plots": _present(plots),
+        "confusion": _confusion(summary),
+        "class_table": tables.class_table(summary.per_class),
+        "site_table": tables.group_table(summary.sites, minimum),
+        "subgroup_table": tables.group_table(summary.subgroups, minimum),
+        "calibration_table": tables.calibration_rows(summary),
+        "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
+        "variant_plot": variant_plot(summary),
+        "variant_table": tables.variant_table(summary),
+        "fold_table": tables.fold_tables(summary.folds),
+        "map_plots": map_plots(result),
+        "batch_plot": batch_plot(result.batch_effect),
+        "errors": _errors(result),
+        "regression": summary.task == "regression",
+        "checks": tables.check_table(result.findings),
+        "protocol": result.protocol,
+        "protocol_rows": _protocol_rows(result),
+        "extras_rows": tables.flat(result.extras),
+        "provenance_rows": _provenance_rows(result),
+        "software_rows": tables.flat(provenance.get("software") or {}),
+        "hardware_rows": tables.flat(provenance.get("hardware") or {}),
+        "config_rows": tables.flat(result.config),
+        "failures": (provenance.get("failures") or [])[:_MOST_FAILURES],
+        "glossary": glossary(result),
+        "result_id": result.id,
+    }
+
+
+def _present(plots: list[Plot | None]) -> list[Plot]:
+    return [plot for plot in plots if plot is not None]
+
+
+def _sizes(summary: Summary) -> str:
+    patients = count(summary.n_patients, "patient") if summary.patients_known else "patients unknown"
+    classes = f", {count(len(summary.classes), 'class', 'classes')}" if summary.classes else ""
+    return f"Tested on {count(summary.n_records, 'record')}, {patients}{classes}."
+
+
+def _headline(result: Result) -> list[dict[str, str]]:
+    cards = []
+    for estimate in result.summary.headline:
+        chance = headline_chance(result, estimate)
+        cards.append(
+            {
+                "title": word(estimate.metric).title,
+                "value": figure(estimate.value),
+                "interval": interval(estimate),
+                "sizes": _own_sizes(estimate, result.summary),
+                "chance": "" if chance is None else f"guessing: {figure(chance)}",
+                "method": "" if _one_method(result.summary) else estimate.method,
+            }
+        )
+    return cards
+
+
+def _own_sizes(estimate: Estimate, summary: Summary) -> str:
+    """The sizes behind one figure where they are not those of the whole evaluation."""
+    if estimate.n_records in (0, summary.n_records):
+        return ""
+    patients = f", {count(estimate.n_patients, 'patient')}" if summary.patients_known else ""
+    return count(estimate.n_records, "record") + patients
+
+
+def _one_method(summary: Summary) -> str:
+    """How all intervals of the headline came about; empty where they differ."""
+    methods = {estimate.method for estimate in summary.headline if estimate.low is not None}
+    return methods.pop() if len(methods) == 1 else ""
+
+
+def _confusion(summary: Summary) -> dict[str, Any] | None:
+    if not summary.confusion:
+        return None
+    rows = []
+    for name, counts in zip(summary.classes, summary.confusion, strict=True):
+        total = sum(counts)
+        shares = [n / total if total else 0.0 for n in counts]
+        cells = [
+            # A shade of blue up to a strength at which black text can still be read.
+            {"n": n, "percent": f"{100 * share:.0f} %" if total else "–", "shade": f"{0.62 * share:.2f}"}
+            for n, share in zip(counts, shares, strict=True)
+        ]
+        rows.append({"name": name, "total": total, "cells": cells})
+    return {"classes": summary.classes, "rows": rows}
+
+
+def _errors(result: Result) -> list[dict[str, str]]:
+    shown = []
+    for row in confident_errors(result).to_dict("records"):
+        picture = result.thumbnails.get(str(row["record_id"]))
+        truth, predicted = row["truth"], row["predicted"]
+        if result.summary.task == "regression":
+            truth, predicted = figure(float(truth)), figure(float(predicted))
+        shown.append(
+            {
+                "id": str(row["record_id"]),
+                "truth": str(truth),
+                "predicted": str(predicted),
+                "score": figure(float(row["score"])),
+                "uri": "" if picture is None else "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii"),
+            }
+        )
+    return shown
+
+
+def _protocol_rows(result: Result) -> list[tuple[str, str]]:
+    settings = result.protocol.to_dict()
+    rows = [(key, settings[key]) for key in ("method", "scheme", "statistics")]
+    flat = [row for key, group in rows for row in tables.flat({key: group})]
+    if result.protocol.fractions != (1.0,):
+        flat.append(("fractions", ", ".join(f"{100 * f:g} %" for f in result.protocol.fractions)))
+    variants = [v for v in result.predictions.variants if v != MAIN]
+    return flat + ([("variants", ", ".join(variants))] if variants else [])
+
+
+def _provenance_rows(result: Result) -> list[tuple[str, str]]:
+    provenance = {k: v for k, v in result.provenance.items() if k not in _LISTED}
+    rows = [("result id", result.id), *tables.flat(provenance)]
+    return rows + tables.flat({"seeds": result.provenance.get("seeds") or {}})

@@ -1,0 +1,174 @@
+"""Tables of a result as text cells, shared by the page and the card."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medfm.cohorts.findings import Finding
+from medfm.evaluation.summary import ClassRow, Estimate, FoldRow, GroupRow, Summary
+from medfm.reporting.words import figure, word
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header and rows of text; the first column names the row, the others are figures or text."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    figures: bool = True
+
+
+def with_interval(estimate: Estimate | None) -> str:
+    """``"0.870 (0.830–0.900)"``, or a dash."""
+    if estimate is None or estimate.value is None:
+        return "–"
+    if estimate.low is None or estimate.high is None:
+        return figure(estimate.value)
+    return f"{figure(estimate.value)} ({figure(estimate.low)}–{figure(estimate.high)})"
+
+
+def _columns(groups: Iterable[Sequence[Estimate]]) -> list[str]:
+    return list(dict.fromkeys(e.metric for group in groups for e in group))
+
+
+def _cells(estimates: Sequence[Estimate], metrics: Sequence[str]) -> tuple[str, ...]:
+    found = {e.metric: e for e in estimates}
+    return tuple(with_interval(found.get(m)) for m in metrics)
+
+
+def class_table(rows: Sequence[ClassRow]) -> Table | None:
+    """A row per class with its size and figures."""
+    if not rows:
+        return None
+    metrics = _columns(row.estimates for row in rows)
+    return Table(
+        ("class", "records", "patients", *(word(m).title for m in metrics)),
+        tuple((r.name, str(r.n_records), str(r.n_patients), *_cells(r.estimates, metrics)) for r in rows),
+        "Each class against all others. Brackets give the confidence interval.",
+    )
+
+
+def group_table(rows: Sequence[GroupRow], minimum: int) -> Table | None:
+    """A row per site or subgroup; groups that are too small show neither size nor figure."""
+    if not rows:
+        return None
+    metrics = _columns(row.estimates for row in rows if not row.suppressed)
+    columns = {row.column for row in rows}
+    cells = []
+    for row in rows:
+        name = row.value if len(columns) == 1 else f"{row.column}: {row.value}"
+        if row.suppressed:
+            cells.append((name, "hidden", "hidden", *("–" for _ in metrics)))
+        else:
+            cells.append((name, _whole(row.n_records), _whole(row.n_patients), *_cells(row.estimates, metrics)))
+    hidden = any(row.suppressed for row in rows)
+    note = (
+        f"hidden: < {minimum} patients (records where patients are unknown), or the next smallest group where a hidden "
+        "one could be worked out by subtraction. Such figures would be unreliable and could identify people."
+    )
+    head = next(iter(columns)) if len(columns) == 1 else "group"
+    return Table((head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else "")
+
+
+def _whole(number: int | None) -> str:
+    return "–" if number is None else str(number)
+
+
+def variant_table(summary: Summary) -> Table | None:
+    """A row per variant with its headline figures."""
+    if not summary.variants:
+        return None
+    groups: dict[str, list[Estimate]] = {"main": list(summary.headline)}
+    for estimate in summary.variants:
+        groups.setdefault(estimate.variant, []).append(estimate)
+    metrics = _columns(groups.values())
+    rows = tuple((name, *_cells(estimates, metrics)) for name, estimates in groups.items())
+    return Table(("variant", *(word(m).title for m in metrics)), rows, "“main” is the headline above.")
+
+
+def fold_tables(folds: Sequence[FoldRow], variant: str = "main") -> Table | None:
+    """A row per fold of one variant, closed by the papers' mean ± standard deviation over folds."""
+    rows = [row for row in folds if row.variant == variant]
+    if len(rows) < 2:
+        return None
+    metrics = list(dict.fromkeys(m for row in rows for m in row.metrics))
+    repeated = len({row.repeat for row in rows}) > 1
+    cells = [
+        (
+            f"{row.repeat}.{row.fold}" if repeated else str(row.fold),
+            str(row.n_records),
+            *(figure(row.metrics.get(m)) for m in metrics),
+        )
+        for row in rows
+    ]
+    cells.append(("mean ± SD", "", *(mean_and_sd([row.metrics.get(m) for row in rows]) for m in metrics)))
+    return Table(
+        ("repeat.fold" if repeated else "fold", "records", *(word(m).title for m in metrics)),
+        tuple(cells),
+        "Mean and standard deviation over folds are what papers print; they are not a confidence interval.",
+    )
+
+
+def mean_and_sd(values: Sequence[float | None]) -> str:
+    """``"0.870 ± 0.012"`` (sample standard deviation) over the defined values."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    if len(known) == 1:
+        return figure(known[0])
+    return f"{figure(statistics.fmean(known))} ± {figure(statistics.stdev(known))}"
+
+
+def check_table(findings: Sequence[Finding]) -> Table | None:
+    """A row per check that ran: code, title, outcome, what was found."""
+    if not findings:
+        return None
+    order = {"error": 0, "warning": 1, "info": 2, "passed": 3}
+    rows = []
+    for finding in sorted(findings, key=lambda f: (order[f.severity], f.code)):
+        outcome = {"error": "failed", "warning": "warning", "info": "note", "passed": "passed"}[finding.severity]
+        if finding.allowed:
+            outcome += ", allowed by the user"
+        detail = finding.detail
+        if finding.records and finding.severity != "passed":
+            detail = f"{detail} Records: {', '.join(finding.records)}.".strip()
+        rows.append((finding.code, finding.title, outcome, detail))
+    return Table(("code", "check", "outcome", "what was found"), tuple(rows), figures=False)
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as ``(key.key, text)`` rows; empty groups and ``None`` are left out."""
+    rows: list[tuple[str, str]] = []
+    for key, item in value.items():
+        if item is None or (isinstance(item, (dict, list, str)) and not item):
+            continue
+        if isinstance(item, Mapping):
+            rows += flat(item, f"{prefix}{key}.")
+        elif isinstance(item, list):
+            shown = ", ".join(str(part) for part in item[:12])
+            rows.append((f"{prefix}{key}", shown + (f" … ({len(item)} in all)" if len(item) > 12 else "")))
+        else:
+            rows.append((f"{prefix}{key}", str(item)))
+    return rows
+
+
+def calibration_rows(summary: Summary) -> Table | None:
+    """The calibration figures with their intervals."""
+    calibration = summary.calibration
+    if calibration is None:
+        return None
+    rows: list[tuple[str, str]] = [("expected calibration error", with_interval(calibration.ece))]
+    if calibration.mce is not None:
+        rows.append(("maximum calibration error", with_interval(calibration.mce)))
+    rows.append(("Brier score", with_interval(calibration.brier)))
+    if calibration.slope is not None:
+        rows.append(("slope (1 is best; below 1 is too sure)", figure(calibration.slope)))
+    if calibration.intercept is not None:
+        rows.append(("intercept (0 is best)", figure(calibration.intercept)))
+    if calibration.in_the_large is not None:
+        rows.append(("calibration in the large (0 is best)", figure(calibration.in_the_large)))
+    return Table(("figure", "value"), tuple(rows), calibration.note)

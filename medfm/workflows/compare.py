@@ -1,0 +1,330 @@
+"""Compare results record by record: a reference against one or several others.
+
+The first result is the reference; every difference is "other minus reference" on their common
+records, with Holm's correction over all metrics and all comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from medfm.core.errors import EvaluationError
+from medfm.core.files import write_json
+from medfm.evaluation.metrics import metric, metrics_for
+from medfm.evaluation.multiple import holm
+from medfm.evaluation.paired import PairedDifference, compare_pair, match
+from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
+from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.summary import Summary
+
+LEVEL_OF_CLAIM = 0.05
+
+
+class Comparable(Protocol):
+    """What is needed of a result: ``medfm.Result`` has it."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """Predictions per record."""
+
+    @property
+    def summary(self) -> Summary:
+        """Statistics."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One metric of one result against the reference.
+
+    Attributes:
+        other: Title of the other result.
+        title: Metric for people.
+        found: Values, difference (other minus reference), interval, uncorrected p.
+        p_holm: Corrected over all rows; ``None`` where there is no p.
+        verdict: One sentence.
+        winner: ``"other"``, ``"reference"`` or ``None`` when no difference is shown.
+    """
+
+    other: str
+    title: str
+    found: PairedDifference
+    p_holm: float | None
+    verdict: str
+    winner: str | None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many records two results share; ``n_patients`` is ``None`` when patients are unknown."""
+
+    other: str
+    n_common: int
+    n_reference: int
+    n_other: int
+    n_patients: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found; print it, or take :meth:`to_dict`.
+
+    Attributes:
+        reference: Title of the reference result.
+        target: What was predicted.
+        task: Kind of task.
+        variant: Which predictions were compared.
+        overlaps: One per other result.
+        rows: Other results by metrics.
+        level: Of the intervals.
+        notes: What a reader must know.
+        required: The metric on which every other result had to be better, if any.
+    """
+
+    reference: str
+    target: str
+    task: TaskKind
+    variant: str
+    overlaps: tuple[Overlap, ...]
+    rows: tuple[ComparisonRow, ...]
+    level: float
+    notes: tuple[str, ...] = ()
+    required: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every other result is better than the reference on the required metric.
+
+        Better means Holm-corrected p < 0.05 in the right direction; true when none was required.
+        """
+        rows = [row for row in self.rows if row.found.metric == self.required]
+        return all(row.winner == "other" for row in rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-like data."""
+        rows = [
+            {
+                **asdict(row.found),
+                "other": row.other,
+                "title": row.title,
+                "p_holm": row.p_holm,
+                "winner": row.winner,
+                "verdict": row.verdict,
+            }
+            for row in self.rows
+        ]
+        return {
+            "reference": self.reference,
+            "target": self.target,
+            "task": self.task,
+            "variant": self.variant,
+            "level": self.level,
+            "overlaps": [asdict(overlap) for overlap in self.overlaps],
+            "rows": rows,
+            "notes": list(self.notes),
+            "required": self.required,
+            "passed": self.passed,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write :meth:`to_dict` as JSON, whole or not at all.
+
+        Raises:
+            StoreError: The place cannot be written to.
+        """
+        write_json(path, self.to_dict())
+        return Path(path)
+
+    def __str__(self) -> str:
+        lines = [f"Reference: {self.reference}  (target '{self.target}', {self.task})"]
+        for overlap in self.overlaps:
+            lines += ["", f"{overlap.other}, on {_records(overlap)}"]
+            rows = [row for row in self.rows if row.other == overlap.other]
+            lines += _text_table(rows, self.level)
+            lines += ["", *(f"  {row.verdict}" for row in rows)]
+        if self.notes:
+            lines += ["", *(f"Note: {note}" for note in self.notes)]
+        if self.required is not None:
+            lines.append(f"Required: better on {self.required}: {'yes' if self.passed else 'no'}.")
+        return "\n".join(lines)
+
+
+def compare(
+    reference: Comparable | str | Path,
+    *others: Comparable | str | Path | Sequence[Comparable | str | Path],
+    metrics: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+    variant: str = MAIN,
+    require_better: str | None = None,
+) -> Comparison:
+    """Compare one or several results with a reference on their common records.
+
+    Args:
+        reference: A result or the folder of one.
+        others: Results or folders; a list of them counts as several.
+        metrics: Names; the reference's headline metrics when empty.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap.
+        level: Of the intervals.
+        variant: Which predictions to compare, such as ``"main"`` or ``"fraction=0.01"``.
+        require_better: A metric (compared in any case) for :attr:`Comparison.passed`.
+
+    Raises:
+        EvaluationError: Nothing to compare with; another task, target or classes; no common
+            record; a common record with another truth or patient; a variant that is absent.
+        UnknownNameError: A metric does not exist.
+        StoreError: A folder is not a result.
+    """
+    flat: list[Comparable | str | Path] = []
+    for other in others:
+        flat += list(other) if isinstance(other, (list, tuple)) else [other]  # type: ignore[list-item]
+    if not flat:
+        raise EvaluationError("There is nothing to compare the reference with.", expected="two or more results")
+    plan = StatisticsPlan(seed=seed, resamples=resamples, level=level)
+    loaded = [_load(given) for given in (reference, *flat)]
+    titles = _distinct([result.title for result in loaded])
+    base = loaded[0]
+    names = tuple(metrics) or tuple(e.metric for e in base.summary.headline)
+    # The required metric is compared with the others, so that its p-value is corrected as well.
+    chosen = metrics_for([*names, *([require_better] if require_better else [])], base.predictions.task)
+    found: list[tuple[str, PairedDifference]] = []
+    overlaps = []
+    notes = []
+    for title, result in zip(titles[1:], loaded[1:], strict=True):
+        known = base.summary.patients_known and result.summary.patients_known
+        parts = [_variant(r.predictions, variant, t) for r, t in ((base, titles[0]), (result, title))]
+        pair = match(*parts, patients_known=known)
+        overlaps.append(
+            Overlap(title, pair.n_common, pair.n_first, pair.n_second, pair.clusters[0].count if known else None)
+        )
+        if pair.n_common < max(pair.n_first, pair.n_second):
+            notes.append(
+                f"{titles[0]} has {pair.n_first} records and {title} {pair.n_second}; only the "
+                f"{pair.n_common} common ones are compared, so the values differ from their reports."
+            )
+        if not known:
+            notes.append(
+                f"Patients are unknown for {title} or the reference: intervals and p-values treat every record "
+                "as independent and are too optimistic if several come from one patient."
+            )
+        found += [(title, row) for row in compare_pair(pair, chosen, plan)]
+    corrected = _holm(found)
+    notes.append(
+        f"p-values in the column 'Holm' are corrected over the {sum(p is not None for p in corrected)} "
+        "comparisons of this table; a verdict rests on them."
+    )
+    rows = tuple(
+        _row(titles[0], title, row, p, base.predictions.task) for (title, row), p in zip(found, corrected, strict=True)
+    )
+    return Comparison(
+        reference=titles[0],
+        target=base.predictions.target,
+        task=base.predictions.task,
+        variant=variant,
+        overlaps=tuple(overlaps),
+        rows=rows,
+        level=level,
+        notes=tuple(dict.fromkeys(notes)),
+        required=require_better,
+    )
+
+
+def _load(given: Comparable | str | Path) -> Comparable:
+    if not isinstance(given, (str, Path)):
+        return given
+    from medfm.reporting.result import load_result
+
+    loaded: Comparable = load_result(given)
+    return loaded
+
+
+def _variant(predictions: Predictions, variant: str, title: str) -> Predictions:
+    if variant not in predictions.variants:
+        raise EvaluationError(
+            f"The result '{title}' has no predictions of the variant '{variant}'.",
+            expected="one of " + ", ".join(predictions.variants),
+        )
+    return predictions.of_variant(variant)
+
+
+def _distinct(titles: list[str]) -> list[str]:
+    """Titles with a number where two are equal."""
+    return [t if titles.count(t) == 1 else f"{t} [{titles[: i + 1].count(t)}]" for i, t in enumerate(titles)]
+
+
+def _holm(found: Sequence[tuple[str, PairedDifference]]) -> list[float | None]:
+    places = [i for i, (_, row) in enumerate(found) if row.p is not None]
+    result: list[float | None] = [None] * len(found)
+    if places:
+        values = holm([p for _, row in found if (p := row.p) is not None])
+        for place, value in zip(places, values, strict=True):
+            result[place] = float(value)
+    return result
+
+
+def _row(reference: str, other: str, row: PairedDifference, p: float | None, task: TaskKind) -> ComparisonRow:
+    title = metric(row.metric, task).title
+    winner = None
+    if row.difference is None:
+        verdict = f"{title}: cannot be compared ({row.note})."
+    elif p is None:
+        verdict = f"{title}: differs by {row.difference:+.3f}, but nothing can be said about chance ({row.note})."
+    else:
+        gain = row.difference > 0 if row.better == "higher" else row.difference < 0
+        shown = f"{row.difference:+.3f}, p = {_p(p)} after Holm"
+        if p < LEVEL_OF_CLAIM and row.difference != 0:
+            winner = "other" if gain else "reference"
+            name = other if gain else reference
+            verdict = f"{title}: {name} is better ({shown})."
+        elif row.low is not None and row.high is not None:
+            verdict = (
+                f"{title}: no difference shown ({shown}); these data allow differences "
+                f"from {row.low:+.3f} to {row.high:+.3f}."
+            )
+        else:
+            verdict = f"{title}: no difference shown ({shown})."
+    return ComparisonRow(other, title, row, p, verdict, winner)
+
+
+def _records(overlap: Overlap) -> str:
+    patients = "" if overlap.n_patients is None else f" of {overlap.n_patients} patients"
+    return f"{overlap.n_common} common records{patients}"
+
+
+def _text_table(rows: Sequence[ComparisonRow], level: float) -> list[str]:
+    header = ["metric", "reference", "other", "difference", f"{100 * level:g} % interval", "p", "Holm", "method"]
+    cells = [header]
+    for row in rows:
+        f = row.found
+        interval = "" if f.low is None or f.high is None else f"{f.low:+.3f} to {f.high:+.3f}"
+        cells.append(
+            [
+                row.title,
+                *("" if v is None else f"{v:.3f}" for v in (f.first, f.second)),
+                "" if f.difference is None else f"{f.difference:+.3f}",
+                interval,
+                *("" if v is None else _p(v) for v in (f.p, row.p_holm)),
+                f.method + "".join(f"; {_TESTS[name]} p={_p(value)}" for name, value in f.others.items()),
+            ]
+        )
+    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+_TESTS = {
+    "mcnemar_exact": "McNemar exact",
+    "nadeau_bengio": "Nadeau-Bengio",
+    "wilcoxon_folds": "Wilcoxon over folds",
+}
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
