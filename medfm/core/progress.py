@@ -102,12 +102,14 @@ class Lines(Progress):
 
     def __enter__(self) -> Self:
         self._start = self._last = time.monotonic()
+        self._shown = -1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line("" if kind is None else "stopped")
+        if kind is not None or self._shown != self.done:
+            self._line("" if kind is None else "stopped")
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more items as done."""
@@ -117,6 +119,7 @@ class Lines(Progress):
             self._line(note)
 
     def _line(self, note: str) -> None:
+        self._shown = self.done
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = self.done / seconds
         of = f"/{self.total}" if self.total is not None else ""

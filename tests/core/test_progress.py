@@ -31,6 +31,13 @@ def test_lines_show_count_rate_and_time_left() -> None:
     assert lines[-1].startswith("embedding: 4/4 records")
 
 
+def test_the_last_line_is_not_said_twice() -> None:
+    out = io.StringIO()
+    with Lines("embedding", 2, every=0.0, out=out) as progress:
+        progress.advance(2)
+    assert len(out.getvalue().splitlines()) == 1
+
+
 def test_lines_say_when_stopped() -> None:
     out = io.StringIO()
     with pytest.raises(KeyboardInterrupt), Lines("embedding", None, out=out) as progress:
