@@ -37,6 +37,7 @@ class Pretrained:
         resumed_from: Step the run went on from; 0 for a fresh one.
         first_loss: Mean total loss of the first tenth of the steps.
         last_loss: Mean total loss of the last tenth.
+        is_main: False in the further processes of a run with several.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Pretrained:
     first_loss: float
     last_loss: float
     failures: tuple[tuple[str, str], ...] = field(default=())
+    is_main: bool = True
 
     def __str__(self) -> str:
         lines = [
@@ -142,7 +144,7 @@ def pretrain(
     fabric = make_fabric(config.machine, config.precision)
     fabric.launch()
     make_folder(folder)
-    shown: ProgressMaker = progress if progress is not None else Silent
+    shown: ProgressMaker = progress if progress is not None and fabric.is_global_zero else Silent
     pictures = load_pictures(used, config.picture_size, config.machine.memory_mb, shown)
     for record, reason in pictures.failures:
         logger.warning("record %s was left out: %s", record, reason)
@@ -162,6 +164,7 @@ def pretrain(
         first_loss=sum(losses[:tenth]) / tenth,
         last_loss=sum(losses[-tenth:]) / tenth,
         failures=pictures.failures,
+        is_main=fabric.is_global_zero,
     )
     if fabric.is_global_zero:
         draw_loss(folder / "loss.png", rows, f"{config.name} on {cohort.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -177,3 +178,16 @@ def test_ids_are_lower_case_words(cohort: Cohort) -> None:
 
     config = load_recipe("dinov2-tiny")
     assert trained_id(config, replace(cohort, name="Zellen (Ulm) 2024!")) == "dinov2-tiny-zellen-ulm-2024"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_write_once(cohort: Cohort, tmp_path: Path) -> None:
+    table = tmp_path / "data/cells.csv"
+    arguments = [sys.executable, "-m", "medfm", "pretrain", str(table), "--recipe", "dinov2-smoke", "--json"]
+    overrides = [*QUICK, "steps=3", "machine.devices=2"]
+    arguments += ["--out", str(tmp_path / "two")] + [part for o in overrides for part in ("--set", o)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["pictures"] == 8
+    assert [row["step"] for row in read_log(tmp_path / "two/log.jsonl")] == [0, 1, 2]
+    assert medfm.load_encoder(str(tmp_path / "two")).weights_kind == "trained here"
