@@ -61,9 +61,11 @@ def command(
         table, modality=modality, root=root, map=pairs(mapping, "--map"), where=pairs(where, "--where"), allow=allow
     )
     result = pretrain(cohort, config, out or f"runs/{config.name}", resume=resume, progress=for_people)
+    if not result.is_main:
+        return 0
     if as_json:
         values: dict[str, Any] = {**vars(result), "folder": str(result.folder), "failures": list(result.failures)}
-        print_json(values)
+        print_json({key: value for key, value in values.items() if key != "is_main"})
     else:
         click.echo(str(result))
         click.echo(f"Use it: medfm probe {table} --encoder {result.folder}")

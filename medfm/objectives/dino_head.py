@@ -43,9 +43,10 @@ class DinoHead(nn.Module):
         self, width: int, prototypes: int, hidden: int = 2048, bottleneck: int = 256, *, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        sizes = ((width, hidden), (hidden, hidden), (hidden, bottleneck))
+        # skip_init: the default values would be drawn from the global random state.
+        first, second, third = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
+        self.mlp = nn.Sequential(first, nn.GELU(), second, nn.GELU(), third)
         self.last_layer = PrototypeLayer(bottleneck, prototypes)
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):

@@ -25,6 +25,7 @@ def koleo_loss(embeddings: Tensor, epsilon: float = 1e-8) -> Tensor:
     with torch.autocast(embeddings.device.type, enabled=False):
         rows = functional.normalize(embeddings.float(), dim=-1, eps=epsilon)
         with torch.no_grad():
-            nearest = (rows @ rows.T).fill_diagonal_(-1).argmax(dim=1)
+            # Below every cosine; with the published -1 a row exactly opposite to all others is its own neighbour.
+            nearest = (rows @ rows.T).fill_diagonal_(-2).argmax(dim=1)
         distances = functional.pairwise_distance(rows, rows[nearest], p=2, eps=epsilon)
         return -torch.log(distances + epsilon).mean()

@@ -37,6 +37,7 @@ class Pretrained:
         resumed_from: Step the run went on from; 0 for a fresh one.
         first_loss: Mean total loss of the first tenth of the steps.
         last_loss: Mean total loss of the last tenth.
+        is_main: False in the further processes of a run with several.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Pretrained:
     first_loss: float
     last_loss: float
     failures: tuple[tuple[str, str], ...] = field(default=())
+    is_main: bool = True
 
     def __str__(self) -> str:
         lines = [
@@ -101,7 +103,7 @@ def pretrain(
     *,
     resume: bool = False,
     overrides: Sequence[str] | Mapping[str, Any] = (),
-    progress: ProgressMaker = Silent,
+    progress: ProgressMaker | None = None,
 ) -> Pretrained:
     """Train the architecture of a model card on the pictures of a cohort, without labels.
 
@@ -115,7 +117,7 @@ def pretrain(
         resume: Go on from the checkpoint in `out`; the run is bit-identical to one that was
             never stopped (same machine, same number of threads).
         overrides: Changes to the recipe.
-        progress: Shows reading and training.
+        progress: Makes a display from title, total and unit (:func:`medfm.core.progress.for_people`).
 
     Returns:
         Where the encoder is, and what happened.
@@ -142,14 +144,15 @@ def pretrain(
     fabric = make_fabric(config.machine, config.precision)
     fabric.launch()
     make_folder(folder)
-    pictures = load_pictures(used, config.picture_size, config.machine.memory_mb, progress)
+    shown: ProgressMaker = progress if progress is not None and fabric.is_global_zero else Silent
+    pictures = load_pictures(used, config.picture_size, config.machine.memory_mb, shown)
     for record, reason in pictures.failures:
         logger.warning("record %s was left out: %s", record, reason)
     patch = int(card.spec.architecture.args.get("patch", 14))
     identity = {"recipe": config.procedure(), "cohort": used.digest(), "pictures": len(pictures)}
     if fabric.is_global_zero and not resume:
         write_text(folder / "config.yaml", config.to_yaml())
-    first = train(model, pictures, patch, folder, identity=identity, fabric=fabric, resume=resume, progress=progress)
+    first = train(model, pictures, patch, folder, identity=identity, fabric=fabric, resume=resume, progress=shown)
     rows = read_log(folder / "log.jsonl")
     tenth = max(1, len(rows) // 10)
     losses = [float(row["total"]) for row in rows]
@@ -161,6 +164,7 @@ def pretrain(
         first_loss=sum(losses[:tenth]) / tenth,
         last_loss=sum(losses[-tenth:]) / tenth,
         failures=pictures.failures,
+        is_main=fabric.is_global_zero,
     )
     if fabric.is_global_zero:
         draw_loss(folder / "loss.png", rows, f"{config.name} on {cohort.name}")
