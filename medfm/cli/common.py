@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from medfm.core.config import StrictConfig
+if TYPE_CHECKING:
+    # Only named in annotations: pydantic takes longer to import than a verb's help should.
+    from medfm.core.config import StrictConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 

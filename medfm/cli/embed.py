@@ -16,7 +16,7 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write .npz, .parquet, .h5 or .h5ad.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
-@click.option("--batch-size", type=int, help="Rows of a forward pass [8 on CPU, 64 on a GPU].")
+@click.option("--batch-size", type=int, help="Records at a time [8 on CPU, 64 on a GPU].")
 @click.option("--workers", type=int, help="Decoding processes; 0 = none [from the cores].")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="[fp32]")
 @click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")

@@ -30,16 +30,18 @@ class Decoded:
         keys: One 32-byte key per row of `batch`.
         batch: float32 (n, ...), or `None` when no record of the batch could be read.
         failures: (key, reason) of the others.
+        error: What must end the run; carried, since raising it in a worker would bury it in a traceback.
     """
 
     keys: list[bytes] = field(default_factory=list)
     batch: torch.Tensor | None = None
     failures: list[tuple[bytes, str]] = field(default_factory=list)
+    error: ConfigError | None = None
 
     def pin_memory(self) -> Decoded:
         """The same with the batch in page-locked memory, for quick copies to a GPU."""
         batch = self.batch if self.batch is None else self.batch.pin_memory()
-        return Decoded(self.keys, batch, self.failures)
+        return Decoded(self.keys, batch, self.failures, self.error)
 
 
 class Decoder(Dataset[Decoded]):
@@ -75,12 +77,13 @@ class Decoder(Dataset[Decoded]):
         if rows:
             if len({row.shape for row in rows}) > 1:
                 shapes = sorted({tuple(row.shape) for row in rows})
-                raise ConfigError(
+                done.error = ConfigError(
                     f"The encoder's preprocessing gave tensors of several shapes: {shapes}.",
                     expected="one shape for all records",
                     fix="add a step to the encoder's preprocessing that brings records to one size",
                 )
-            done.batch = torch.stack(rows)
+            else:
+                done.batch = torch.stack(rows)
         return done
 
     def _tensor(self, item: Item) -> torch.Tensor:
@@ -102,6 +105,7 @@ def decoded_batches(
     `batches` is consumed lazily: at most `workers` x `ahead` lists are under way.
 
     Raises:
+        ConfigError: The encoder's preprocessing gives tensors of several shapes.
         ReadError: A worker process died (out of memory, or a crash inside a library).
     """
     loader: DataLoader[Any] = DataLoader(
@@ -118,7 +122,10 @@ def decoded_batches(
         generator=torch.Generator().manual_seed(0),
     )
     try:
-        yield from loader
+        for decoded in loader:
+            if decoded.error is not None:
+                raise decoded.error
+            yield decoded
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -138,7 +138,8 @@ def _write_parquet(embeddings: Embeddings, path: Path, cohort: Cohort | None) ->
 def _read_parquet(path: Path) -> tuple[np.ndarray, list[str], str]:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, use_threads=False)
+    with pq.ParquetFile(path) as file:
+        table = file.read(use_threads=False)
     dim = table.schema.field("embedding").type.list_size
     values = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(-1, dim)
     return values, table.column("record_id").to_pylist(), (table.schema.metadata or {})[b"medfm"].decode()

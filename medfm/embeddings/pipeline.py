@@ -31,12 +31,13 @@ OnError = Literal["report", "skip", "stop"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How an extraction runs; nothing here changes a value except `precision`.
+    """How an extraction runs; only `precision` changes a value by more than its last bits.
 
     Attributes:
-        batch_size: Rows of a forward pass.
+        batch_size: Records handed from stage to stage at a time.
         workers: Decoding processes; 0 decodes in this process.
         streams: Forward passes side by side.
+        exact: Forward records one at a time, so that no bit depends on their company.
         precision: ``"fp32"`` or ``"bf16"``.
         stop_on_error: Whether the first record that cannot be embedded ends the run.
         flush_every: Vectors in a shard.
@@ -46,6 +47,7 @@ class Plan:
     batch_size: int
     workers: int
     streams: int
+    exact: bool = True
     precision: str = "fp32"
     stop_on_error: bool = False
     flush_every: int = 2048
@@ -62,6 +64,8 @@ class Extraction:
         failures: The records that could not be embedded.
         cached: Records found in the store (or equal in content to one before).
         computed: Records embedded by this run.
+        exact: Whether a vector is bit for bit the same in whatever company it is computed;
+            `None` when nothing was computed, or too little to tell.
     """
 
     record_ids: list[str] = field(default_factory=list)
@@ -69,6 +73,7 @@ class Extraction:
     failures: list[Failure] = field(default_factory=list)
     cached: int = 0
     computed: int = 0
+    exact: bool | None = None
 
 
 class _Tally:
@@ -83,6 +88,7 @@ class _Tally:
         self.unreadable = 0
         self.cached = 0
         self.computed = 0
+        self.exact: bool | None = None
 
     def advance(self, *, cached: int = 0, computed: int = 0, unreadable: int = 0) -> None:
         """Count records that are finished."""
@@ -167,7 +173,7 @@ def extract(
     if first is not None:
         with one_thread():
             _compute(encoder, itertools.chain([first], batches), modality, store, plan, tally)
-    result = Extraction(cached=tally.cached, computed=tally.computed)
+    result = Extraction(cached=tally.cached, computed=tally.computed, exact=tally.exact)
     array = key_array(keys)
     good = np.ones(len(ids), dtype=bool)
     if unreadable or tally.failed:
@@ -207,6 +213,7 @@ def _compute(
         streams = Streams(
             encoder,
             batch_size=plan.batch_size,
+            exact=plan.exact,
             precision=plan.precision,
             streams=plan.streams,
             done=done,
@@ -221,6 +228,7 @@ def _compute(
                     raise tally.first_failure
                 if batch.batch is not None:
                     streams.submit(batch.keys, batch.batch)
+        tally.exact = streams.exact
     if plan.stop_on_error and tally.first_failure is not None:
         raise tally.first_failure
 

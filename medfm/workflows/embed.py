@@ -34,11 +34,14 @@ _IN_MEMORY = 1 << 30
 
 
 class EmbedConfig(StrictConfig):
-    """Settings of an embedding run; only `precision` can change a value."""
+    """Settings of an embedding run; only `precision` changes a value by more than its last bits."""
 
-    batch_size: int | None = Field(None, ge=1, le=4096, description="rows of a forward pass [8 on CPU, 64 on a GPU]")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="records at a time [8 on CPU, 64 on a GPU]")
     workers: int | None = Field(None, ge=0, le=256, description="decoding processes, 0 = none [from the cores]")
     streams: int | None = Field(None, ge=1, le=256, description="forward passes side by side [torch's threads]")
+    exact: bool | None = Field(
+        None, description="forward records one by one: bits independent of batch and interruption [true on CPU]"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 = automatic mixed precision")
     on_error: Literal["report", "skip", "stop"] = Field("report", description="what a record that fails does")
     cache: str | None = Field(None, description="cache folder [MEDFM_CACHE, else ~/.cache/medfm]")
@@ -112,7 +115,7 @@ def embed(
     check_modality(loaded, cohort)
     share = parse_share(chosen.shard)
     count = len(cohort) if share is None else sum(map(share.has, cohort.record_ids))
-    batch_size, workers, streams = _sizes(chosen, loaded, count)
+    batch_size, workers, streams, exact = _sizes(chosen, loaded, count)
     maker = Maker(
         loaded.fingerprint,
         chosen.precision,
@@ -126,6 +129,7 @@ def embed(
         batch_size=batch_size,
         workers=workers,
         streams=streams,
+        exact=exact,
         precision=chosen.precision,
         stop_on_error=chosen.on_error == "stop",
         flush_every=chosen.flush_every,
@@ -279,8 +283,8 @@ def _loaded(encoder: EncoderLike | str) -> EncoderLike:
     return load_encoder(encoder)
 
 
-def _sizes(config: EmbedConfig, encoder: EncoderLike, count: int) -> tuple[int, int, int]:
-    """Batch size, workers and streams: as set, else from the device and the cores."""
+def _sizes(config: EmbedConfig, encoder: EncoderLike, count: int) -> tuple[int, int, int, bool]:
+    """Batch size, workers, streams and exactness: as set, else from the device and the cores."""
     import torch
 
     from medfm.embeddings.decode import usable_workers
@@ -297,6 +301,7 @@ def _sizes(config: EmbedConfig, encoder: EncoderLike, count: int) -> tuple[int, 
         config.batch_size or (8 if on_cpu else 64),
         usable_workers(workers if config.workers is None else config.workers),
         config.streams or streams,
+        on_cpu if config.exact is None else config.exact,
     )
 
 
@@ -334,6 +339,7 @@ def _provenance(
             "from_cache": done.cached,
             "computed": done.computed,
             "batch_size": plan.batch_size,
+            "exact": done.exact,
             "device": str(encoder.device),
             "shard": None if share is None else str(share),
         },
