@@ -94,6 +94,9 @@ def check_encoder(
     result = Conformance(card.id)
     _check_card(card, result)
     _check_preprocessing(card, result)
+    if not card.spec.weights.needed:
+        _check_formula(card, result)
+        return result
     shapes = _check_names(card, published, result)
     if sum(int(np.prod(shape)) for shape in shapes.values()) <= light:
         _check_running(card, dict(published) if published is not None else shapes, result)
@@ -172,6 +175,24 @@ def _check_running(card: Card, names: dict[str, tuple[int, ...]], result: Confor
     batch = torch.stack([encoder.preprocess(_picture(card, seed)) for seed in range(4)])
     _check_outputs(encoder, batch, result)
     _check_fingerprint(encoder, state, victim, result)
+
+
+def _check_formula(card: Card, result: Conformance) -> None:
+    """An encoder without weights: outputs, a stable fingerprint, and weights refused."""
+    import torch
+
+    from medfm.encoders.load import load_encoder
+
+    encoder = load_encoder(card.path)
+    batch = torch.stack([encoder.preprocess(_picture(card, seed)) for seed in range(4)])
+    _check_outputs(encoder, batch, result)
+    result.check("the fingerprint is stable", load_encoder(card.path).fingerprint == encoder.fingerprint)
+    try:
+        load_encoder(card.path, weights="some-file.pth")
+        refused = False
+    except WeightsError:
+        refused = True
+    result.check("weights are refused", refused)
 
 
 def _check_outputs(encoder: Encoder, batch: torch.Tensor, result: Conformance) -> None:

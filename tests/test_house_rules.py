@@ -78,9 +78,7 @@ def test_checkpoints_are_loaded_safely(path: Path) -> None:
 def test_library_code_does_not_print(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     calls = [
-        n
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
     ]
     # core/progress.py prints by design, to the stream that it was given.
     assert not calls or path.name == "progress.py"

@@ -91,7 +91,7 @@ def _row(card: Card) -> dict[str, Any]:
     from medfm.encoders.weights import find_local
 
     found = find_local(card)
-    absent = "no" if card.spec.weights.sources else "none published"
+    absent = "no" if card.spec.weights.sources else "none published" if card.spec.weights.needed else "none needed"
     return {
         "id": card.id,
         "title": card.title,
@@ -133,7 +133,7 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
     ]
     sections = [
         ("Facts", facts),
-        ("Weights", weights or ["none published; use weights='random' or train one"]),
+        ("Weights", weights or [_no_sources(spec.weights.needed)]),
         ("Training data", data),
         ("Published figures (none of them measured here)", results),
         ("Deviations and traps", list(spec.deviations)),
@@ -145,3 +145,7 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
 def _step(step: dict[str, Any]) -> str:
     arguments = ", ".join(f"{key} {value}" for key, value in step.items() if key != "step")
     return step["step"] + (f" ({arguments})" if arguments else "")
+
+
+def _no_sources(needed: bool) -> str:
+    return "none published; use weights='random' or train one" if needed else "none needed: a fixed formula"

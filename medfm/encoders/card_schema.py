@@ -82,6 +82,7 @@ class KeyMap(StrictConfig):
 class Weights(StrictConfig):
     """Where the weights are and how to read them."""
 
+    needed: bool = Field(True, description="false for a fixed formula, which has no weights at all")
     sources: tuple[Source, ...] = Field((), description="in order of preference; none: no published weights exist")
     key_map: KeyMap = KeyMap()
     safe_globals: tuple[str, ...] = Field((), description="extra harmless Python names the pickle may use")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +28,8 @@ class Encoder:
         card: The model card.
         module: The network, in evaluation mode.
         preprocess: Record (or 8-bit picture) -> float32 tensor; built from the card.
-        weights_kind: ``"published"``, ``"local file"``, ``"random"`` or ``"trained here"``.
+        weights_kind: ``"published"``, ``"local file"``, ``"random"``, ``"trained here"`` or
+            ``"no weights"`` (a fixed formula).
         weights_note: Where the weights come from, in words.
         key_report: What happened to every tensor of the checkpoint; ``None`` for random weights.
     """
@@ -77,7 +79,7 @@ class Encoder:
     @property
     def device(self) -> torch.device:
         """Where the network is and where results are returned."""
-        return next(self.module.parameters()).device
+        return next(chain(self.module.parameters(), self.module.buffers())).device
 
     def to(self, device: str | torch.device) -> Encoder:
         """Move the network to `device`; returns self."""

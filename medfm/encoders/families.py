@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # name -> (arguments "module:class", network "module:object"); the first must not import torch.
 _FAMILIES = {
+    "color-histogram": ("medfm.encoders.histogram_args:HistogramArgs", "medfm.encoders.histogram:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
 }
 

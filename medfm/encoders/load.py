@@ -33,6 +33,10 @@ def load_encoder(name: str | Path, weights: str | Path | None = None, device: st
     """
     where = resolve_device(device)
     card = get_card(name)
+    if not card.spec.weights.needed:
+        if weights is not None and str(weights) != RANDOM:
+            raise WeightsError(f"'{card.id}' is a fixed formula and takes no weights.", fix="leave weights away")
+        return Encoder(card, build(card, seed), "no weights", "a fixed formula: there are no weights", device=where)
     if weights is not None and str(weights) == RANDOM:
         return Encoder(card, build(card, seed), "random", f"random: untrained network, seed {seed}", device=where)
     if weights is None:

@@ -19,7 +19,7 @@ from medfm.encoders.card import Card
 from medfm.encoders.card_schema import HubFile, LocalFile, Source
 
 logger = logging.getLogger(__name__)
-Kind = Literal["published", "local file", "random", "trained here"]
+Kind = Literal["published", "local file", "random", "trained here", "no weights"]
 
 
 @dataclass(frozen=True)

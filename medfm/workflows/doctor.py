@@ -88,6 +88,8 @@ def _encoder(card: Card, check_files: bool) -> EncoderFinding:
 
 
 def _state(card: Card, found: Found | None, check_files: bool) -> tuple[State, str, str, str]:
+    if not card.spec.weights.needed:
+        return "PASS", "a fixed formula; no weights are needed", "", ""
     if not card.spec.weights.sources:
         return "PASS", "untrained only (weights='random'); nothing was ever published", "", ""
     if found is None:

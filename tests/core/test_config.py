@@ -120,7 +120,10 @@ def test_override_values_are_yaml() -> None:
 
 
 def test_merge_lays_groups_over_groups() -> None:
-    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": {"e": 1}}) == {"a": {"b": 9, "c": 2}, "d": {"e": 1}}
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": {"e": 1}}) == {
+        "a": {"b": 9, "c": 2},
+        "d": {"e": 1},
+    }
 
 
 def test_a_key_given_twice_is_refused() -> None:

@@ -8,9 +8,7 @@ import pytest
 
 from medfm.core import errors
 
-KINDS = [
-    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MedfmError)
-]
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MedfmError)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -155,4 +155,4 @@ def test_the_tiny_network_says_what_it_is():
     card = get_card("dinov2-tiny")
     assert card.spec.weights.sources == () and card.spec.results == ()
     assert "no published weights" in card.prose
-    assert card.spec.input.shape == (3, 112, 112) and card.embedding_dim == 192
+    assert card.spec.input.shape == (3, 112, 112) and card.embedding_dim == 128
