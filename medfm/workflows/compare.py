@@ -289,7 +289,7 @@ def _row(reference: str, other: str, row: PairedDifference, p: float | None, tas
         verdict = f"{title}: differs by {row.difference:+.3f}, but nothing can be said about chance ({row.note})."
     else:
         gain = row.difference > 0 if row.better == "higher" else row.difference < 0
-        shown = f"{row.difference:+.3f}, p = {_p(p)} after Holm"
+        shown = f"{row.difference:+.3f}, p {_equals(p)} after Holm"
         if p < LEVEL_OF_CLAIM and row.difference != 0:
             winner = "other" if gain else "reference"
             name = other if gain else reference
@@ -322,7 +322,7 @@ def _text_table(rows: Sequence[ComparisonRow], level: float) -> list[str]:
                 "" if f.difference is None else f"{f.difference:+.3f}",
                 interval,
                 *("" if v is None else _p(v) for v in (f.p, row.p_holm)),
-                f.method + "".join(f"; {_TESTS[name]} p={_p(value)}" for name, value in f.others.items()),
+                f.method + "".join(f"; {_TESTS[name]} p {_equals(value)}" for name, value in f.others.items()),
             ]
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
@@ -338,3 +338,8 @@ _TESTS = {
 
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _equals(value: float) -> str:
+    shown = _p(value)
+    return shown.replace("<", "< ") if shown.startswith("<") else f"= {shown}"
