@@ -21,7 +21,15 @@ from medfm.encoders.families import Family
 from medfm.encoders.posembed import interpolate_positions
 from medfm.encoders.vit_args import ViTArgs
 
-__all__ = ["FAMILY", "DinoVisionTransformer", "ViTArgs", "build_vit", "plain_names", "published_state"]
+__all__ = [
+    "FAMILY",
+    "DinoVisionTransformer",
+    "ViTArgs",
+    "build_vit",
+    "plain_names",
+    "published_names",
+    "published_state",
+]
 
 
 class DinoVisionTransformer(nn.Module):
@@ -144,19 +152,25 @@ def plain_names(module: nn.Module) -> dict[str, str]:
     return {key.removeprefix("vit."): key for key in module.state_dict()}
 
 
+def published_names(module: DinoVisionTransformer) -> dict[str, str]:
+    """DINOv2's own name of every tensor -> its key in ``module.state_dict()``."""
+    names = plain_names(module)
+    if module.args.shape[3] != "swiglu":
+        return names
+    # DINOv2 calls the packed layers w12 and w3, timm fc1 and fc2; the numbers are the same.
+    return {
+        plain.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3."): key for plain, key in names.items()
+    }
+
+
 def published_state(module: DinoVisionTransformer, prefix: str = "backbone.") -> dict[str, torch.Tensor]:
     """The weights under DINOv2's own names, each with `prefix`, detached and on the CPU.
 
     ``{"teacher": published_state(module)}`` has the layout of the published checkpoints and
     loads with :func:`medfm.encoders.load_published`.
     """
-    swiglu = module.args.shape[3] == "swiglu"
     state = module.state_dict()
-    result = {}
-    for plain, key in plain_names(module).items():
-        name = plain.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.") if swiglu else plain
-        result[prefix + name] = state[key].detach().cpu()
-    return result
+    return {prefix + name: state[key].detach().cpu() for name, key in published_names(module).items()}
 
 
 def _tokens(module: DinoVisionTransformer, batch: torch.Tensor) -> torch.Tensor:

@@ -70,6 +70,11 @@ class Encoder:
         return self.card.spec.input.shape
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether :meth:`tokens` works."""
+        return self._family.tokens is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the network is and where results are returned."""
         return next(self.module.parameters()).device
@@ -115,8 +120,10 @@ class Encoder:
         """Patch tokens float32 (n, tokens, dim) after the last norm, row by row, class token excluded."""
         if self._family.tokens is None:
             raise CardError(f"The encoder '{self.id}' has no tokens.")
-        patches = self._patches(batch)
-        return self._run(self._family.tokens, batch, (patches, self.embedding_dim))
+        self._check(batch)
+        patch = getattr(self._args, "patch", 1)
+        count = int(batch.shape[2] // patch) * int(batch.shape[3] // patch)
+        return self._run(self._family.tokens, batch, (count, self.embedding_dim))
 
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Text embeddings (m, dim), for encoders with a text tower.
@@ -128,12 +135,6 @@ class Encoder:
             f"The encoder '{self.id}' has no text tower; it embeds pictures only.",
             fix="use a linear probe or nearest neighbours instead of text prompts",
         )
-
-    def _patches(self, batch: torch.Tensor) -> int:
-        if batch.ndim != 4:
-            return 0
-        patch = getattr(self._args, "patch", 1)
-        return int(batch.shape[2] // patch) * int(batch.shape[3] // patch)
 
     def _run(self, function: object, batch: torch.Tensor, tail: tuple[int, ...]) -> torch.Tensor:
         self._check(batch)

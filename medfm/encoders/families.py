@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from medfm.core.config import StrictConfig, build
@@ -80,3 +81,17 @@ def check_architecture(spec: EncoderSpec, where: str) -> None:
             f"The embedding has {spec.embedding.dim} numbers but the architecture gives {args.dim}.",
             where=f"{where}: medfm.embedding.dim",
         )
+
+
+def plain_shapes(spec: EncoderSpec, where: str) -> dict[str, tuple[int, ...]]:
+    """Plain tensor name -> shape of the network a card describes, without memory for it."""
+    args = family_args(spec.architecture.family, spec.architecture.args, where)
+    return dict(_shapes(spec.architecture.family, args))
+
+
+@lru_cache(maxsize=32)
+def _shapes(name: str, args: Any) -> dict[str, tuple[int, ...]]:
+    family = get_family(name)
+    module = family.build(args, None, "meta")
+    state = module.state_dict()
+    return {plain: tuple(state[key].shape) for plain, key in family.plain_names(module).items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from medfm.core.errors import MedfmError, WeightsError
 from medfm.encoders.card import Card
-from medfm.encoders.families import family_args, get_family
+from medfm.encoders.families import plain_shapes
 from medfm.encoders.keymaps import KeyReport, match, plain_state, unnest
 from medfm.encoders.registry import scan
 
@@ -23,12 +23,8 @@ def hints(report: KeyReport, checkpoint: Mapping[str, Any], card: Card, where: s
 
 
 def _fits(checkpoint: Mapping[str, Any], card: Card, where: str) -> bool:
-    spec = card.spec.architecture
     try:
-        family = get_family(spec.family)
-        module = family.build(family_args(spec.family, spec.args, str(card.path)), None, "meta")
-        state = module.state_dict()
-        wanted = {plain: tuple(state[key].shape) for plain, key in family.plain_names(module).items()}
+        wanted = plain_shapes(card.spec, str(card.path))
         return match(checkpoint, wanted, card.spec.weights.key_map, where)[1].ok
     except MedfmError:
         return False

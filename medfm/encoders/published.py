@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medfm.core.errors import WeightsError
+from medfm.encoders import families
 from medfm.encoders.card import Card
 from medfm.encoders.families import Family, family_args, get_family
 from medfm.encoders.keymaps import KeyReport, match
@@ -41,10 +42,7 @@ def build(name: str | Path | Card, seed: int = 0, device: str = "cpu") -> nn.Mod
 
 def plain_shapes(card: Card) -> dict[str, tuple[int, ...]]:
     """Plain tensor name -> shape of the network of a card, without memory for it."""
-    family, args = family_of(card)
-    module = family.build(args, None, "meta")
-    state = module.state_dict()
-    return {plain: tuple(state[key].shape) for plain, key in family.plain_names(module).items()}
+    return families.plain_shapes(card.spec, str(card.path))
 
 
 def load_published(
@@ -73,8 +71,7 @@ def load_published(
     family, args = family_of(card)
     module = family.build(args, None, "meta")
     names = family.plain_names(module)
-    shapes = module.state_dict()
-    wanted = {plain: tuple(shapes[key].shape) for plain, key in names.items()}
+    wanted = plain_shapes(card)
     tensors, report = match(content, wanted, card.spec.weights.key_map, where)
     if not report.ok:
         report = hints(report, content, card, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def _from_entry(entry: metadata.EntryPoint) -> list[Path]:
     return paths
 
 
+@lru_cache(maxsize=256)
+def _read_unchanged(path: Path, changed: int, size: int) -> Card:
+    # Cards are looked up often and parsing YAML takes milliseconds; an edited file is read anew.
+    return read_card(path)
+
+
+def _read(path: Path) -> Card:
+    status = path.stat()
+    return _read_unchanged(path, status.st_mtime_ns, status.st_size)
+
+
 def scan() -> tuple[dict[str, Card], list[MedfmError]]:
     """Every readable card by id, and what is wrong with the others."""
     found: dict[str, Card] = {}
@@ -74,7 +86,7 @@ def scan() -> tuple[dict[str, Card], list[MedfmError]]:
             if path.name.lower() == "readme.md":
                 continue
             try:
-                card = read_card(path)
+                card = _read(path)
             except MedfmError as error:
                 errors.append(error)
                 continue

@@ -6,6 +6,8 @@ anything but tensors and plain containers is refused, and the message names what
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickletools
 import zipfile
 from collections.abc import Mapping
@@ -31,8 +33,11 @@ def load_checkpoint(path: str | Path, safe_globals: tuple[str, ...] = ()) -> Any
     """
     file = Path(path)
     size = _checked_size(file)
-    with file.open("rb") as handle:
-        head = handle.read(512)
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(512)
+    except OSError as error:
+        raise WeightsError(f"The checkpoint cannot be opened ({error.strerror}).", where=str(file)) from error
     if head.startswith(b"PK\x03\x04"):
         return _load_torch(file, safe_globals, zipped=True)
     if _is_safetensors(head):
@@ -98,9 +103,14 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
         )
     asked = [name for name in requested_globals(file) if name in safe_globals and name in _HARMLESS]
     try:
-        with torch.serialization.safe_globals([_resolve(name) for name in asked]):
+        with contextlib.ExitStack() as stack:
+            if asked:
+                stack.enter_context(torch.serialization.safe_globals([_resolve(name) for name in asked]))
+            # torch goes by this suffix, not by the content; an open file has none.
+            misnamed = file.suffix == ".safetensors"
+            source = stack.enter_context(file.open("rb")) if misnamed else file
             # mmap: heads of several hundred megabytes that the card drops are never read.
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
     except (UnpicklingError, AttributeError, TypeError) as error:
         foreign = [name for name in requested_globals(file) if name not in asked and not _known(name)]
         if foreign:
@@ -110,7 +120,11 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
                 expected="tensors and plain containers only",
                 fix="ask its author for safetensors, or for a file with the state dict alone",
             ) from error
-        raise WeightsError(f"The checkpoint cannot be read safely: {_first_line(error)}", where=str(file)) from error
+        raise WeightsError(
+            "The checkpoint cannot be read safely: it holds more than tensors and plain containers.",
+            where=str(file),
+            fix="ask its author for safetensors, or for a file with the state dict alone",
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"The checkpoint is damaged or only half downloaded: {_first_line(error)}",
@@ -152,19 +166,25 @@ def requested_globals(path: str | Path) -> list[str]:
     except (OSError, zipfile.BadZipFile):
         return []
     found: dict[str, None] = {}
-    strings: list[str] = []
+    stream = io.BytesIO(data)
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("GLOBAL", "INST") and isinstance(argument, str):
-                found[argument.replace(" ", ".")] = None
-            elif opcode.name == "STACK_GLOBAL" and len(strings) >= 2:
-                found[".".join(strings[-2:])] = None
-            elif isinstance(argument, str):
-                strings.append(argument)
-    except Exception as error:  # a foreign or damaged stream: what was found so far still helps
+        while stream.tell() < len(data):  # the old format is several pickles in a row
+            _collect(stream, found)
+    except Exception as error:  # tensor bytes, or a damaged stream: what was found so far counts
         if not found:
             found[f"an unreadable pickle ({type(error).__name__})"] = None
     return list(found)
+
+
+def _collect(stream: io.BytesIO, found: dict[str, None]) -> None:
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("GLOBAL", "INST") and isinstance(argument, str):
+            found[argument.replace(" ", ".")] = None
+        elif opcode.name == "STACK_GLOBAL" and len(strings) >= 2:
+            found[".".join(strings[-2:])] = None
+        elif isinstance(argument, str):
+            strings.append(argument)
 
 
 def check_state(value: Any, where: str) -> Mapping[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.core.files import atomic_path, make_folder
 from medfm.core.hashing import sha256_file
 from medfm.encoders.card import Card, write_card
-from medfm.encoders.card_schema import LocalFile, TrainingSet
+from medfm.encoders.card_schema import CardHeader, LocalFile, TrainingSet
 from medfm.encoders.registry import get_card
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def save_encoder(
         deviations: What a reader must know.
 
     Raises:
-        ConfigError: The module is not of the base card's architecture.
+        ConfigError: The module is not of the base card's architecture, or the id is malformed.
         StoreError: The folder cannot be written to.
     """
     from safetensors.torch import save_file
@@ -61,26 +62,10 @@ def save_encoder(
     state = {key: tensor.contiguous().clone() for key, tensor in published_state(module, prefix="").items()}
     if sorted(tuple(t.shape) for t in state.values()) != sorted(plain_shapes(card).values()):
         raise ConfigError("The network is not of the architecture of the card it should be saved with.", where=card.id)
-    target = make_folder(folder)
-    with atomic_path(target / WEIGHTS_FILE) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", "medfm": encoder_id})
-    source = LocalFile(
-        filename=WEIGHTS_FILE,
-        sha256=sha256_file(target / WEIGHTS_FILE),
-        layout="flat, DINOv2 names",
-        trained_here=True,
-    )
-    values = card.header.to_dict() | {
-        "license": "other",
-        "license_name": "decided by whoever trained it",
-        "license_link": None,
-        "datasets": [],
-    }
-    values["medfm"] = card.spec.to_dict() | {
+    own: dict[str, Any] = {
         "id": encoder_id,
         "title": title,
         "summary": summary,
-        "weights": card.spec.weights.to_dict() | {"sources": [source.to_dict()]},
         "gated": False,
         "licence_note": "Weights trained by the user of this package.",
         "citation": "",
@@ -88,5 +73,22 @@ def save_encoder(
         "results": [],
         "deviations": list(deviations),
     }
-    header = type(card.header).model_validate(values)
-    return write_card(target / CARD_FILE, header, prose)
+    _header(card, own, None)  # a wrong id or text is refused before anything is written
+    target = make_folder(folder)
+    with atomic_path(target / WEIGHTS_FILE) as temporary:
+        save_file(state, temporary, metadata={"format": "pt", "medfm": encoder_id})
+    return write_card(target / CARD_FILE, _header(card, own, sha256_file(target / WEIGHTS_FILE)), prose)
+
+
+def _header(base: Card, own: dict[str, Any], sha256: str | None) -> CardHeader:
+    source = LocalFile(filename=WEIGHTS_FILE, sha256=sha256, layout="flat, DINOv2 names", trained_here=True)
+    weights = base.spec.weights.to_dict() | {"sources": [source.to_dict()]}
+    values = base.header.to_dict() | {
+        "license": "other",
+        "license_name": "decided by whoever trained it",
+        "license_link": None,
+        "datasets": [],
+        "model_index": [],
+        "medfm": base.spec.to_dict() | own | {"weights": weights},
+    }
+    return build(CardHeader, values, where=f"the card of '{own['id']}'")

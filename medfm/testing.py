@@ -1,0 +1,210 @@
+"""Conformance checks for encoders, shipped ones and your own cards alike.
+
+Usage in a test::
+
+    from medfm.testing import check_encoder
+    check_encoder("my-encoder")
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfm.core.errors import MedfmError, WeightsError
+from medfm.encoders.card import Card, read_card, render_card
+from medfm.encoders.preprocessing import Preprocessing
+from medfm.encoders.registry import get_card
+
+if TYPE_CHECKING:
+    import torch
+
+    from medfm.encoders.encoder import Encoder
+
+# Networks above this are checked by names and shapes only.
+LIGHT = 150_000_000
+
+
+class ConformanceError(MedfmError):
+    """An encoder breaks the contract that the rest of the package relies on."""
+
+
+@dataclass
+class Conformance:
+    """What was checked. ``passed`` holds one line per check; a failed check raises instead."""
+
+    encoder: str
+    passed: list[str] = field(default_factory=list)
+
+    def check(self, title: str, holds: bool, detail: str = "") -> None:
+        """Record a check, or raise :class:`ConformanceError`."""
+        if not holds:
+            raise ConformanceError(f"The encoder '{self.encoder}' fails: {title}.", expected=detail or None)
+        self.passed.append(title)
+
+
+def synthetic_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 array that depends on `name` and `shape` only, scaled to keep activations near one."""
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    values = random.standard_normal(shape, dtype=np.float32)
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "gamma":
+        return np.asarray(0.5 + 0.1 * values, dtype=np.float32)
+    if leaf == "weight" and len(shape) == 1:
+        return np.asarray(1 + 0.1 * values, dtype=np.float32)
+    if leaf == "weight":
+        return np.asarray(values / np.sqrt(np.prod(shape[1:])), dtype=np.float32)
+    return np.asarray(0.02 * values, dtype=np.float32)
+
+
+def synthetic_state(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """A checkpoint with these names and shapes; equal names give equal values."""
+    import torch
+
+    return {name: torch.from_numpy(synthetic_tensor(name, tuple(shape))) for name, shape in shapes.items()}
+
+
+def check_encoder(
+    name: str | Path, published: Mapping[str, tuple[int, ...]] | None = None, *, light: int = LIGHT
+) -> Conformance:
+    """Check that an encoder keeps the contract.
+
+    Card round trip; parameter count; preprocessing (shape, determinism, pickling, rebuilt from
+    plain data); loading of a synthetic checkpoint under the published names, nested and flat;
+    refusal of one with a tensor missing; shapes, dtype, determinism, batch 1 against 4; tokens;
+    fingerprint stable, and sensitive to one weight and to the preprocessing. Networks with more
+    parameters than `light` are checked by names and shapes alone.
+
+    Args:
+        name: Encoder id, card file, or folder with ``card.md``.
+        published: Published tensor name -> shape; the network's own names when absent.
+        light: Largest number of parameters that is run.
+
+    Raises:
+        ConformanceError: A check failed.
+    """
+    card = get_card(name)
+    result = Conformance(card.id)
+    _check_card(card, result)
+    _check_preprocessing(card, result)
+    shapes = _check_names(card, published, result)
+    if sum(int(np.prod(shape)) for shape in shapes.values()) <= light:
+        _check_running(card, dict(published) if published is not None else shapes, result)
+    return result
+
+
+def _check_card(card: Card, result: Conformance) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "card.md"
+        file.write_text(render_card(card.header, card.prose), encoding="utf-8")
+        again = read_card(file)
+    result.check("the card survives writing and reading", again.header == card.header and again.prose == card.prose)
+    result.check("the card has text for people", len(card.prose) > 80)
+
+
+def _picture(card: Card, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    _, height, width = card.spec.input.shape
+    size = (height + int(random.integers(-40, 40)), width + int(random.integers(-40, 40)), 3)
+    return random.integers(0, 256, size, dtype=np.uint8)
+
+
+def _check_preprocessing(card: Card, result: Conformance) -> None:
+    steps = Preprocessing(card.spec.preprocessing)
+    copies = [copy.deepcopy(steps), Preprocessing(card.spec.to_dict()["preprocessing"])]
+    result.check("preprocessing survives copying and plain data", all(other == steps for other in copies))
+    for seed in range(2):
+        picture = _picture(card, seed)
+        tensor = steps(picture)
+        shape = tuple(tensor.shape)
+        result.check("preprocessed shape", shape == card.spec.input.shape, f"{card.spec.input.shape}, got {shape}")
+        result.check(
+            "preprocessed values are finite float32",
+            str(tensor.dtype) == "torch.float32" and bool(tensor.isfinite().all()),
+        )
+        same = all(np.array_equal(other(picture).numpy(), tensor.numpy()) for other in (steps, *copies))
+        result.check("preprocessing is deterministic", same)
+
+
+def _check_names(
+    card: Card, published: Mapping[str, tuple[int, ...]] | None, result: Conformance
+) -> dict[str, tuple[int, ...]]:
+    import torch
+
+    from medfm.encoders.keymaps import match
+    from medfm.encoders.published import plain_shapes
+
+    shapes = plain_shapes(card)
+    count = sum(int(np.prod(shape)) for shape in shapes.values())
+    stated = card.spec.parameters
+    result.check("parameter count", stated in (None, count), f"{count:,} as built, the card says {stated}")
+    names = published if published is not None else shapes
+    ghost = {key: torch.empty(tuple(shape), device="meta") for key, shape in names.items()}
+    for checkpoint in (ghost, {"teacher": ghost}):
+        report = match(checkpoint, shapes, card.spec.weights.key_map, card.id)[1]
+        result.check("every published tensor has its place", report.ok, str(report))
+    return shapes
+
+
+def _check_running(card: Card, names: dict[str, tuple[int, ...]], result: Conformance) -> None:
+    import torch
+
+    from medfm.encoders.encoder import Encoder
+    from medfm.encoders.published import load_published
+
+    state = synthetic_state(names)
+    module, report = load_published(card, {"teacher": state})
+    encoder = Encoder(card, module, "local file", "synthetic weights", report)
+    victim = next(key for key in state if key.endswith("norm.weight"))
+    try:
+        load_published(card, {key: tensor for key, tensor in state.items() if key != victim})
+        refused = False
+    except WeightsError:
+        refused = True
+    result.check("a checkpoint with a tensor missing is refused", refused)
+    batch = torch.stack([encoder.preprocess(_picture(card, seed)) for seed in range(4)])
+    _check_outputs(encoder, batch, result)
+    _check_fingerprint(encoder, state, victim, result)
+
+
+def _check_outputs(encoder: Encoder, batch: torch.Tensor, result: Conformance) -> None:
+    import torch
+
+    vectors = encoder(batch)
+    dim = encoder.embedding_dim
+    result.check("embedding shape and type", vectors.shape == (4, dim) and vectors.dtype == torch.float32)
+    result.check("determinism", torch.equal(vectors, encoder(batch)))
+    alone = torch.cat([encoder(one[None]) for one in batch])
+    gap = float((alone - vectors).abs().max())
+    result.check("batch of 1 against batch of 4", gap < 1e-4, f"at most 1e-4, got {gap:.1e}")
+    result.check("different pictures get different embeddings", float((vectors[0] - vectors[1]).abs().max()) > 1e-4)
+    if encoder.has_tokens:
+        tokens = encoder.tokens(batch[:1])
+        result.check("token shape", tokens.ndim == 3 and tokens.shape[0] == 1 and tokens.shape[2] == dim)
+
+
+def _check_fingerprint(encoder: Encoder, state: dict[str, torch.Tensor], victim: str, result: Conformance) -> None:
+    from medfm.encoders.encoder import Encoder
+    from medfm.encoders.published import load_published
+
+    card = encoder.card
+
+    again = Encoder(card, encoder.module, "local file", "synthetic weights")
+    result.check("the fingerprint is stable", again.fingerprint == encoder.fingerprint)
+    changed = state | {victim: state[victim].clone()}
+    changed[victim][0] += 1e-3
+    nudged = Encoder(card, load_published(card, changed)[0], "local file", "synthetic weights")
+    result.check("the fingerprint sees one changed weight", nudged.fingerprint != encoder.fingerprint)
+    steps = [step for step in card.spec.to_dict()["preprocessing"] if step["step"] != "normalise"]
+    spec = type(card.spec).model_validate(card.spec.to_dict() | {"preprocessing": steps})
+    altered = Card(card.path, card.header.model_copy(update={"medfm": spec}), card.prose, card.sha256)
+    other = Encoder(altered, encoder.module, "local file", "synthetic weights")
+    differs = len(steps) == len(card.spec.preprocessing) or other.fingerprint != encoder.fingerprint
+    result.check("the fingerprint sees other preprocessing", differs)

@@ -1,0 +1,49 @@
+"""Fixtures shared by all tests: offline always, real data where it is present."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports a hub client: no test needs a network.
+os.environ["MEDFM_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Any connection to another machine fails; loopback and local sockets stay usable."""
+    real_connect = socket.socket.connect
+
+    def connect(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if isinstance(address, tuple) and host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach the network: {address!r}")
+        real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has its own embedding store and weights folder."""
+    monkeypatch.setenv("MEDFM_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("MEDFM_WEIGHTS", raising=False)
+    monkeypatch.delenv("MEDFM_CARDS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def blood_cells() -> Path:
+    """The folder of real blood cells; tests that need it skip only where it is absent."""
+    folder = SHARED / "data" / "blood_cell"
+    if not folder.is_dir():
+        pytest.skip("the real blood cells beside the repository are absent")
+    return folder

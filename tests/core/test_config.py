@@ -1,0 +1,153 @@
+"""Strict configuration: unknown keys, near names, overrides, digests, YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from medfm.core.config import (
+    StrictConfig,
+    build,
+    describe,
+    load_config,
+    merge,
+    parse_overrides,
+    parse_yaml,
+    read_yaml,
+)
+from medfm.core.errors import ConfigError
+
+
+class Inner(StrictConfig):
+    rate: float = Field(0.1, gt=0, description="learning rate")
+    steps: int = 3
+
+
+class First(StrictConfig):
+    kind: Literal["first"] = "first"
+    alpha: float = 1.0
+
+
+class Second(StrictConfig):
+    kind: Literal["second"] = "second"
+    beta: float = 1.0
+
+
+class Outer(StrictConfig):
+    name: str
+    inner: Inner = Inner()
+    choice: Annotated[First | Second, Field(discriminator="kind")] = First()
+    tags: tuple[str, ...] = ()
+
+
+def problems(values: object, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build(Outer, values, where="test.yaml", overrides=overrides)
+    assert caught.value.where == "test.yaml"
+    return str(caught.value)
+
+
+def test_defaults_and_overrides() -> None:
+    config = build(Outer, {"name": "a"}, where="x", overrides=["inner.rate=0.5", "tags=[p, q]"])
+    assert config.inner == Inner(rate=0.5)
+    assert config.tags == ("p", "q")
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    assert "inner.stepz: there is no such key; did you mean 'steps'?" in problems({"name": "a", "inner": {"stepz": 1}})
+
+
+def test_unknown_key_without_a_near_one_lists_all() -> None:
+    assert "known: choice, inner, name, tags" in problems({"name": "a", "zzzzzz": 1})
+
+
+def test_unknown_key_inside_a_tagged_choice() -> None:
+    text = problems({"name": "a", "choice": {"kind": "second", "betta": 1}})
+    assert "betta" in text and "'beta'" in text
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    text = problems({"inner": {"rate": -1, "steps": "many"}})
+    assert "3 settings are wrong" in text
+    assert "name: this key is required" in text
+    assert "inner.rate: input should be greater than 0 (given: -1)" in text
+    assert "inner.steps" in text and "'many'" in text
+
+
+def test_not_a_mapping() -> None:
+    assert "group of keys" in problems([1, 2])
+
+
+def test_instances_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Inner().rate = 3.0  # type: ignore[misc]
+
+
+def test_digest_depends_on_values_only() -> None:
+    assert Inner().digest() == Inner(steps=3, rate=0.1).digest()
+    assert Inner().digest() != Inner(steps=4).digest()
+    assert len(Inner().digest()) == 64
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    config = Outer(name="ä: #", tags=("1", "two"))
+    file = tmp_path / "c.yaml"
+    file.write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(Outer, file) == config
+
+
+def test_override_without_a_sign() -> None:
+    with pytest.raises(ConfigError, match="'inner.rate' is not an override"):
+        parse_overrides(["inner.rate"])
+
+
+def test_override_of_a_value_as_a_group() -> None:
+    with pytest.raises(ConfigError, match="both as a value and as a group"):
+        parse_overrides(["a=1", "a.b=2"])
+
+
+def test_override_values_are_yaml() -> None:
+    assert parse_overrides(["a=1e-3", "b=null", "c.d=[1, 2]", "e=x=y"]) == {
+        # YAML 1.1 reads 1e-3 as text; pydantic turns it into a number for a float field.
+        "a": "1e-3",
+        "b": None,
+        "c": {"d": [1, 2]},
+        "e": "x=y",
+    }
+
+
+def test_merge_lays_groups_over_groups() -> None:
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": {"e": 1}}) == {"a": {"b": 9, "c": 2}, "d": {"e": 1}}
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the key 'a' is given twice") as caught:
+        parse_yaml("a: 1\nb: 2\na: 3\n", "x.yaml")
+    assert caught.value.where == "x.yaml, line 3, column 1"
+
+
+def test_a_nested_key_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'b' is given twice"):
+        parse_yaml("a:\n  b: 1\n  b: 2\n", "x.yaml")
+
+
+def test_yaml_cannot_build_objects() -> None:
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        parse_yaml("a: !!python/object/apply:os.getcwd []", "x.yaml")
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+        read_yaml(tmp_path / "b.yaml")
+
+
+def test_describe_flattens_groups() -> None:
+    rows = {key: (default, text) for key, default, text in describe(Outer)}
+    assert rows["inner.rate"] == ("0.1", "learning rate")
+    assert rows["name"][0] == "required"

@@ -1,0 +1,118 @@
+"""The conformance checks, run on every shipped card; and that they can fail."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from medfm.encoders import dinov2, families, get_card, registry
+from medfm.testing import Conformance, ConformanceError, check_encoder, synthetic_state, synthetic_tensor
+
+PARITY = Path(__file__).resolve().parent / "parity"
+# Larger ones are checked by names and shapes; tests/parity runs the base size against golden figures.
+LIGHT = 50_000_000
+RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny"}
+
+
+def published(name: str) -> dict[str, tuple[int, ...]] | None:
+    file = PARITY / name / "keys.json"
+    return {key: tuple(shape) for key, shape in json.loads(file.read_text()).items()} if file.is_file() else None
+
+
+@pytest.mark.parametrize("name", registry.list_encoders())
+def test_every_shipped_encoder_conforms(name):
+    result = check_encoder(name, published(name), light=LIGHT)
+    assert "every published tensor has its place" in result.passed
+    assert ("the fingerprint sees one changed weight" in result.passed) is (name in RUN)
+
+
+def test_every_published_card_has_its_keys_here():
+    for name in registry.list_encoders():
+        assert (published(name) is None) is (name == "dinov2-tiny")
+
+
+def test_synthetic_tensors_depend_on_the_name_only():
+    assert (synthetic_tensor("a.weight", (2, 3)) == synthetic_tensor("a.weight", (2, 3))).all()
+    assert not (synthetic_tensor("a.weight", (2, 3)) == synthetic_tensor("b.weight", (2, 3))).any()
+    state = synthetic_state({"a.gamma": (50,), "b.weight": (50,)})
+    assert state["a.gamma"].dtype == torch.float32
+    assert abs(float(state["b.weight"].mean()) - 1) < 0.1
+
+
+def test_a_failed_check_raises_with_its_title():
+    result = Conformance("x")
+    result.check("good", True)
+    with pytest.raises(ConformanceError, match="'x' fails: bad"):
+        result.check("bad", False, "a detail")
+    assert result.passed == ["good"]
+
+
+def card_file(tmp_path: Path, old: str, new: str) -> Path:
+    """The tiny card with one line changed."""
+    text = get_card("dinov2-tiny").path.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "card.md"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_a_wrong_parameter_count_is_found(tmp_path):
+    with pytest.raises(ConformanceError, match="parameter count"):
+        check_encoder(card_file(tmp_path, "parameters: 2797824", "parameters: 2797825"))
+
+
+def test_preprocessing_of_another_size_is_found(tmp_path):
+    with pytest.raises(ConformanceError, match="preprocessed shape"):
+        check_encoder(card_file(tmp_path, "size: [112, 112]", "size: [126, 126]"))
+
+
+def test_published_names_without_a_place_are_found():
+    names = published("dinobloom-s")
+    assert names is not None
+    with pytest.raises(ConformanceError, match=r"unexpected \(1\): register_tokens"):
+        check_encoder("dinobloom-s", names | {"backbone.register_tokens": (1, 4, 384)})
+    del names["backbone.norm.bias"]
+    with pytest.raises(ConformanceError, match=r"missing \(1\): norm\.bias"):
+        check_encoder("dinobloom-s", names)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    family = dataclasses.replace(dinov2.FAMILY, **changes)
+    monkeypatch.setattr(families, "_load", lambda reference: family if reference.endswith("FAMILY") else dinov2.ViTArgs)
+
+
+def test_an_encoder_that_is_not_deterministic_is_found(monkeypatch):
+    spoil(monkeypatch, embed=lambda module, x: module(x) + torch.rand(1))
+    with pytest.raises(ConformanceError, match="determinism"):
+        check_encoder("dinov2-tiny")
+
+
+def test_an_encoder_that_mixes_its_batch_is_found(monkeypatch):
+    spoil(monkeypatch, embed=lambda module, x: module(x) - module(x).mean(0))
+    with pytest.raises(ConformanceError, match="batch of 1 against batch of 4"):
+        check_encoder("dinov2-tiny")
+
+
+def test_an_encoder_that_answers_the_same_always_is_found(monkeypatch):
+    spoil(monkeypatch, embed=lambda module, x: torch.ones(len(x), 192))
+    with pytest.raises(ConformanceError, match="different pictures"):
+        check_encoder("dinov2-tiny")
+
+
+def test_an_encoder_of_another_width_is_found(monkeypatch):
+    spoil(monkeypatch, embed=lambda module, x: module(x)[:, :10])
+    with pytest.raises(ConformanceError, match="embedding shape"):
+        check_encoder("dinov2-tiny")
+
+
+def test_a_fingerprint_that_leaves_out_weights_is_found(monkeypatch):
+    names = tuple(dinov2.plain_names(dinov2.build_vit({"width": 192, "depth": 6, "heads": 3}, device="meta")))
+    spoil(monkeypatch, training_only=names)
+    with pytest.raises(ConformanceError, match="one changed weight"):
+        check_encoder("dinov2-tiny")
+
+
+def test_large_networks_are_not_run():
+    assert "determinism" not in check_encoder("dinov2-tiny", light=10).passed
