@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from medfm.cohorts.checks.run import run_checks
 from medfm.cohorts.cohort import REQUIRED_COLUMNS, SPLITS, Cohort
+from medfm.cohorts.findings import stop_on_errors
 from medfm.cohorts.info import CohortInfo, load_info
 from medfm.cohorts.paths import clean_paths, refuse_escaping_links
 from medfm.core.errors import CohortError
@@ -68,7 +71,7 @@ def load_cohort(
     frame = _filter(frame, where or {}, label)
     for column, values in info.label_map.items():
         _need(frame, column, label)
-        frame[column] = frame[column].map(lambda v, values=values: values.get(str(v), v))
+        frame[column] = frame[column].map(lambda v, values=values: values.get(_plain(v), v))
     known = "patient_id" in frame.columns
     chosen = modality or info.modality or "blood_cell"
     get_modality(chosen)
@@ -90,7 +93,12 @@ def load_cohort(
         synthetic=info.synthetic,
         info=details,
     )
-    return cohort
+    if not check:
+        return cohort
+    # Labels are checked by the workflow that uses them: embedding needs none.
+    findings = run_checks(cohort, target=False, deep=False)
+    stop_on_errors(findings)
+    return replace(cohort, findings=findings)
 
 
 def _map_columns(frame: pd.DataFrame, mapping: Mapping[str, str], label: str) -> pd.DataFrame:
@@ -105,9 +113,9 @@ def _filter(frame: pd.DataFrame, where: Where, label: str) -> pd.DataFrame:
     for column, value in where.items():
         _need(frame, column, f"{label}, where {column}={value}")
         wanted = {str(v) for v in (value if isinstance(value, (list, tuple, set)) else [value])}
-        keep = frame[column].map(str).isin(wanted)
+        keep = frame[column].map(_plain).isin(wanted)
         if not keep.any():
-            present = sorted({str(v) for v in frame[column].dropna().unique()})
+            present = sorted({_plain(v) for v in frame[column].dropna().unique()})
             raise CohortError(
                 f"No row is left: no '{column}' equals {' or '.join(sorted(wanted))}.",
                 where=label,

@@ -123,10 +123,10 @@ def _decode_png(data: bytes, name: str, limit: int, facts: dict[str, Any]) -> np
         raise ReadError(
             "The PNG is cut off: its end mark is missing.", where=name, fix="copy or download the file again"
         )
-    if b"acTL" in data[:4096]:
-        raise ReadError("This is an animated PNG.", where=name, expected="one picture per file")
     facts["source_bits"] = bits
     picture = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    if picture.is_animated:
+        raise ReadError("This is an animated PNG.", where=name, expected="one picture per file")
     if bits < 16:
         return decode_pillow(picture, name, facts)
     import imagecodecs
@@ -172,16 +172,17 @@ def decode_pillow(picture: Image.Image, name: str, facts: dict[str, Any]) -> np.
         raise ReadError(
             f"Pixels of kind '{mode}' are not read.", where=name, expected="8- or 16-bit RGB, grey, palette or CMYK"
         )
-    orientation = 1
-    if picture.format != "TIFF" and ("exif" in picture.info or "Raw profile type exif" in picture.info):
-        # Pillow turns TIFF pictures upright by itself while loading.
-        orientation = picture.getexif().get(0x0112, 1)
     if mode == "RGB" and "transparency" not in picture.info:
         array = np.array(picture)
     elif mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         array = to_rgb8(np.array(picture.convert("RGBA")), name, facts)
     else:
         array = np.array(picture.convert("RGB"))
+    # After decoding, since a PNG may hold its EXIF behind the pixels.
+    orientation = 1
+    if picture.format != "TIFF" and ("exif" in picture.info or "Raw profile type exif" in picture.info):
+        # Pillow turns TIFF pictures upright by itself while loading.
+        orientation = picture.getexif().get(0x0112, 1)
     return orient(array, orientation, facts)
 
 

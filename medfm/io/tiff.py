@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from medfm.core.errors import ReadError
 from medfm.io.pixels import orient, to_rgb8
 
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 262, 274, 339, 338
+_ORIENTATION = 274  # TIFF 6.0, section 8
 
 
 def decode_tiff(data: bytes, name: str, page: int | None, limit: int, facts: dict[str, Any]) -> np.ndarray:
@@ -69,9 +69,16 @@ def _decode_page(
         raise ReadError(
             f"The TIFF has {chosen.samplesperpixel} channels per pixel.", where=name, expected="grey, RGB or CMYK"
         )
+    ends = [start + size for start, size in zip(chosen.dataoffsets, chosen.databytecounts, strict=False)]
+    if not ends or max(ends) > len(data):
+        # Some decoders fill what is missing at the end without a word.
+        raise ReadError("The TIFF is cut off.", where=name, fix="copy or download the file again")
     if bits <= 8:
         picture = _open_pillow(data, index)
         if picture is not None:
+            orientation = int(chosen.tags[_ORIENTATION].value) if _ORIENTATION in chosen.tags else 1
+            if 2 <= orientation <= 8:
+                facts["orientation"] = orientation  # Pillow turns TIFF pictures upright while loading
             return decode_pillow(picture, name, facts)
     return _decode_tifffile(chosen, name, facts)
 

@@ -1,0 +1,238 @@
+"""``medfm data``: list, prepare, check or synthesize cohorts."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table
+
+if TYPE_CHECKING:
+    from medfm.cohorts.findings import Finding
+    from medfm.workflows.data import CheckReport
+
+_SIGNS = {"error": "ERROR", "warning": "warning", "info": "info"}
+
+
+class _Group(click.Group):
+    """A group whose help is shown as written."""
+
+    format_help_text = Verb.format_help_text
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Cohorts: tables of records with labels, patients, sites and splits.
+
+    Examples:
+      medfm data check labels.csv --map patient_id=source_id
+      medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
+      medfm data synthesize blood_cell --out demo-cells
+
+    A cohort is a CSV, TSV or Parquet table with a column 'path' and any of record_id,
+    patient_id, site, split and label columns; a YAML of the same name beside it may add
+    task, licence and units. Each command explains itself: medfm data COMMAND --help
+    """
+
+
+@command.command("list", cls=Verb)
+@click.argument("name", required=False)
+@json_option
+def list_command(name: str | None, as_json: bool) -> None:
+    """List the public data sets that can be prepared, or show one.
+
+    Examples:
+      medfm data list
+      medfm data list bmc
+      medfm data list --json
+
+    Shows where to get a set, its licence, the layout expected, the counts that are checked,
+    and what about it could not be verified.
+
+    Common errors: a wrong name ("did you mean").
+    """
+    from medfm.workflows.data import list_sets
+
+    sets = list_sets()
+    if name is not None:
+        from medfm.cohorts.adapters import get_adapter
+
+        sets = [get_adapter(name).info()]
+    if as_json:
+        print_json(sets if name is None else sets[0])
+    elif name is None:
+        rows = [(s["id"], s["title"], s["task"], _counts(s["expected"]), s["licence"]) for s in sets]
+        table(rows, ("id", "set", "task", "checked counts", "licence"))
+    else:
+        _show(sets[0])
+
+
+def _counts(expected: dict[str, int]) -> str:
+    main = {k: v for k, v in expected.items() if k in ("total", "train", "test", "smears", "patients")}
+    return ", ".join(f"{v:,}" if k == "total" else f"{v:,} {k}" for k, v in main.items())
+
+
+def _show(facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v:,}" for k, v in value.items())
+        for i, line in enumerate(value if isinstance(value, list) else [value]):
+            head = key.replace("_", " ") if i == 0 else ""
+            body = textwrap.fill(str(line), 96, subsequent_indent=" " * 16)
+            click.echo(f"{head:<15} {body}")
+
+
+@command.command("prepare", cls=Verb)
+@click.argument("name")
+@click.option("--source", required=True, type=click.Path(), help="Folder of the data set as released.")
+@click.option("--out", required=True, type=click.Path(), help="Folder to write labels.csv and labels.yaml into.")
+@click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
+@json_option
+def prepare_command(name: str, source: str, out: str, allow_partial: bool, as_json: bool) -> None:
+    """Turn a public data set, as released, into a cohort table. No pixel is copied.
+
+    Examples:
+      medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
+      medfm data prepare bccd --source BCCD_Dataset --out cohorts/bccd
+      medfm data prepare bmc --source part_of_it --out cohorts/bmc --allow-partial
+
+    Checks the layout and the published counts; writes licence, citation and what could not
+    be verified beside the table. Nothing is written when a check fails.
+
+    Common errors: the folder holds another set; the download is incomplete.
+    """
+    from medfm.workflows.data import prepare
+
+    done = prepare(name, source, out, allow_partial=allow_partial)
+    if as_json:
+        facts = {"table": str(done.table), "info": str(done.info), "records": done.records, "counts": done.counts}
+        print_json({**facts, "complete": done.complete, "differences": list(done.differences)})
+        return
+    table(list(done.counts.items()), ("class", "records"))
+    for line in done.differences:
+        click.echo(f"warning: {line}")
+    click.echo(f"{done.records:,} records -> {done.table}")
+    click.echo(f"next: medfm data check {done.table}")
+
+
+@command.command("check", cls=Verb)
+@click.argument("cohort_table", metavar="TABLE", type=click.Path())
+@cohort_options
+@click.option("--target", help="Label column [the YAML's, else 'label'].")
+@click.option("--trained-on", multiple=True, metavar="NAME", help="Set the encoder was trained on; may be repeated.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds planned.")
+@click.option("--quick", is_flag=True, help="Do not open the files.")
+@json_option
+def check_command(
+    cohort_table: str,
+    modality: str,
+    root: str | None,
+    mapping: tuple[str, ...],
+    where: tuple[str, ...],
+    allow: tuple[str, ...],
+    target: str | None,
+    trained_on: tuple[str, ...],
+    folds: int,
+    quick: bool,
+    as_json: bool,
+) -> int:
+    """Check a cohort before anything is computed on it; exit code 1 when an error is found.
+
+    Examples:
+      medfm data check labels.csv --map patient_id=source_id
+      medfm data check labels.csv --where task=pbc_cell --target label --json
+      medfm data check labels.csv --quick
+
+    Checks (each with a code): missing, empty, damaged files; a patient, a study or the same
+    image (also mirrored, turned or saved again) in two splits; labels missing, contradicting
+    or tied to a site; classes too small; blank, grey or badly scaled pixels; overlap with the
+    encoder's training data.
+
+    Common errors: no column 'path' (--map path=COLUMN); two tasks in one table (--where).
+    """
+    from medfm.core.progress import Silent, for_people
+    from medfm.workflows.data import check
+
+    report = check(
+        cohort_table,
+        modality=modality,
+        root=root,
+        map=pairs(mapping, "--map"),
+        where=pairs(where, "--where"),
+        allow=allow,
+        target=target,
+        trained_on=trained_on,
+        folds=folds,
+        deep=not quick,
+        progress=Silent if as_json else for_people,
+    )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+    return 0 if report.ok else 1
+
+
+def _print_report(report: CheckReport) -> None:
+    synthetic = ", SYNTHETIC" if report.synthetic else ""
+    click.echo(f"{report.cohort}: {report.records:,} records, {report.patients:,} patients{synthetic}")
+    if report.classes:
+        classes = ", ".join(f"{name} {n:,}" for name, n in report.classes.items())
+        click.echo(textwrap.fill(f"{report.target}: {classes}", 100, subsequent_indent="  "))
+    click.echo("")
+    for finding in report.findings:
+        if finding.severity != "passed":
+            _print_finding(finding)
+    passed = [f.code for f in report.findings if f.severity == "passed"]
+    click.echo(textwrap.fill(f"passed ({len(passed)}): {' '.join(passed)}", 100, subsequent_indent="  "))
+    errors = sum(f.severity == "error" and not f.allowed for f in report.findings)
+    click.echo("result: " + ("no errors" if report.ok else f"{errors} error{'s' if errors > 1 else ''}; see above"))
+
+
+def _print_finding(finding: Finding) -> None:
+    sign = f"{_SIGNS[finding.severity]}{' (allowed)' if finding.allowed else ''}"
+    click.echo(f"{finding.code} {sign}, {'about' if finding.severity == 'info' else 'not met'}: {finding.title}")
+    click.echo(textwrap.indent(textwrap.fill(finding.detail, 94), "     "))
+    if finding.records:
+        click.echo(f"     records: {', '.join(finding.records[:6])}{' ...' if len(finding.records) > 6 else ''}")
+    click.echo(textwrap.indent(textwrap.fill(f"to do: {finding.fix}", 94, subsequent_indent="  "), "     ") + "\n")
+
+
+@command.command("synthesize", cls=Verb)
+@click.argument("modality")
+@click.option("--out", required=True, type=click.Path(), help="Folder to create.")
+@click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Single-cell images.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
+@click.option("--size", default=112, show_default=True, type=int, help="Height and width in pixels.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
+@json_option
+def synthesize_command(
+    modality: str, out: str, records: int, seed: int, size: int, overwrite: bool, as_json: bool
+) -> None:
+    """Write a synthetic cohort in real file formats, for demos, tests and dry runs.
+
+    Examples:
+      medfm data synthesize blood_cell --out demo-cells
+      medfm data synthesize blood_cell --out small --records 60 --size 96
+      medfm data synthesize blood_cell --out other --seed 7 --json
+
+    Equal arguments give equal files. Thirty patients at three sites with different stains;
+    PNG, JPEG and TIFF (8 and 16 bit); six whole fields with boxes (smears.csv). Every file
+    and table says that it is synthetic.
+
+    Common errors: the folder exists (--overwrite); another modality than blood_cell.
+    """
+    from medfm.cohorts.synthesize import synthesize
+    from medfm.core.progress import Silent, for_people
+
+    done = synthesize(modality, out, records, seed, size, overwrite, progress=Silent if as_json else for_people)
+    if as_json:
+        facts = {"table": str(done.table), "smears": str(done.smears), "records": done.records, "counts": done.counts}
+        print_json({**facts, "patients": done.patients, "synthetic": True})
+        return
+    table(list(done.counts.items()), ("class", "records"))
+    click.echo(f"{done.records:,} synthetic records of {done.patients} patients -> {done.table}")
+    click.echo(f"whole fields with boxes -> {done.smears}")
+    click.echo(f"next: medfm data check {done.table}")

@@ -1,0 +1,201 @@
+"""What every adapter shares: description, search for files, counts, writing the cohort."""
+
+from __future__ import annotations
+
+import csv
+import io
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from medfm.cohorts.info import CohortInfo, info_path
+from medfm.core.errors import CohortError
+from medfm.core.files import make_folder, write_text
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What :meth:`Adapter.prepare` wrote.
+
+    Attributes:
+        table: The cohort table, ``labels.csv``.
+        info: The YAML beside it.
+        records: Number of rows.
+        counts: Rows per class.
+        complete: Whether every expected count was found.
+        differences: One line per count that differs from the published one.
+    """
+
+    table: Path
+    info: Path
+    records: int
+    counts: dict[str, int] = field(default_factory=dict)
+    complete: bool = True
+    differences: tuple[str, ...] = ()
+
+
+class Adapter(ABC):
+    """One public data set. Subclasses state the facts and yield rows.
+
+    Attributes:
+        id: Lower-case name used on the command line.
+        title: Name of the set.
+        aliases: Other names, also used to recognise the set in an encoder's training data.
+        layout: The official layout, in a line or two.
+        where: Where to get it.
+        licence: Licence as published, or what is known of it.
+        citation: How to cite it.
+        task: What is predicted.
+        expected: Published counts: of a class or split by its name, or ``total``, ``smears``, ``patients``.
+        unverified: What could not be checked against the original release.
+        columns: Columns of the table after record_id, path, patient_id, site, split and label.
+    """
+
+    id: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    modality: str = "blood_cell"
+    layout: str
+    where: str
+    licence: str
+    citation: str
+    task: str
+    expected: Mapping[str, int] = MappingProxyType({})
+    unverified: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    patients: bool = False
+    columns: tuple[str, ...] = ()
+
+    @abstractmethod
+    def rows(self, source: Path) -> Iterator[Row]:
+        """One row per record, ``path`` relative to `source`; raises when files are missing."""
+
+    def prepare(self, source: str | Path, out: str | Path, *, allow_partial: bool = False) -> Prepared:
+        """Write ``labels.csv`` and ``labels.yaml`` into the folder `out`; no pixel is copied.
+
+        Args:
+            source: The folder of the data set as released.
+            out: Folder to write into.
+            allow_partial: Accept counts below the published ones (noted in the YAML).
+
+        Raises:
+            CohortError: The folder does not hold the set, or counts differ from the published ones.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            raise self.missing(folder, "the folder does not exist")
+        rows = sorted(self.rows(folder), key=lambda row: (row["path"], str(row.get("record_id", ""))))
+        if not rows:
+            raise self.missing(folder, "no image was found in it")
+        counts = dict(sorted(Counter(str(row["label"]) for row in rows).items()))
+        differences = self.compare_counts(rows, counts)
+        if differences and not allow_partial:
+            raise CohortError(
+                "The counts differ from the published ones:\n  - " + "\n  - ".join(differences),
+                where=str(folder),
+                fix=f"complete the download ({self.where}), or pass --allow-partial to go on with what is there",
+            )
+        return self._write(folder, Path(out), rows, counts, differences)
+
+    def compare_counts(self, rows: Sequence[Row], counts: Mapping[str, int]) -> list[str]:
+        """One line per published count (see :attr:`expected`) that the found one differs from."""
+        found = {
+            **Counter(str(row["split"]) for row in rows if row.get("split")),
+            **counts,
+            "total": len(rows),
+            "smears": len({row.get("smear") for row in rows}),
+            "patients": len({row.get("patient_id") for row in rows}),
+        }
+        return [
+            f"{name}: expected {number:,}, found {found.get(name, 0):,}"
+            for name, number in self.expected.items()
+            if found.get(name, 0) != number
+        ]
+
+    def missing(self, folder: Path, why: str) -> CohortError:
+        """The error for a folder that does not hold this set: layout expected, where to get it."""
+        return CohortError(
+            f"This is not {self.title}: {why}.",
+            where=str(folder),
+            expected=self.layout,
+            fix=f"get it from {self.where}, unpack it and name its folder with --source",
+        )
+
+    def info(self) -> dict[str, Any]:
+        """The facts as plain data, for ``medfm data list``."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "modality": self.modality,
+            "task": self.task,
+            "expected": dict(self.expected),
+            "licence": self.licence,
+            "where": self.where,
+            "layout": self.layout,
+            "citation": self.citation,
+            "patients_known": self.patients,
+            "unverified": list(self.unverified),
+        }
+
+    def _write(
+        self, source: Path, out: Path, rows: Sequence[Row], counts: dict[str, int], differences: Sequence[str]
+    ) -> Prepared:
+        known = ("record_id", "path", "patient_id", "site", "split", "label", *self.columns)
+        used = [c for c in known if any(row.get(c) is not None for row in rows)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, used, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        partial = [f"incomplete: {line}" for line in differences]
+        info = CohortInfo(
+            name=self.id,
+            modality=self.modality,
+            task=self.task,
+            target="label",
+            root=str(source.resolve()),
+            licence=self.licence,
+            citation=self.citation,
+            source=f"{self.title}, {self.where}",
+            adapter=f"{self.id}@1",
+            counts={"total": len(rows), **counts},
+            notes=[*self.notes, *(f"unverified: {u}" for u in self.unverified), *partial],
+        )
+        table = make_folder(out) / "labels.csv"
+        # The YAML first: a table without its licence must not exist.
+        write_text(
+            info_path(table),
+            yaml.safe_dump(info.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True),
+        )
+        write_text(table, text.getvalue())
+        return Prepared(table, info_path(table), len(rows), counts, not differences, tuple(differences))
+
+
+def images_in(folder: Path, endings: Iterable[str] = IMAGE_ENDINGS) -> list[Path]:
+    """The image files directly in `folder`, sorted by name; hidden files are passed over."""
+    wanted = tuple(endings)
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in wanted and not f.name.startswith("."))
+
+
+def find_folder(source: Path, *names: str, depth: int = 2) -> Path | None:
+    """The first folder at or below `source` (to `depth`) that holds all sub-folders or files `names`."""
+    level = [source]
+    for _ in range(depth + 1):
+        for folder in level:
+            if all((folder / name).exists() for name in names):
+                return folder
+        level = sorted(d for folder in level for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    return None
+
+
+def relative(file: Path, source: Path) -> str:
+    """`file` relative to `source`, with forward slashes."""
+    return file.relative_to(source).as_posix()

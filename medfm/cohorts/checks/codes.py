@@ -1,0 +1,89 @@
+"""The codes: stable, documented, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from medfm.cohorts.findings import Finding, Severity
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check by its code.
+
+    Attributes:
+        code: Stable code; the letter says the kind.
+        title: What is checked, in a few words.
+        deep: Whether it needs the files' content (``medfm data check``; workflows skip it).
+        fix: What to do when it fails.
+    """
+
+    code: str
+    title: str
+    deep: bool
+    fix: str
+
+
+_ALL = (
+    Check("T001", "record ids are unique", False, "remove the doubled rows or give unique record ids"),
+    Check("T002", "patients are known", False, "name the patient column with --map patient_id=COLUMN"),
+    Check("T003", "the target is filled in", False, "fill in the label, or leave the rows out"),
+    Check("T004", "every record has a split", False, "fill in the split column, or evaluate by cross-validation"),
+    Check("T005", "no record is listed twice", False, "keep one row per file (and box)"),
+    Check("F001", "files are there", False, "check --root and the paths"),
+    Check("F002", "files can be read", True, "copy the damaged files again, or remove their rows"),
+    Check("F003", "files are not empty", False, "copy or download the empty files again"),
+    Check("F004", "files are what their names say", True, "rename the files; they were read by content"),
+    Check("F006", "no symbolic link leaves the root folder", False, "name the real folder with --root"),
+    Check("L001", "no patient is in two splits", False, "split by patient (medfm.cohorts.splits)"),
+    Check("L002", "no file content is in two splits", True, "keep the copies on one side"),
+    Check("L003", "equal files have equal labels", True, "decide on one label and remove the other rows"),
+    Check("L004", "no file content appears twice", True, "keep one copy; copies weigh twice in every metric"),
+    Check("L005", "no near-duplicate image is in two splits", True, "look at the pairs; keep copies on one side"),
+    Check("L006", "no study is in two splits", False, "split by patient or study (medfm.cohorts.splits)"),
+    Check(
+        "L007",
+        "labels do not show in paths",
+        False,
+        "nothing, as long as paths are never an input: medfm gives encoders pixels only; do not sort or split by path",
+    ),
+    Check(
+        "L008",
+        "the encoder was not trained on these data",
+        False,
+        "report the overlap beside the figures, or test on other data",
+    ),
+    Check("U001", "images are not blank", True, "look at them; remove empty fields"),
+    Check("U002", "16-bit values use their range", True, "rescale to the full 16 bits, or export as 8 bit"),
+    Check("U003", "images have one size", True, "nothing if the sizes are meant; the encoder resizes all to one size"),
+    Check("U004", "images are large enough", True, "check the crops; an encoder sees at least 98 pixels"),
+    Check("U005", "colours are alike", True, "check why some images are grey or transparent"),
+    Check("S001", "there are at least two classes", False, "check the target and the filter"),
+    Check("S002", "every class has enough patients for the folds", False, "use fewer folds, or merge or drop classes"),
+    Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),
+    Check("S004", "every tested class is trained", False, "split again, stratified by class"),
+    Check("S005", "classes are not tied to sites", False, "report results per site; the encoder may read the site"),
+)
+
+CODES: dict[str, Check] = {check.code: check for check in _ALL}
+
+
+def found(code: str, severity: Severity, detail: str, records: Iterable[str] = ()) -> Finding:
+    """The finding of check `code`, with its title and advice filled in."""
+    check = CODES[code]
+    first = tuple(str(r) for r, _ in zip(records, range(10), strict=False))
+    fix = "" if severity == "passed" else check.fix
+    return Finding(code=code, severity=severity, title=check.title, detail=detail, records=first, fix=fix)
+
+
+def passed(code: str, detail: str = "") -> Finding:
+    """Check `code` ran and found nothing."""
+    return found(code, "passed", detail)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 record``, ``2 records``, ``3 classes``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"

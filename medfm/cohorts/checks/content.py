@@ -1,0 +1,130 @@
+"""Deep checks: what the files contain (F002, F004), copies (L002 to L005), pixels (U)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from medfm.cohorts.checks.codes import count, found, passed
+from medfm.cohorts.checks.near import near_pairs
+from medfm.cohorts.checks.scan import Seen
+from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.findings import Finding
+
+# Standard deviation, in grey levels of 255, below which a picture shows nothing.
+BLANK = 1.0
+SMALLEST = 16
+
+
+def check_content(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> Iterator[Finding]:
+    """All deep checks, from one :func:`medfm.cohorts.checks.scan.scan`."""
+    yield from _readable(cohort, seen)
+    if all(s.error for s in seen):
+        return  # nothing was read, so nothing may be called passed
+    yield from _copies(cohort, seen, target)
+    yield _near(cohort, seen)
+    yield from _pixels(cohort, seen)
+
+
+def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
+    ids = cohort.record_ids
+    bad = [i for i, s in enumerate(seen) if s.error]
+    if bad:
+        reasons = Counter(str(seen[i].error) for i in bad).most_common(3)
+        listed = "; ".join(f"{n} x {reason}" for reason, n in reasons)
+        yield found("F002", "error", f"{len(bad):,} of {count(len(seen), 'record')}: {listed}", [ids[i] for i in bad])
+    else:
+        yield passed("F002", count(len(seen), "record"))
+    named = [i for i, s in enumerate(seen) if s.facts.get("notes")]
+    if named:
+        first = seen[named[0]].facts["notes"][0]
+        yield found("F004", "info", f"{count(len(named), 'record')}: {first}", [ids[i] for i in named])
+    else:
+        yield passed("F004")
+
+
+def _copies(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> Iterator[Finding]:
+    table = cohort.table.assign(_key=pd.Series([s.key for s in seen], dtype=object)).dropna(subset=["_key"])
+    same = table[table.duplicated("_key", keep=False)]
+    splits = same.dropna(subset=["split"]).groupby("_key")["split"].nunique()
+    across = set(splits[splits > 1].index)
+    rows = same[same["_key"].isin(across)]
+    if across:
+        yield found("L002", "error", f"{count(len(across), 'file')} with the same bytes in two splits", _pairs(rows))
+    else:
+        yield passed("L002", "SHA-256 of file and box")
+    if target is not None:
+        labels = same.dropna(subset=[target]).groupby("_key")[target].nunique()
+        torn = set(labels[labels > 1].index)
+        rows = same[same["_key"].isin(torn)]
+        if torn:
+            detail = f"{count(len(torn), 'file')} appear with different values of '{target}'"
+            yield found("L003", "error", detail, _pairs(rows))
+        else:
+            yield passed("L003")
+    within = same[~same["_key"].isin(across)]
+    if len(within):
+        detail = f"{count(len(within), 'record')} share {count(within['_key'].nunique(), 'content')}"
+        yield found("L004", "warning", detail, _pairs(within))
+    else:
+        yield passed("L004")
+
+
+def _pairs(rows: pd.DataFrame) -> list[str]:
+    """Record ids with the copies of one file beside each other."""
+    return [str(v) for v in rows.sort_values("_key", kind="stable")["record_id"]]
+
+
+def _near(cohort: Cohort, seen: Sequence[Seen]) -> Finding:
+    splits = cohort.table["split"].tolist()
+    parts = {
+        name: [i for i, s in enumerate(seen) if splits[i] == name and s.mark is not None and s.spread >= BLANK]
+        for name in ("train", "val", "test")
+    }
+    pairs: list[tuple[int, int]] = []
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
+        left, right = parts[one], parts[other]
+        marks = [[m for i in side if (m := seen[i].mark) is not None] for side in (left, right)]
+        pairs += [(left[i], right[j]) for i, j in near_pairs(*marks) if seen[left[i]].key != seen[right[j]].key]
+    if not pairs:
+        where = "between splits" if sum(map(bool, parts.values())) > 1 else "no second split to compare with"
+        return passed("L005", where)
+    ids = cohort.record_ids
+    shown = [ids[i] for pair in pairs for i in pair]
+    return found("L005", "error", f"{count(len(pairs), 'pair')} of images that are copies of each other", shown)
+
+
+def _pixels(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
+    ids = cohort.record_ids
+    read = [(i, s) for i, s in enumerate(seen) if s.error is None and s.shape]
+    if not read:
+        return
+    blank = [ids[i] for i, s in read if s.spread < BLANK]
+    yield found("U001", "warning", f"{count(len(blank), 'image')} of one colour", blank) if blank else passed("U001")
+    deep = [(i, s) for i, s in read if "source_max" in s.facts]
+    top = max((int(s.facts["source_max"]) for _, s in deep), default=65535)
+    if deep and top < 2**14:
+        bits = max(top.bit_length(), 1)
+        detail = f"{count(len(deep), 'image')} of 16 bits never exceed {top}: {bits}-bit data in a 16-bit container"
+        yield found("U002", "warning", detail + ", so they come out dark", [ids[i] for i, _ in deep])
+    else:
+        yield passed("U002", f"{count(len(deep), 'image')} of 16 bits" if deep else "all 8 bit")
+    sizes = Counter(s.shape[:2] for _, s in read)
+    if len(sizes) > 1:
+        common = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in sizes.most_common(3))
+        yield found("U003", "info", f"{len(sizes)} sizes, most often {common}")
+    else:
+        height, width = next(iter(sizes))
+        yield passed("U003", f"{width} x {height}")
+    small = [ids[i] for i, s in read if min(s.shape[:2]) < SMALLEST]
+    detail = f"{count(len(small), 'image')} under {SMALLEST} pixels on a side"
+    yield found("U004", "warning", detail, small) if small else passed("U004", f"at least {SMALLEST} pixels")
+    odd = [ids[i] for i, s in read if s.grey or s.facts.get("alpha")]
+    if odd and len(odd) < len(read):
+        yield found("U005", "info", f"{count(len(odd), 'image')} grey or with transparency among colour images", odd)
+    elif odd:
+        yield found("U005", "warning", "all images are grey or have transparency; stained cells are in colour", odd)
+    else:
+        yield passed("U005")

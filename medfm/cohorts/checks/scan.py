@@ -1,0 +1,70 @@
+"""One pass over all files of a cohort: content key, pixel facts, near-duplicate print."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from medfm.cohorts.checks.near import Print, fingerprint
+from medfm.cohorts.cohort import Cohort
+from medfm.core.errors import MedfmError
+from medfm.core.hashing import sha256_file
+from medfm.core.progress import Progress, Silent
+from medfm.modalities.record import RecordRef
+from medfm.modalities.registry import get_modality
+
+ProgressFactory = Callable[[str, int, str], Progress]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one record looked like; `error` says why it could not be read."""
+
+    key: str | None = None
+    error: str | None = None
+    shape: tuple[int, ...] = ()
+    spread: float = 0.0
+    grey: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    mark: Print | None = None
+
+
+def scan(cohort: Cohort, progress: ProgressFactory = Silent, workers: int | None = None) -> list[Seen]:
+    """Read every record once; results are in table order whatever the number of `workers`."""
+    refs = list(cohort.refs())
+    order = sorted(range(len(refs)), key=lambda i: str(refs[i].path))
+    groups = [[(i, refs[i]) for i in same] for _, same in groupby(order, key=lambda i: refs[i].path)]
+    results: list[Seen] = [Seen()] * len(refs)
+    threads = workers or min(os.cpu_count() or 1, 16)
+    with progress("checking files", len(refs), "records") as bar, ThreadPoolExecutor(threads) as pool:
+        for group in pool.map(lambda g: _scan_file(g, cohort.modality), groups):
+            for position, seen in group:
+                results[position] = seen
+            bar.advance(len(group))
+    return results
+
+
+def _scan_file(group: list[tuple[int, RecordRef]], modality: str) -> list[tuple[int, Seen]]:
+    """All records of one file, in one thread, so that a smear is decoded once."""
+    try:
+        digest = sha256_file(group[0][1].path)
+    except OSError as error:
+        return [(i, Seen(error=error.strerror or type(error).__name__)) for i, _ in group]
+    return [(i, _look(ref, digest, modality)) for i, ref in group]
+
+
+def _look(ref: RecordRef, digest: str, modality: str) -> Seen:
+    key = ref.content_key_for(digest)
+    try:
+        record = get_modality(modality).read(ref)
+    except MedfmError as error:
+        return Seen(key=key, error=error.what)
+    array = record.array
+    sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
+    grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
+    spread = float(sample.std(axis=(0, 1)).max())
+    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array))

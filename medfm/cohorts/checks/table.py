@@ -1,0 +1,195 @@
+"""Checks that need the table alone: T, the table part of L, and S."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from medfm.cohorts.checks.codes import count, found, passed
+from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.findings import Finding, Severity
+from medfm.modalities.registry import get_modality
+
+# Fewer records than this in a class (per tested part) give intervals too wide to read.
+TINY_CLASS = 10
+
+
+def check_table(cohort: Cohort, target: str | None) -> Iterator[Finding]:
+    """T001 to T005."""
+    table = cohort.table
+    doubled = table.loc[table["record_id"].duplicated(), "record_id"]
+    if len(doubled):
+        yield found("T001", "error", f"{count(len(doubled), 'record id')} appear more than once", doubled)
+    else:
+        yield passed("T001", count(len(table), "record"))
+    if cohort.patients_known:
+        yield passed("T002", f"{count(table['patient_id'].nunique(), 'patient')}")
+    else:
+        yield found(
+            "T002",
+            "warning",
+            "no patient column was given: every record (or image, where cells are cut by boxes) counts as a patient, "
+            "so intervals may be too narrow and a patient may be on both sides of a split",
+        )
+    if target is not None:
+        gone = cohort.column(target).isna()
+        if gone.all():
+            yield found("T003", "error", f"'{target}' is empty in every record")
+        elif gone.any():
+            ids = table.loc[gone, "record_id"]
+            yield found("T003", "warning", f"'{target}' is empty in {count(int(gone.sum()), 'record')}", ids)
+        else:
+            yield passed("T003", f"'{target}'")
+    unset = table["split"].isna()
+    if unset.any():
+        what = "no record has one" if unset.all() else f"{count(int(unset.sum()), 'record')} have none"
+        severity: Severity = "info" if unset.all() else "warning"
+        yield found("T004", severity, what, () if unset.all() else table.loc[unset, "record_id"])
+    else:
+        sizes = table["split"].value_counts()
+        yield passed("T004", ", ".join(f"{s} {sizes[s]:,}" for s in ("train", "val", "test") if s in sizes))
+    yield _listed_twice(cohort, target)
+
+
+def _listed_twice(cohort: Cohort, target: str | None) -> Finding:
+    table = cohort.table
+    columns = ["path", *(c for c in get_modality(cohort.modality).option_columns if c in table.columns)]
+    twice = table.duplicated(columns, keep=False)
+    if not twice.any():
+        return passed("T005")
+    groups = table[twice].groupby(columns, dropna=False)
+    split_by = (groups["split"].nunique(dropna=False) > 1).any()
+    labels = target is not None and (groups[target].nunique() > 1).any()
+    extra = " with different labels" if labels else " in different splits" if split_by else ""
+    severity: Severity = "error" if labels or split_by else "warning"
+    detail = f"{count(int(twice.sum()), 'row')} share a file{extra}"
+    return found("T005", severity, detail, table.loc[twice, "record_id"])
+
+
+def check_groups(cohort: Cohort, target: str | None, training_data: tuple[str, ...]) -> Iterator[Finding]:
+    """L001, L006, L007, L008: leakage that the table alone shows."""
+    for code, column, noun in (("L001", "patient_id", "patient"), ("L006", "study_id", "study")):
+        if column in cohort.table.columns:
+            yield _crosses(cohort, code, column, noun)
+    if target is not None:
+        yield _label_in_path(cohort, target)
+    if training_data:
+        yield _overlap(cohort, training_data)
+
+
+def _crosses(cohort: Cohort, code: str, column: str, noun: str) -> Finding:
+    table = cohort.table[["record_id", column, "split"]].dropna()
+    groups = table.groupby(column)["split"].nunique()
+    crossing = groups[groups > 1].index
+    plural = "studies" if noun == "study" else f"{noun}s"
+    if len(crossing) == 0:
+        return passed(code, f"{len(groups):,} {plural}" if cohort.patients_known else "patients are not known")
+    rows = table[table[column].isin(crossing)]
+    kinds = " and ".join(sorted({str(v) for v in rows["split"]}))
+    detail = f"{len(crossing):,} of {len(groups):,} {plural} are in more than one split ({kinds})"
+    return found(code, "error", detail, rows["record_id"])
+
+
+def _label_in_path(cohort: Cohort, target: str) -> Finding:
+    labels = cohort.table[target].astype(str).map(_key)
+    paths = cohort.table["path"].map(_key_path)
+    hit = [bool(label) and f"/{label}/" in path for label, path in zip(labels, paths, strict=True)]
+    if cohort.table[target].nunique() < 2 or sum(hit) < 0.5 * len(hit):
+        return passed("L007")
+    detail = (
+        f"{sum(hit):,} of {len(hit):,} paths contain the value of '{target}' (folders named by class are usual); it "
+        "matters only where a path is an input, a sort key or a way to split"
+    )
+    return found("L007", "info", detail)
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", text.lower())
+
+
+def _key_path(path: str) -> str:
+    """The folders and the words of the file name, each reduced to letters and digits."""
+    folders, _, name = path.rpartition("/")
+    words = re.split(r"[_\-. ]+", name)
+    return "/" + "/".join(_key(part) for part in (*folders.split("/"), *words)) + "/"
+
+
+def _overlap(cohort: Cohort, training_data: tuple[str, ...]) -> Finding:
+    from medfm.cohorts.adapters import all_aliases
+
+    where = cohort.info.get("where", {})
+    own = {str(cohort.info.get(key, "")) for key in ("adapter", "source", "task", "name")}
+    own |= {cohort.name, *(str(value) for value in where.values())}
+    names = {key for name in own if len(key := _key(name.partition("@")[0])) > 2}
+    # A cohort that bears one name of a public set bears all of them.
+    for aliases in all_aliases():
+        keys = {_key(alias) for alias in aliases}
+        if keys & names:
+            names |= keys
+    hits = [name for name in training_data if any(_same_set(_key(name), mine) for mine in names)]
+    if hits:
+        return found("L008", "warning", f"the encoder's training data name {', '.join(sorted(hits))}")
+    return passed("L008", f"none of {count(len(training_data), 'named set')} matches the cohort's name")
+
+
+def _same_set(theirs: str, mine: str) -> bool:
+    return len(theirs) > 2 and (theirs in mine or mine in theirs)
+
+
+def check_classes(cohort: Cohort, target: str, folds: int) -> Iterator[Finding]:
+    """S001 to S005, for a categorical target; nothing for a continuous one."""
+    table = cohort.table.dropna(subset=[target])
+    if table.empty or is_continuous(table[target]):
+        return
+    labels = table[target].astype(str)
+    parts = {"all records": labels, **{s: labels[table["split"] == s] for s in ("train", "test")}}
+    single = [name for name, values in parts.items() if len(values) and values.nunique() < 2]
+    if single:
+        yield found("S001", "error", f"only one class ('{parts[single[0]].iloc[0]}') in {', '.join(single)}")
+    else:
+        yield passed("S001", f"{labels.nunique()} classes")
+    whole_test = "test" in set(table["split"].dropna())
+    trained = table[table["split"] == "train"] if whole_test and (table["split"] == "train").any() else table
+    patients = trained.groupby(trained[target].astype(str))["patient_id"].nunique()
+    few = patients[patients < folds]
+    if len(few):
+        named = ", ".join(f"{name} ({n})" for name, n in few.items())
+        yield found("S002", "warning", f"fewer than {folds} patients for {folds} folds: {named}")
+    else:
+        yield passed("S002", f"at least {int(patients.min())} in every class, for {folds} folds")
+    sizes = (labels[table["split"] == "test"] if whole_test else labels).value_counts()
+    tiny = sizes[sizes < TINY_CLASS]
+    place = "test split" if whole_test else "cohort"
+    if len(tiny):
+        named = ", ".join(f"{name} ({n})" for name, n in tiny.items())
+        yield found("S003", "warning", f"fewer than {TINY_CLASS} records in the {place}: {named}")
+    else:
+        yield passed("S003", f"at least {int(sizes.min())} records per class in the {place}")
+    if whole_test and len(parts["train"]):
+        unseen = sorted(set(parts["test"]) - set(parts["train"]))
+        if unseen:
+            yield found("S004", "warning", f"in test but not in train: {', '.join(unseen)}")
+        else:
+            yield passed("S004")
+    yield from _tied_to_site(table, labels)
+
+
+def _tied_to_site(table: pd.DataFrame, labels: pd.Series) -> Iterator[Finding]:
+    if table["site"].nunique() < 2:
+        return
+    sites = table["site"].groupby(labels).nunique()
+    tied = sorted(str(name) for name in sites[sites == 1].index)
+    if tied:
+        yield found("S005", "warning", f"only at one site: {', '.join(tied)}")
+    else:
+        yield passed("S005", f"{table['site'].nunique()} sites")
+
+
+def is_continuous(values: pd.Series) -> bool:
+    """Whether a target is a quantity rather than a class: numbers with fractions or many values."""
+    present = values.dropna()
+    if present.empty or not pd.api.types.is_numeric_dtype(present) or pd.api.types.is_bool_dtype(present):
+        return False
+    return bool((present % 1 != 0).any() or present.nunique() > 20)

@@ -1,0 +1,88 @@
+"""The steps of ``medfm data``: list, prepare, check, synthesize."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medfm.cohorts.adapters import get_adapter, list_adapters
+from medfm.cohorts.adapters import prepare as prepare_set
+from medfm.cohorts.adapters.base import Prepared
+from medfm.cohorts.checks import run_checks
+from medfm.cohorts.checks.run import default_target
+from medfm.cohorts.checks.scan import ProgressFactory
+from medfm.cohorts.findings import Finding
+from medfm.cohorts.load import load_cohort
+from medfm.core.config import StrictConfig
+from medfm.core.progress import Silent
+
+
+class CheckReport(StrictConfig):
+    """What ``medfm data check`` found.
+
+    Attributes:
+        cohort: Name of the cohort.
+        records: Rows checked.
+        patients: Different patients (or what stands in for them).
+        target: The label column checked, or ``None``.
+        classes: Records per class of the target; empty for many-valued targets.
+        synthetic: Whether the cohort was drawn by a program.
+        findings: All outcomes, errors first.
+        ok: False when an error was found that was not allowed.
+    """
+
+    cohort: str
+    records: int
+    patients: int
+    target: str | None
+    classes: dict[str, int]
+    synthetic: bool
+    findings: tuple[Finding, ...]
+    ok: bool
+
+
+def check(
+    table: str | Path,
+    *,
+    modality: str | None = None,
+    root: str | Path | None = None,
+    map: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (),
+    target: str | None = None,
+    trained_on: Sequence[str] = (),
+    folds: int = 5,
+    deep: bool = True,
+    progress: ProgressFactory = Silent,
+) -> CheckReport:
+    """Load a cohort and run every check on it (see :func:`medfm.cohorts.checks.run_checks`).
+
+    Raises:
+        CohortError: The table is too malformed to be checked.
+    """
+    cohort = load_cohort(table, modality, root, map, where, allow, check=False)
+    chosen = target or default_target(cohort)
+    findings = run_checks(cohort, chosen, deep, trained_on, progress, folds)
+    classes = Counter(cohort.table[chosen].dropna().map(str)) if chosen else Counter()
+    return CheckReport(
+        cohort=cohort.name,
+        records=len(cohort),
+        patients=int(cohort.table["patient_id"].nunique()),
+        target=chosen,
+        classes=dict(sorted(classes.items())) if len(classes) <= 100 else {},
+        synthetic=cohort.synthetic,
+        findings=findings,
+        ok=not any(f.severity == "error" and not f.allowed for f in findings),
+    )
+
+
+def list_sets() -> list[dict[str, Any]]:
+    """The facts of every public data set that can be prepared."""
+    return [get_adapter(name).info() for name in list_adapters()]
+
+
+def prepare(name: str, source: str | Path, out: str | Path, *, allow_partial: bool = False) -> Prepared:
+    """Write the cohort table of the public set `name`; see :meth:`Adapter.prepare`."""
+    return prepare_set(name, source, out, allow_partial=allow_partial)
