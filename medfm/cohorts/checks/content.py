@@ -93,7 +93,7 @@ def _near(cohort: Cohort, seen: Sequence[Seen]) -> Finding:
         return passed("L005", where)
     ids = cohort.record_ids
     shown = [ids[i] for pair in pairs for i in pair]
-    return found("L005", "error", f"{count(len(pairs), 'pair')} of images that are copies of each other", shown)
+    return found("L005", "error", f"{count(len(pairs), 'pair')} of images that look like copies of each other", shown)
 
 
 def _pixels(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
