@@ -62,7 +62,11 @@ def test_positive_class_needs_two_classes() -> None:
 
 @pytest.mark.parametrize(
     ("values", "classes"),
-    [([0, 1, 10, 2] * 2, ("0", "1", "2", "10")), ([0.0, 1.0, 1.0, 0.0], ("0", "1")), ([True, False] * 2, ("False", "True"))],
+    [
+        ([0, 1, 10, 2] * 2, ("0", "1", "2", "10")),
+        ([0.0, 1.0, 1.0, 0.0], ("0", "1")),
+        ([True, False] * 2, ("False", "True")),
+    ],
 )
 def test_numbers_that_are_class_names(values: list[object], classes: tuple[str, ...]) -> None:
     assert make_target(with_labels(values), "label").classes == classes
