@@ -16,10 +16,11 @@ import torch
 from medfm.evaluation.logistic_basis import Basis
 
 _FORBIDDEN = -1e30  # logit of a class that a problem does not have; its probability is exactly 0
-_FORCING = 0.1  # the inner residual falls to this share of the gradient (preconditioned norm)
+_FORCING = 0.3  # the inner residual falls to this share of the gradient (preconditioned norm)
 _INNER = 300
 _HALVINGS = 40
 _TINY = 1e-30
+_FINEST_SINGLE = 1e-11
 
 
 @dataclass
@@ -143,9 +144,13 @@ def minimise(basis: Basis, state: State, *, tol: float, max_newton: int) -> tupl
     A problem is done when the decrease that its Newton step promises is below `tol` times its
     objective; that step is still taken.
 
+    With float32 products the tolerance is at least 1e-11: below that, steps are rounding.
+
     Returns:
         Objectives (P,) divided by C and the last promised decreases (P,), relative; float64.
     """
+    if basis.fast.dtype != torch.float64:
+        tol = max(tol, _FINEST_SINGLE)
     value, probability = value_and_probability(basis, state)
     values = value.clone()
     gaps = torch.full_like(value, float("inf"))

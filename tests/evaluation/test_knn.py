@@ -87,7 +87,7 @@ def test_chunks_change_nothing(vote: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_regression_is_the_mean_of_the_neighbours() -> None:
-    train, test, target = data()
+    train, test, _ = data()
     values = np.random.default_rng(1).standard_normal(len(train))
     model = KNeighborsRegressor(6).fit(train.astype(np.float64), values)
     scores = knn_scores(train, test, Target("y", "regression", (), values), KNN(k=(6,)))[6]

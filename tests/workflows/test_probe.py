@@ -1,0 +1,136 @@
+"""The probe workflow: checks first, a complete result, clear refusals."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "evaluation"))
+from probe_data import cohort_of, pair, table_of
+
+import medfm
+from medfm.core.errors import ChecksFailedError, CohortError, ConfigError
+from medfm.embeddings.embeddings import Embeddings, Failure
+from medfm.workflows.probe import knn, linear_probe, mil, probe
+
+QUICK = {
+    "overrides": ("statistics.resamples=50",),
+    "embedding_map": "pca",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert medfm.linear_probe is linear_probe and medfm.knn is knn and medfm.mil is mil
+
+
+def test_a_complete_result() -> None:
+    cohort, embeddings = pair()
+    result = linear_probe(embeddings, cohort, target="label", name="mine", **QUICK)
+    assert result.kind == "linear_probe" and result.name == "mine"
+    estimate = result.summary.estimate("balanced_accuracy")
+    assert estimate.low is not None and estimate.low < estimate.value < estimate.high
+    assert result.summary.n_records == 40 and result.summary.n_patients == 10
+    assert result.provenance["encoder"] == "test-encoder" and result.provenance["cohort_digest"] == cohort.digest()
+    assert result.provenance["seeds"] == {"folds": 0, "resampling": 0}
+    assert result.config["target"] == "label" and result.config["task"] == "multiclass"
+    assert result.extras["chosen"][0]["C"] > 0
+    assert result.embedding_map is not None and len(result.embedding_map) == 40
+    assert result.batch_effect is not None and result.batch_effect.sites == ("north", "south")
+    assert any(f.severity == "passed" for f in result.findings)
+    assert "balanced accuracy" in str(result)
+
+
+def test_equal_input_gives_the_same_result() -> None:
+    cohort, embeddings = pair()
+    a, b = (linear_probe(embeddings, cohort, **QUICK) for _ in range(2))
+    assert a.id == b.id and a.summary == b.summary
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    cohort, embeddings = pair()
+    result = knn(embeddings, cohort, **QUICK)
+    folder = result.save(tmp_path / "run")
+    assert (folder / "report.html").stat().st_size > 1000
+    assert medfm.load_result(folder).id == result.id
+
+
+def test_bags_and_their_attention(tmp_path: Path) -> None:
+    cohort, embeddings = pair(n=160, cells=5, classes=2)
+    settings = {**QUICK, "overrides": ("statistics.resamples=50", "method.epochs=2")}
+    result = mil(embeddings, cohort, attention_out=tmp_path / "cells.csv", **settings)
+    cells = pd.read_csv(tmp_path / "cells.csv")
+    assert set(cells["record_id"]) == set(cohort.table.loc[cohort.table["split"] == "test", "record_id"])
+    assert result.embedding_map is not None and len(result.embedding_map) == result.summary.n_records
+    with pytest.raises(ConfigError, match="no attention"):
+        knn(embeddings, cohort, attention_out=tmp_path / "none.csv", **QUICK)
+
+
+def test_papers_average_goes_into_the_extras() -> None:
+    cohort, embeddings = pair()
+    result = knn(embeddings, cohort, protocol="dinobloom-knn@1", **QUICK)
+    average = result.extras["paper_average"]
+    assert set(average) == {"main", "k=20"}
+    folds = [r.metrics["accuracy"] for r in result.summary.folds if r.variant == "main"]
+    assert average["main"]["accuracy"]["mean"] == pytest.approx(np.mean(folds))
+    assert average["main"]["accuracy"]["std"] == pytest.approx(np.std(folds))
+
+
+def test_a_patient_in_two_splits_stops_unless_allowed() -> None:
+    table, X = table_of()
+    table.loc[1, "split"] = "train" if table.loc[0, "split"] == "test" else "test"
+    cohort, embeddings = cohort_of(table), Embeddings(X, tuple(table["record_id"]))
+    with pytest.raises(ChecksFailedError) as caught:
+        linear_probe(embeddings, cohort, **QUICK)
+    code = str(caught.value).split("--allow ")[1].split()[0]
+    result = linear_probe(embeddings, cohort, allow=(code,), **QUICK)
+    assert any(f.code == code and f.allowed for f in result.findings)
+
+
+def test_unlabelled_records_can_be_dropped() -> None:
+    table, X = table_of()
+    table.loc[:4, "label"] = None
+    cohort, embeddings = cohort_of(table), Embeddings(X, tuple(table["record_id"]))
+    with pytest.raises(medfm.MedfmError, match="5 of 160"):
+        linear_probe(embeddings, cohort, **QUICK)
+    result = linear_probe(embeddings, cohort, drop_unlabelled=True, **QUICK)
+    assert any("5 records without a label" in n for n in result.summary.notes)
+
+
+def test_failures_are_kept() -> None:
+    cohort, embeddings = pair()
+    part = Embeddings(
+        embeddings.values[1:], embeddings.record_ids[1:], embeddings.provenance, (Failure("r0", "zero bytes"),)
+    )
+    result = linear_probe(part, cohort, **QUICK)
+    assert result.provenance["failures"] == [{"record_id": "r0", "reason": "zero bytes"}]
+    assert any("1 of 160 records have no embedding" in n for n in result.summary.notes)
+
+
+@pytest.mark.parametrize("target", ["age", ["grainy", "pale"]])
+def test_other_tasks(target) -> None:
+    cohort, embeddings = pair()
+    result = linear_probe(embeddings, cohort, target=target, **QUICK)
+    assert result.summary.task == ("regression" if target == "age" else "multilabel")
+    assert result.summary.headline[0].value is not None
+
+
+def test_refusals() -> None:
+    cohort, embeddings = pair()
+    with pytest.raises(ConfigError, match="of the method 'knn', not 'mil'"):
+        mil(embeddings, cohort, protocol="knn@1")
+    with pytest.raises(CohortError, match="did you mean 'label'"):
+        probe(embeddings, cohort, "lable")
+    nameless = cohort_of(cohort.table.drop(columns="label"))
+    with pytest.raises(ConfigError, match="not said what to predict"):
+        probe(embeddings, nameless)
+
+
+def test_patients_unknown_is_said() -> None:
+    table, X = table_of()
+    table["patient_id"] = table["record_id"]
+    result = linear_probe(Embeddings(X, tuple(table["record_id"])), cohort_of(table, patients_known=False), **QUICK)
+    assert not result.summary.patients_known
