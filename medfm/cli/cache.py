@@ -52,15 +52,14 @@ def ls(cache: str | None, as_json: bool) -> int:
             h.fingerprint[:12],
             h.precision,
             h.items,
-            h.shards,
             _size(h.size),
-            h.to_dict()["last_used"],
+            h.to_dict()["last_used"][:10],
         )
         for h in found
     ]
     table(
         rows,
-        ("encoder", "weights", "fingerprint", "precision", "items", "shards", "size", "last used"),
+        ("encoder", "weights", "fingerprint", "precision", "items", "size", "last used"),
         title=str(embeddings_folder(cache)),
     )
     return 0

@@ -217,6 +217,7 @@ def wait_for_vectors(cache, count: int) -> int:
     return there
 
 
+@pytest.mark.slow
 def test_killed_with_9_and_resumed_gives_the_digest_of_an_uninterrupted_run(encoder, images, cache, tmp_path):
     process = start(images.root, cache, delay=0.1, workers=1)
     wait_for_vectors(cache, 4)
@@ -245,6 +246,7 @@ def test_interrupted_from_the_keyboard_keeps_whole_shards(images, cache):
     assert embed(TinyEncoder(), images, cache=cache, workers=0).provenance["run"]["computed"] == N - kept
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_a_store_without_harm(encoder, images, cache, tmp_path):
     both = [start(images.root, cache, delay=0.02) for _ in range(2)]
     digests = {outcome(process)["digest"] for process in both}
@@ -255,6 +257,7 @@ def test_two_processes_at_once_share_a_store_without_harm(encoder, images, cache
 # -- the real network -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_vector_of_the_real_network_does_not_depend_on_its_companions(vit, tmp_path, cache):
     for i in range(5):
         picture(tmp_path / f"cell_{i:03d}.png", i, side=40)
