@@ -122,7 +122,7 @@ class PretrainConfig(StrictConfig):
     @model_validator(mode="after")
     def _fits(self) -> PretrainConfig:
         if self.optimisation.warmup > self.steps:
-            raise ValueError("optimisation.warmup is longer than steps")
+            raise ValueError(f"optimisation.warmup ({self.optimisation.warmup}) is longer than steps ({self.steps})")
         return self
 
     def procedure(self) -> dict[str, object]:
