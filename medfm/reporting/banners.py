@@ -8,6 +8,8 @@ from typing import Literal
 from medfm.reporting.result import Result
 from medfm.reporting.words import count
 
+_NO_PATIENTS = "T002"  # the cohort check that asks for a patient column
+
 Level = Literal["stop", "caution", "note"]
 
 
@@ -81,6 +83,8 @@ def _data(result: Result) -> list[Banner]:
 def _checks(result: Result) -> list[Banner]:
     found = []
     for finding in result.findings:
+        if finding.code == _NO_PATIENTS and finding.severity == "warning" and not result.summary.patients_known:
+            continue  # "Patients unknown" says it already
         if finding.allowed and finding.severity in ("error", "warning"):
             found.append(
                 Banner("stop", f"Check {finding.code} failed and was allowed", f"{finding.title}. {finding.detail}")

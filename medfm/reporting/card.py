@@ -89,7 +89,7 @@ def _prose(result: Result) -> list[str]:
     for estimate in summary.headline:
         chance = headline_chance(result, estimate)
         against = "" if chance is None else f"; guessing would give {figure(chance)}"
-        lines.append(f"- {markdown(sentence(estimate))}{against}")
+        lines.append(f"- {markdown(sentence(estimate, summary.patients_known))}{against}")
     lines += [f"- note: {markdown(note)}" for note in summary.notes]
     patients = count(summary.n_patients, "patient") if summary.patients_known else "an unknown number of patients"
     lines += [
@@ -104,14 +104,14 @@ def _prose(result: Result) -> list[str]:
         "",
     ]
     if protocol.source:
-        lines += [f"Source of the procedure: {markdown(protocol.source)}.", ""]
+        lines += [f"Source of the procedure: {markdown(protocol.source.rstrip('.'))}.", ""]
     if protocol.deviations:
         lines += ["Deviations:", "", *[f"- {markdown(text)}" for text in protocol.deviations], ""]
     minimum = protocol.statistics.minimum_cell
     parts = (
-        ("Classes", class_table(summary.per_class)),
-        ("Sites", group_table(summary.sites, minimum)),
-        ("Subgroups", group_table(summary.subgroups, minimum)),
+        ("Classes", class_table(summary.per_class, summary.patients_known)),
+        ("Sites", group_table(summary.sites, minimum, summary.patients_known)),
+        ("Subgroups", group_table(summary.subgroups, minimum, summary.patients_known)),
     )
     for title, table in parts:
         if table is not None:

@@ -16,11 +16,11 @@ from medfm.reporting.banners import banners
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
-from medfm.reporting.intervals import class_plot, regression_plots, variant_plot
+from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.result import Result
 from medfm.reporting.thumbnails import confident_errors
-from medfm.reporting.verdict import headline_chance, verdict
+from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -63,20 +63,20 @@ def _context(result: Result) -> dict[str, Any]:
         "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
         "verdict": verdict(result),
         "banners": banners(result),
-        "lead": sentence(summary.headline[0]) + "." if summary.headline else "",
+        "lead": _lead(result),
         "headline": _headline(result),
         "method": _one_method(summary),
         "sizes": _sizes(summary),
         "notes": summary.notes,
         "plots": _present(plots),
         "confusion": _confusion(summary),
-        "class_table": tables.class_table(summary.per_class),
-        "site_table": tables.group_table(summary.sites, minimum),
-        "subgroup_table": tables.group_table(summary.subgroups, minimum),
+        "class_table": tables.class_table(summary.per_class, summary.patients_known),
+        "site_table": tables.group_table(summary.sites, minimum, summary.patients_known),
+        "subgroup_table": tables.group_table(summary.subgroups, minimum, summary.patients_known),
         "calibration_table": tables.calibration_rows(summary),
         "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
-        "variant_plot": variant_plot(summary),
-        "variant_table": tables.variant_table(summary),
+        "variant_plot": variant_plot(summary, main_variant(result.protocol)),
+        "variant_table": tables.variant_table(summary, main_variant(result.protocol)),
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
@@ -122,6 +122,14 @@ def _headline(result: Result) -> list[dict[str, str]]:
             }
         )
     return cards
+
+
+def _lead(result: Result) -> str:
+    """The figure that the verdict is about, in one sentence."""
+    found = deciding(result)
+    headline = result.summary.headline
+    estimate = found[0] if found else headline[0] if headline else None
+    return f"{sentence(estimate, result.summary.patients_known)}." if estimate else ""
 
 
 def _own_sizes(estimate: Estimate, summary: Summary) -> str:

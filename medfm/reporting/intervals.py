@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medfm.evaluation.predictions import Predictions
+from medfm.evaluation.protocol import KNN, Protocol
 from medfm.evaluation.summary import ClassRow, Estimate, Summary
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.words import word
@@ -59,20 +60,34 @@ def _bar(axes: Axes, estimate: Estimate | None, height: float, shade: str) -> No
     axes.plot([estimate.value], [height], "o", color=shade, markersize=5)
 
 
-def variant_plot(summary: Summary) -> Plot | None:
-    """The first headline metric against the variants: training fraction, number of neighbours ..."""
+def main_variant(protocol: Protocol) -> str:
+    """What the headline would be called as a variant: ``"k=1"``, ``"fraction=1"``, or nothing."""
+    parts = [f"fraction={max(protocol.fractions):g}"] if len(protocol.fractions) > 1 else []
+    if isinstance(protocol.method, KNN) and len(protocol.method.k) > 1:
+        parts.append(f"k={protocol.method.k[0]}")
+    return ",".join(parts)
+
+
+def variant_plot(summary: Summary, main: str = "") -> Plot | None:
+    """The first headline metric against the variants: training fraction, number of neighbours ...
+
+    Args:
+        summary: The statistics.
+        main: What the headline is as a variant, such as ``"k=1"``; it is drawn beside the others.
+    """
     if not summary.variants or not summary.headline:
         return None
     head = summary.headline[0]
     estimates = [e for e in summary.variants if e.metric == head.metric and e.value is not None]
+    main = main if head.value is not None else ""
     if not estimates:
         return None
+    if main:
+        estimates = [head.model_copy(update={"variant": main}), *estimates]
     keys = {e.variant.partition("=")[0] for e in estimates}
     numeric = len(keys) == 1 and all(_number(e.variant) is not None for e in estimates)
     key = keys.pop() if numeric else ""
     points = [(_number(e.variant) or 0.0 if numeric else float(i), e) for i, e in enumerate(estimates)]
-    if key == "fraction" and head.value is not None and not any(x == 1.0 for x, _ in points):
-        points.append((1.0, head))
     points.sort(key=lambda point: point[0])
 
     def paint(fig: Figure) -> None:

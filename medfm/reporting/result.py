@@ -111,7 +111,9 @@ class Result:
         """The name, or encoder, method and cohort where no name was given."""
         if self.name:
             return self.name
-        method = self.kind.replace("_", " ")
+        from medfm.reporting.words import method_name
+
+        method = method_name(self.kind)
         return f"{self.provenance.get('encoder', 'encoder')}: {method} on {self.provenance.get('cohort', 'cohort')}"
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medfm.cohorts.findings import Finding
@@ -40,19 +40,27 @@ def _cells(estimates: Sequence[Estimate], metrics: Sequence[str]) -> tuple[str, 
     return tuple(with_interval(found.get(m)) for m in metrics)
 
 
-def class_table(rows: Sequence[ClassRow]) -> Table | None:
-    """A row per class with its size and figures."""
+def class_table(rows: Sequence[ClassRow], patients_known: bool = True) -> Table | None:
+    """A row per class with its size and figures; no count of patients where these are unknown."""
     if not rows:
         return None
     metrics = _columns(row.estimates for row in rows)
-    return Table(
+    table = Table(
         ("class", "records", "patients", *(word(m).title for m in metrics)),
         tuple((r.name, str(r.n_records), str(r.n_patients), *_cells(r.estimates, metrics)) for r in rows),
         "Each class against all others. Brackets give the confidence interval.",
     )
+    return table if patients_known else _without(table, "patients")
 
 
-def group_table(rows: Sequence[GroupRow], minimum: int) -> Table | None:
+def _without(table: Table, column: str) -> Table:
+    """The table without one column."""
+    at = table.header.index(column)
+    rows = tuple(row[:at] + row[at + 1 :] for row in table.rows)
+    return replace(table, header=table.header[:at] + table.header[at + 1 :], rows=rows)
+
+
+def group_table(rows: Sequence[GroupRow], minimum: int, patients_known: bool = True) -> Table | None:
     """A row per site or subgroup; groups that are too small show neither size nor figure."""
     if not rows:
         return None
@@ -67,22 +75,25 @@ def group_table(rows: Sequence[GroupRow], minimum: int) -> Table | None:
             cells.append((name, _whole(row.n_records), _whole(row.n_patients), *_cells(row.estimates, metrics)))
     hidden = any(row.suppressed for row in rows)
     note = (
-        f"hidden: < {minimum} patients (records where patients are unknown), or the next smallest group where a hidden "
+        f"hidden: < {minimum} {'patients' if patients_known else 'records'}, or the next smallest group where a hidden "
         "one could be worked out by subtraction. Such figures would be unreliable and could identify people."
     )
     head = next(iter(columns)) if len(columns) == 1 else "group"
-    return Table((head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else "")
+    table = Table(
+        (head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else ""
+    )
+    return table if patients_known else _without(table, "patients")
 
 
 def _whole(number: int | None) -> str:
     return "–" if number is None else str(number)
 
 
-def variant_table(summary: Summary) -> Table | None:
-    """A row per variant with its headline figures."""
+def variant_table(summary: Summary, main: str = "") -> Table | None:
+    """A row per variant with its headline figures; `main` says what the headline is, such as ``"k=1"``."""
     if not summary.variants:
         return None
-    groups: dict[str, list[Estimate]] = {"main": list(summary.headline)}
+    groups: dict[str, list[Estimate]] = {f"main ({main})" if main else "main": list(summary.headline)}
     for estimate in summary.variants:
         groups.setdefault(estimate.variant, []).append(estimate)
     metrics = _columns(groups.values())

@@ -54,7 +54,10 @@ def confident_errors(result: Result, count: int = SHOWN) -> pd.DataFrame:
         scores = predictions.scores()
         chosen = scores[np.arange(len(table)), predictions.predicted_index()] if len(table) else np.zeros(0)
         rows = table[["record_id", "truth", "predicted"]].assign(score=chosen)[wrong]
-    rows = rows.sort_values("score", ascending=False, kind="stable").drop_duplicates("record_id")
+    # Among equally sure errors the classes take turns, so that one class does not fill the page.
+    turn = rows.groupby(["score", rows["truth"].astype(str)]).cumcount()
+    rows = rows.assign(turn=turn).sort_values(["score", "turn"], ascending=[False, True], kind="stable")
+    rows = rows.drop(columns="turn").drop_duplicates("record_id")
     return rows.head(count).reset_index(drop=True)
 
 

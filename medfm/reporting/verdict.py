@@ -17,12 +17,20 @@ def headline_chance(result: Result, estimate: Estimate) -> float | None:
     return chance_level(estimate.metric, summary.task, len(summary.classes), prevalence)
 
 
-def verdict(result: Result) -> str:
-    """Whether the first headline metric with a chance level is above guessing, with its interval."""
+def deciding(result: Result) -> tuple[Estimate, float] | None:
+    """The first headline figure that can be held against guessing, and what guessing gives."""
     for estimate in result.summary.headline:
         chance = headline_chance(result, estimate)
-        if chance is None or estimate.value is None:
-            continue
+        if chance is not None and estimate.value is not None:
+            return estimate, chance
+    return None
+
+
+def verdict(result: Result) -> str:
+    """Whether the first headline metric with a chance level is above guessing, with its interval."""
+    found = deciding(result)
+    if found is not None:
+        estimate, chance = found
         title = word(estimate.metric).title
         if estimate.low is None or estimate.high is None:
             return f"No interval could be had for {title}, so it cannot be told from guessing ({figure(chance)})."

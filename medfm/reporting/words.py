@@ -134,12 +134,12 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * estimate.level:g} % CI {figure(estimate.low)} to {figure(estimate.high)}"
 
 
-def sentence(estimate: Estimate) -> str:
+def sentence(estimate: Estimate, patients_known: bool = True) -> str:
     """``"balanced accuracy 0.870 (95 % CI 0.830 to 0.900; 320 records, 96 patients)"``."""
     sizes = []
     if estimate.n_records:
         sizes.append(count(estimate.n_records, "record"))
-    if estimate.n_patients:
+    if estimate.n_patients and patients_known:
         sizes.append(count(estimate.n_patients, "patient"))
     inside = "; ".join([interval(estimate)] + ([", ".join(sizes)] if sizes else []))
     return f"{word(estimate.metric).title} {figure(estimate.value)} ({inside})"

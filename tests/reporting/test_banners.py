@@ -81,3 +81,12 @@ def test_findings_become_banners(make, severity, allowed, title):
 def test_passed_checks_are_no_banner(make, severity):
     finding = Finding(code="L001", severity=severity, title="t")
     assert titles(make(provenance={"weights_kind": "published"}, findings=(finding,))) == []
+
+
+def test_unknown_patients_are_said_once(make, result):
+    finding = Finding(code="T002", severity="warning", title="patients are known", detail="no patient column")
+    unknown = result.summary.model_copy(update={"patients_known": False})
+    found = titles(make(summary=unknown, provenance={"weights_kind": "published"}, findings=(finding,)))
+    assert found == ["Patients unknown"]
+    found = titles(make(provenance={"weights_kind": "published"}, findings=(finding,)))
+    assert found == ["Check T002"]

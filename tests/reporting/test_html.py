@@ -112,6 +112,13 @@ def test_the_headline_is_said_in_plain_words(page, result):
     assert "guessing: 0.333" in page.text
 
 
+def test_patients_are_counted_only_where_they_are_known(make, result):
+    unknown = result.summary.model_copy(update={"patients_known": False})
+    text = Page(render_report(make(summary=unknown))).text
+    assert "Patients unknown" in text
+    assert "40 patients" not in text
+
+
 def test_provenance_checks_and_terms_are_there(page, result):
     for text in (
         "ab" * 32,

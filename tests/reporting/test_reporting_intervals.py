@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
+from medfm.evaluation.protocol import KNN
 from medfm.evaluation.summary import ClassRow, Estimate
-from medfm.reporting.intervals import class_plot, regression_plots, variant_plot
+from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 
 
 def estimate(metric: str, value: float | None, variant: str = "main") -> Estimate:
@@ -50,10 +53,11 @@ def test_very_many_classes_are_counted():
 
 
 def test_fractions_end_with_the_headline(result):
-    plot = variant_plot(with_variants(result, ("fraction=0.01", 0.4), ("fraction=0.1", 0.6)))
+    assert main_variant(result.protocol) == "fraction=1"
+    plot = variant_plot(with_variants(result, ("fraction=0.01", 0.4), ("fraction=0.1", 0.6)), "fraction=1")
     assert plot is not None
     assert plot.title == "balanced accuracy by share of the training patients"
-    alone = variant_plot(with_variants(result, ("fraction=0.01", 0.4)))
+    alone = variant_plot(with_variants(result, ("fraction=0.01", 0.4), ("fraction=0.1", 0.6)))
     assert alone is not None and alone.uri != plot.uri
 
 
@@ -62,6 +66,20 @@ def test_neighbours_and_named_variants(result):
     assert plot is not None and plot.title.endswith("number of neighbours")
     mixed = variant_plot(with_variants(result, ("k=1", 0.4), ("fraction=0.1", 0.6), ("fraction=0.1,k=1", 0.5)))
     assert mixed is not None and mixed.title.endswith("by variant")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"fractions": (1.0,)}, ""),
+        ({"fractions": (0.1, 0.5)}, "fraction=0.5"),
+        ({"fractions": (1.0,), "method": KNN(k=(1, 20))}, "k=1"),
+        ({"fractions": (1.0,), "method": KNN(k=(20,))}, ""),
+        ({"fractions": (0.1, 1.0), "method": KNN(k=(5, 1))}, "fraction=1,k=5"),
+    ],
+)
+def test_the_headline_has_a_name_among_the_variants(result, changes, name):
+    assert main_variant(result.protocol.model_copy(update=changes)) == name
 
 
 def test_no_variants_no_figure(result):

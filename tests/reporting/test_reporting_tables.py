@@ -43,6 +43,14 @@ def test_a_hidden_group_shows_no_size_and_no_figure():
     assert "< 10" in table.note
 
 
+def test_patients_are_not_counted_where_they_are_unknown(result):
+    rows = (GroupRow(column="site", value="A", n_records=50, n_patients=50, estimates=(estimate(),)),)
+    for table in (tables.class_table(result.summary.per_class, False), tables.group_table(rows, 10, False)):
+        assert table is not None
+        assert "patients" not in table.header
+        assert all(len(row) == len(table.header) for row in table.rows)
+
+
 def test_the_note_is_there_only_when_something_is_hidden():
     rows = (GroupRow(column="site", value="A", n_records=50, n_patients=20, estimates=(estimate(),)),)
     table = tables.group_table(rows, 10)
@@ -63,6 +71,8 @@ def test_variants_stand_beside_the_headline(result):
     assert table is not None
     assert [row[0] for row in table.rows] == ["main", "fraction=0.01", "fraction=0.1"]
     assert table.rows[0][1] == tables.with_interval(result.summary.headline[0])
+    named = tables.variant_table(result.summary, "fraction=1")
+    assert named is not None and named.rows[0][0] == "main (fraction=1)"
     assert tables.variant_table(result.summary.model_copy(update={"variants": ()})) is None
 
 

@@ -81,6 +81,7 @@ def test_intervals_and_sentences():
     full = Estimate(metric="balanced_accuracy", value=0.87, low=0.83, high=0.9, n_records=320, n_patients=96)
     assert interval(full) == "95 % CI 0.830 to 0.900"
     assert sentence(full) == "balanced accuracy 0.870 (95 % CI 0.830 to 0.900; 320 records, 96 patients)"
+    assert sentence(full, patients_known=False).endswith("320 records)")
     assert interval(full.model_copy(update={"level": 0.9})).startswith("90 % CI")
     none = Estimate(metric="auroc", value=None, note="only one class")
     assert interval(none) == "only one class"

@@ -25,6 +25,17 @@ def test_the_surest_errors_come_first(result):
     assert rows["score"].iloc[0] == pytest.approx(best)
 
 
+def test_classes_take_turns_among_equally_sure_errors(make, result):
+    table = result.predictions.of_variant().table
+    classes = result.predictions.classes
+    wrong = {name: classes[(i + 1) % len(classes)] for i, name in enumerate(classes)}
+    table = table.assign(predicted=table["truth"].map(wrong))
+    table = table.assign(**{f"score:{c}": (table["predicted"] == c).astype(float) for c in classes})
+    made = make(summary=result.summary)
+    object.__setattr__(made, "predictions", type(result.predictions)(table, "multiclass", classes, "t"))
+    assert set(confident_errors(made, 3)["truth"]) == set(classes)
+
+
 def test_only_the_headline_is_shown_and_each_record_once(make, result):
     table = result.predictions.table
     doubled = type(result.predictions)(
