@@ -158,7 +158,11 @@ def _split_notes(protocol: Protocol, table: pd.DataFrame, folds: list[Fold]) -> 
 def _shown(progress: Progress | ProgressMaker | None, total: int) -> Progress:
     if progress is None:
         return Silent("evaluating", total, "folds")
-    return progress if isinstance(progress, Progress) else progress("evaluating", total)
+    if isinstance(progress, Progress):
+        return progress
+    made = progress("evaluating", total)
+    made.unit = "folds"
+    return made
 
 
 def _knn(

@@ -99,7 +99,10 @@ def probe(
     )
     if attention_out is not None:
         _write_attention(done, attention_out)
-    resampling = progress("resampling", plan.statistics.resamples) if progress is not None else None
+    resampling = None
+    if progress is not None:
+        resampling = progress("resampling", plan.statistics.resamples * len(done.predictions.variants))
+        resampling.unit = "resamples"
     if resampling is None:
         summary = summarise(
             done.predictions, plan.statistics, metrics=plan.metrics, patients_known=cohort.patients_known

@@ -16,7 +16,7 @@ from medfm.evaluation.schemes import Fold
 from medfm.evaluation.target import Target
 
 NONE = np.empty(0, dtype=np.int64)
-QUICK = {"epochs": 25, "patience": 25, "lr": 0.01, "hidden": 16, "classifier_hidden": 8}
+QUICK = {"epochs": 12, "patience": 12, "lr": 0.01, "hidden": 16, "classifier_hidden": 8}
 
 
 def bags_of(patients: int = 48, seed: int = 0, classes: int = 2):
