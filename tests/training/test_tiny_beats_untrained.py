@@ -31,5 +31,5 @@ def test_the_tiny_recipe_beats_the_untrained_encoder_on_real_cells(blood_cells: 
         embeddings = medfm.embed(encoder, cells)
         probes.append(medfm.linear_probe(embeddings, cells, "label", protocol="dinobloom-linear-split@1"))
     found = medfm.compare(*probes, metrics=["balanced_accuracy"]).rows[0].found
-    # Measured 0.15 to 0.2 with an interval of about +-0.06; anything near 0 means the training is broken.
+    # Measured +0.172, interval 0.112 to 0.234; the margin is for other machines' rounding.
     assert found.low > 0.03, found
