@@ -100,7 +100,7 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
 
 
 def test_override_without_a_sign() -> None:
-    with pytest.raises(ConfigError, match="'inner.rate' is not an override"):
+    with pytest.raises(ConfigError, match=r"'inner\.rate' is not an override"):
         parse_overrides(["inner.rate"])
 
 
