@@ -22,7 +22,7 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
-@click.option("--map-method", "embedding_map", type=click.Choice(["auto", "umap", "pca", "none"]), default="auto")
+@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")

@@ -14,17 +14,16 @@ import tifffile
 import yaml
 from PIL import Image, PngImagePlugin
 
-from medfm.cohorts.checks.scan import ProgressFactory
 from medfm.cohorts.info import CohortInfo
 from medfm.cohorts.synthetic_cells import CLASSES, SITES, single_cell, smear
 from medfm.core.errors import CohortError
 from medfm.core.files import atomic_folder, write_text
 from medfm.core.names import unknown_name
-from medfm.core.progress import Silent
+from medfm.core.progress import ProgressMaker, Silent
 
 NOTICE = "SYNTHETIC: drawn by medfm; not from any patient"
-PATIENTS_PER_SITE = 10
-# Of ten patients of a site: six train, one val, three test.
+PATIENTS_PER_SITE = 30
+# Of every ten patients of a site: six train, one val, three test.
 _SPLITS = ("train", "test", "train", "train", "val", "train", "test", "train", "test", "train")
 _SMEARS = 6
 
@@ -47,14 +46,14 @@ def synthesize(
     seed: int = 0,
     size: int = 112,
     overwrite: bool = False,
-    progress: ProgressFactory = Silent,
+    progress: ProgressMaker = Silent,
 ) -> Synthesized:
     """Write a synthetic cohort into the new folder `out`; equal arguments give equal files.
 
     Args:
         modality: Only ``"blood_cell"`` so far.
         out: Folder to create.
-        records: Single-cell images, spread over three sites of ten patients.
+        records: Single-cell images, spread over three sites of thirty patients.
         seed: Seed of everything drawn.
         size: Height and width of the images in pixels.
         overwrite: Whether an existing folder may be replaced.
@@ -89,7 +88,7 @@ def synthesize(
 Rows = list[dict[str, Any]]
 
 
-def _blood_cells(folder: Path, records: int, seed: int, size: int, progress: ProgressFactory) -> tuple[Rows, Rows]:
+def _blood_cells(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> tuple[Rows, Rows]:
     patients = _patients(seed)
     plan = np.random.default_rng([seed, 1])
     for site in SITES:
@@ -127,7 +126,7 @@ def _patients(seed: int) -> list[dict[str, Any]]:
                 {
                     "patient_id": f"{site}-{number:02d}",
                     "site": site,
-                    "split": _SPLITS[number],
+                    "split": _SPLITS[number % len(_SPLITS)],
                     "patient_class": "erythroblast_rich" if rich else "typical",
                     "age": int(rng.integers(18, 90)),
                     "sex": str(rng.choice(["F", "M"])),
@@ -196,4 +195,4 @@ def _write_table(table: Path, rows: Rows, task: str, seed: int) -> None:
     write_text(table, text.getvalue())
 
 
-_WRITERS: dict[str, Callable[[Path, int, int, int, ProgressFactory], tuple[Rows, Rows]]] = {"blood_cell": _blood_cells}
+_WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], tuple[Rows, Rows]]] = {"blood_cell": _blood_cells}

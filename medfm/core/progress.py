@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -126,6 +127,10 @@ class Lines(Progress):
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and 0 < self.done < self.total else ""
         tail = f", {note}" if note else ""
         print(f"{self.title}: {self.done}{of} {self.unit}, {rate:.1f}/s{left}{tail}", file=self.out, flush=True)
+
+
+# Makes the display of one stage from its title, number of items (if known) and unit.
+ProgressMaker = Callable[[str, "int | None", str], Progress]
 
 
 def for_people(title: str, total: int | None, unit: str = "records") -> Progress:

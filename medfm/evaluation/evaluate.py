@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import EvaluationError
-from medfm.core.progress import Progress, Silent
+from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.bags import collect_bags
 from medfm.evaluation.knn import knn_scores
@@ -21,8 +21,6 @@ from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol
 from medfm.evaluation.schemes import Fold, draw_fractions, make_folds
 from medfm.evaluation.target import Target, make_target
-
-ProgressMaker = Callable[[str, int], Progress]
 
 # Cohort columns that subgroup tables use by themselves when they are there.
 _CARRIED = ("age", "sex")
@@ -160,9 +158,7 @@ def _shown(progress: Progress | ProgressMaker | None, total: int) -> Progress:
         return Silent("evaluating", total, "folds")
     if isinstance(progress, Progress):
         return progress
-    made = progress("evaluating", total)
-    made.unit = "folds"
-    return made
+    return progress("evaluating", total, "folds")
 
 
 def _knn(

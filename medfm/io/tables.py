@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from medfm.core.errors import CohortError
+from medfm.io.parquet import read_parquet
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "<na>"})
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?")
@@ -62,7 +63,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     if not file.exists():
         raise CohortError("The table does not exist.", where=str(file))
     try:
-        table = pd.read_parquet(file)
+        table = read_parquet(file)
     except Exception as error:
         raise CohortError(
             f"This is not a readable Parquet file: {str(error).splitlines()[0]}", where=str(file)

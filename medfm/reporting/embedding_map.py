@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -13,18 +12,17 @@ from medfm.core.errors import EvaluationError
 from medfm.core.extras import import_extra
 from medfm.embeddings.embeddings import Embeddings
 
-Method = Literal["auto", "umap", "pca"]
-
-_FEWEST_FOR_UMAP = 16
+Method = Literal["pca", "umap"]
 
 
-def embedding_map(embeddings: Embeddings, method: Method = "auto", seed: int = 0) -> pd.DataFrame:
+def embedding_map(embeddings: Embeddings, method: Method = "pca", seed: int = 0) -> pd.DataFrame:
     """Two coordinates per record for looking at, not for measuring.
 
     Args:
         embeddings: At least two records.
-        method: ``"umap"`` (extra ``umap``; cosine distance), ``"pca"``, or ``"auto"``: UMAP where it
-            is installed and there are at least 16 records, else PCA.
+        method: ``"pca"``, quick and the same on every machine, or ``"umap"`` (extra ``umap``;
+            cosine distance), which keeps neighbours together but compiles itself for some
+            seconds in every process.
         seed: Seed of UMAP; the same seed gives the same map on the same machine.
 
     Returns:
@@ -37,8 +35,6 @@ def embedding_map(embeddings: Embeddings, method: Method = "auto", seed: int = 0
     """
     if len(embeddings) < 2:
         raise EvaluationError("A map needs at least two records.", expected="two or more embeddings")
-    if method == "auto":
-        method = "umap" if find_spec("umap") is not None and len(embeddings) >= _FEWEST_FOR_UMAP else "pca"
     places, title = _umap(embeddings.values, seed) if method == "umap" else _pca(embeddings.values)
     return pd.DataFrame(
         {"record_id": list(embeddings.record_ids), "x": places[:, 0], "y": places[:, 1], "method": title}

@@ -22,6 +22,7 @@ from medfm.core.hashing import sha256_bytes, sha256_json
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.summary import BatchEffect, Summary
+from medfm.io.parquet import read_parquet
 from medfm.reporting.plain import not_finite
 from medfm.reporting.result import ADDED_COLUMNS, Result
 
@@ -70,7 +71,7 @@ def read_result(folder: str | Path) -> Result:
     head = _read_head(place)
     parquet, config = _checked(place, PREDICTIONS, head), _checked(place, CONFIG, head)
     try:
-        saved = pd.read_parquet(io.BytesIO(parquet))
+        saved = read_parquet(parquet)
         about = head["predictions"]
         table = saved.drop(columns=[c for c in ADDED_COLUMNS if c in saved.columns])
         predictions = Predictions(table, about["task"], tuple(about["classes"]), about["target"])

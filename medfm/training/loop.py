@@ -13,14 +13,14 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from medfm.core.errors import TrainingError
-from medfm.core.progress import Silent
+from medfm.core.progress import ProgressMaker, Silent
 from medfm.training.batches import Batch, batches
 from medfm.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from medfm.training.config import Machine, PretrainConfig
 from medfm.training.dinov2 import Dinov2
 from medfm.training.interrupt import StopRequest
 from medfm.training.log import TrainingLog
-from medfm.training.pictures import Pictures, ProgressMaker
+from medfm.training.pictures import Pictures
 from medfm.training.schedules import CosineSchedule, warmup_only
 
 

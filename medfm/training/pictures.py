@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ReadError, TrainingError
-from medfm.core.progress import Progress, Silent
+from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
-
-ProgressMaker = Callable[[str, int | None, str], Progress]
 
 
 def small_picture(array: np.ndarray, size: int) -> Tensor:

@@ -12,11 +12,10 @@ from medfm.cohorts.adapters import prepare as prepare_set
 from medfm.cohorts.adapters.base import Prepared
 from medfm.cohorts.checks import run_checks
 from medfm.cohorts.checks.run import default_target
-from medfm.cohorts.checks.scan import ProgressFactory
 from medfm.cohorts.findings import Finding
 from medfm.cohorts.load import load_cohort
 from medfm.core.config import StrictConfig
-from medfm.core.progress import Silent
+from medfm.core.progress import ProgressMaker, Silent
 
 
 class CheckReport(StrictConfig):
@@ -55,7 +54,7 @@ def check(
     trained_on: Sequence[str] = (),
     folds: int = 5,
     deep: bool = True,
-    progress: ProgressFactory = Silent,
+    progress: ProgressMaker = Silent,
 ) -> CheckReport:
     """Load a cohort and run every check on it (see :func:`medfm.cohorts.checks.run_checks`).
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from medfm.core.config import StrictConfig
 from medfm.core.errors import StoreError
 from medfm.core.files import write_text
-from medfm.core.progress import Progress, Silent
+from medfm.core.progress import ProgressMaker, Silent
 
 if TYPE_CHECKING:
     from medfm.reporting.result import Result
@@ -50,7 +50,7 @@ def demo(
     *,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
-    progress: Callable[[str, int | None], Progress] = Silent,
+    progress: ProgressMaker = Silent,
 ) -> Demo:
     """Run the spine from files to a report on synthetic blood cells.
 
@@ -59,7 +59,7 @@ def demo(
         config: Sizes and names; see :class:`DemoConfig`.
         overwrite: Whether results of an earlier demo in `out` are replaced.
         say: Receives a line at the start of each step.
-        progress: Makes a progress display from title and total.
+        progress: Makes a progress display from title, total and unit.
 
     Raises:
         MedfmError: A step could not run.
@@ -90,7 +90,7 @@ def demo(
     if config.recipe == "none":
         return Demo(untrained, folder / "untrained", folder / "untrained" / "report.html", None, None)
     say("3/5 training the tiny self-supervised recipe on the train split, without labels")
-    pretrain(cohort, config.recipe, folder / "encoder", progress=lambda title, total, _: progress(title, total))
+    pretrain(cohort, config.recipe, folder / "encoder", progress=progress)
     say("4/5 probing the trained encoder")
     trained = run(str(folder / "encoder"), None, "trained")
     say("5/5 comparing the two on the same test records")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,7 +16,7 @@ from medfm.core.config import StrictConfig, build
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError
 from medfm.core.files import make_folder
-from medfm.core.progress import Progress, Silent
+from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from medfm.embeddings.sharing import Share
     from medfm.embeddings.stored import StoredEmbeddings
 
-ProgressMaker = Callable[[str, int | None], Progress]
 
 _SMALL_JOB = 32
 _MOST_WORKERS = 16
@@ -308,7 +307,7 @@ def _sizes(config: EmbedConfig, encoder: EncoderLike, count: int) -> tuple[int, 
 def _progress(given: Progress | ProgressMaker | None, count: int) -> Progress:
     if isinstance(given, Progress):
         return given
-    return Silent("embedding", count) if given is None else given("embedding", count)
+    return Silent("embedding", count) if given is None else given("embedding", count, "records")
 
 
 def _provenance(

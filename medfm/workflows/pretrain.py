@@ -14,12 +14,11 @@ from medfm.core.config import build, load_config, merge
 from medfm.core.errors import TrainingError
 from medfm.core.files import make_folder, write_text
 from medfm.core.names import unknown_name
-from medfm.core.progress import Silent
+from medfm.core.progress import ProgressMaker, Silent
 from medfm.core.resources import data_folder
 
 if TYPE_CHECKING:
     from medfm.training.config import PretrainConfig
-    from medfm.training.pictures import ProgressMaker
 
 logger = logging.getLogger(__name__)
 

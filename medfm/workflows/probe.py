@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ import numpy as np
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError, UnknownNameError
 from medfm.core.files import write_text
-from medfm.core.progress import Progress
+from medfm.core.progress import ProgressMaker
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import Evaluation, evaluate
 from medfm.evaluation.paper import paper_average
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
     from medfm.reporting.result import Result
 
-ProgressMaker = Callable[[str, int | None], Progress]
-MapMethod = Literal["auto", "umap", "pca", "none"]
+MapMethod = Literal["umap", "pca", "none"]
 
 _MOST_MAPPED = 4000
 
@@ -43,7 +42,7 @@ def probe(
     allow: Sequence[str] = (),
     drop_unlabelled: bool = False,
     overrides: Sequence[str] = (),
-    embedding_map: MapMethod = "auto",
+    embedding_map: MapMethod = "pca",
     device: str | None = None,
     name: str = "",
     progress: ProgressMaker | None = None,
@@ -101,8 +100,8 @@ def probe(
         _write_attention(done, attention_out)
     resampling = None
     if progress is not None:
-        resampling = progress("resampling", plan.statistics.resamples * len(done.predictions.variants))
-        resampling.unit = "resamples"
+        total = plan.statistics.resamples * len(done.predictions.variants)
+        resampling = progress("resampling", total, "resamples")
     if resampling is None:
         summary = summarise(
             done.predictions, plan.statistics, metrics=plan.metrics, patients_known=cohort.patients_known

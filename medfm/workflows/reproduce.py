@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.core.errors import CohortError, ConfigError, EvaluationError, MedfmError
-from medfm.core.progress import Progress
+from medfm.core.progress import ProgressMaker
 from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.protocol import KNN
 from medfm.evaluation.summary import Estimate
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from medfm.embeddings.embeddings import Embeddings
     from medfm.encoders.encoder import Encoder
 
-ProgressMaker = Callable[[str, int | None], Progress]
 # Runs the evaluation behind a claim; claims that share cohort, target and protocol share one run.
 Runner = Callable[[Claim], Result]
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 from medfm.cohorts.checks.content import check_content
 from medfm.cohorts.checks.files import check_files
-from medfm.cohorts.checks.scan import ProgressFactory, scan
+from medfm.cohorts.checks.scan import scan
 from medfm.cohorts.checks.table import check_classes, check_groups, check_table
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, allow
-from medfm.core.progress import Silent
+from medfm.core.progress import ProgressMaker, Silent
 
 _ORDER = {"error": 0, "warning": 1, "info": 2, "passed": 3}
 
@@ -21,7 +21,7 @@ def run_checks(
     target: str | Literal[False] | None = None,
     deep: bool = True,
     training_data: Sequence[str] = (),
-    progress: ProgressFactory = Silent,
+    progress: ProgressMaker = Silent,
     folds: int = 5,
     workers: int | None = None,
 ) -> tuple[Finding, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,11 +12,9 @@ from medfm.cohorts.checks.near import Print, fingerprint
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_file
-from medfm.core.progress import Progress, Silent
+from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
-
-ProgressFactory = Callable[[str, int, str], Progress]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Seen:
     mark: Print | None = None
 
 
-def scan(cohort: Cohort, progress: ProgressFactory = Silent, workers: int | None = None) -> list[Seen]:
+def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None = None) -> list[Seen]:
     """Read every record once; results are in table order whatever the number of `workers`."""
     refs = list(cohort.refs())
     order = sorted(range(len(refs)), key=lambda i: str(refs[i].path))
