@@ -37,7 +37,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_the_cohort_is_sound_and_says_it_is_synthetic(cohort: Cohort, written: Synthesized) -> None:
     assert len(cohort) == written.records == 300
-    assert written.patients == cohort.table["patient_id"].nunique() == 30
+    assert written.patients == cohort.table["patient_id"].nunique() == 90
     assert cohort.synthetic
     assert cohort.patients_known
     assert "synthetic" in cohort.name

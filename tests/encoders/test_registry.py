@@ -57,7 +57,7 @@ def test_a_wrong_id_names_near_ones(wrong, near):
 
 
 def test_a_wrong_id_with_nothing_near_lists_all():
-    with pytest.raises(UnknownNameError, match="known: dinobloom-b"):
+    with pytest.raises(UnknownNameError, match="known: color-histogram, dinobloom-b"):
         get_card("zzzzzzz")
 
 

@@ -47,12 +47,8 @@ def test_degenerate_embeddings_have_a_map():
     assert np.isfinite(embedding_map(equal, "pca")[["x", "y"]].to_numpy()).all()
 
 
-def test_auto_takes_pca_for_few_records():
-    assert embedding_map(embeddings(10))["method"].iloc[0].startswith("PCA")
-
-
-def test_auto_takes_pca_where_umap_is_missing(monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+def test_pca_is_the_default_and_needs_no_extra(monkeypatch):
+    monkeypatch.setattr(module, "import_extra", None)
     assert embedding_map(embeddings())["method"].iloc[0].startswith("PCA")
 
 
@@ -73,7 +69,7 @@ def test_a_map_needs_two_records():
 @pytest.mark.slow
 def test_umap_is_finite_and_repeats_with_its_seed():
     made = embeddings(60)
-    first, second = embedding_map(made, "umap", seed=3), embedding_map(made, "auto", seed=3)
+    first, second = embedding_map(made, "umap", seed=3), embedding_map(made, "umap", seed=3)
     assert first["method"].unique().tolist() == ["UMAP"]
     assert np.isfinite(first[["x", "y"]].to_numpy()).all()
     pd.testing.assert_frame_equal(first, second)
