@@ -8,7 +8,9 @@ to better than 1e-6 relative (see the tests and ``scripts/bench/bench_probe.py``
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,9 @@ from medfm.evaluation.logistic_newton import State, logits_of, minimise
 
 DEFAULT_TOL = 3e-7  # promised before the last step; that step leaves about a tenth of it
 _MOST_NEWTON = 100
+# Multiplications of one Hessian product below which further threads cost more than they bring: their
+# waiting for one another made small sweeps several times slower on a busy machine.
+_ONE_THREAD_BELOW = 1 << 25
 _MOST_LOGITS = 1 << 24  # n x problems x classes in one block: about 1 GiB of float64 work arrays
 
 
@@ -107,11 +112,26 @@ def fit_logistic(
             expected="at least two classes in every training fold",
             fix="use fewer or stratified folds, or leave out the rarest class",
         )
+    columns = 1 if count == 2 else count
+    with _threads(n * d * problems * columns):
+        return _solve(X, y, grid, weights, present, count, tol, _place(device))
+
+
+def _solve(
+    X: np.ndarray,
+    y: np.ndarray,
+    grid: np.ndarray,
+    weights: np.ndarray,
+    present: np.ndarray,
+    count: int,
+    tol: float,
+    place: torch.device,
+) -> LogisticFit:
+    """All problems for all values of C, the checked arguments of :func:`fit_logistic`."""
+    problems, d, columns = len(weights), X.shape[1], 1 if count == 2 else count
     used = (weights > 0).any(axis=0)
-    place = _place(device)
     basis = whiten(X[used], place)
     y, weights = y[:, used], weights[:, used]
-    columns = 1 if count == 2 else count
     block = max(1, _MOST_LOGITS // max(1, int(used.sum()) * columns))
     coef = np.empty((len(grid), problems, columns, d))
     intercept = np.empty((len(grid), problems, columns))
@@ -194,6 +214,20 @@ def _one_hot(y: np.ndarray, classes: int, device: torch.device) -> torch.Tensor:
     if classes == 2:
         return labels.to(torch.float64)[:, :, None]
     return torch.nn.functional.one_hot(labels, classes).to(torch.float64)
+
+
+@contextlib.contextmanager
+def _threads(work: int) -> Iterator[None]:
+    """One torch thread within the block where `work` (multiplications) is small."""
+    before = torch.get_num_threads()
+    if work >= _ONE_THREAD_BELOW or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _place(device: str | None) -> torch.device:

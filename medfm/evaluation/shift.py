@@ -1,16 +1,19 @@
 """Batch effect: how strongly the site (scanner, laboratory) shows in an embedding.
 
-Two views. How well a linear model tells the site of patients it has not seen (balanced accuracy
-against 1 / sites), and how far the nearest neighbours of a record mix sites (after the idea of
-kBET, Büttner et al., Nature Methods 16, 2019): 1 means as by chance, 0 means sites lie apart.
+Two views. How well a linear discriminant tells the site of patients it has not seen (balanced
+accuracy against 1 / sites), and how far the nearest neighbours of a record mix sites (after the idea
+of kBET, Büttner et al., Nature Methods 16, 2019): 1 means as by chance, 0 means sites lie apart.
 Sites that differ in their patients or classes differ in the embedding for good reason, so neither
-figure alone proves an artefact. The interval of the accuracy is that of these predictions; how much
-another sample of patients would have trained the model differently is not in it.
+figure alone proves an artefact.
+
+The interval of the accuracy resamples fixed predictions: how much another sample of patients would
+have trained the model differently is not in it, so it misses 1 / sites too often where no site shows.
+Whether the site shows at all is therefore judged by a permutation test (``site_discriminant.py``):
+the band that the same figure falls into when the sites are dealt out anew among the patients.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,10 +26,12 @@ from medfm.evaluation.metrics import metric
 from medfm.evaluation.metrics_outcomes import Outcomes
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.site_discriminant import SiteDiscriminant
 from medfm.evaluation.statistics_estimates import Sample
 from medfm.evaluation.summary import BatchEffect
 
 _BLOCK = 1024
+_MOST_PERMUTATIONS = 499
 
 
 def batch_effect(
@@ -49,7 +54,7 @@ def batch_effect(
         column: Name of the site column, for the report.
         k: Neighbours looked at.
         folds: Of the cross-validation, grouped by patient.
-        plan: Level, resamples and seed.
+        plan: Level, resamples (also of the permutation test, at most 499) and seed.
         max_records: A random part of this size is used when there are more (whole patients).
 
     Returns:
@@ -77,16 +82,27 @@ def batch_effect(
     if patients is None:
         notes.append("patients are unknown: records of one patient on both sides make the site look easier to tell")
     per_site = [len(np.unique(ids[site == s])) for s in range(len(names))]
-    accuracy = None
+    accuracy, low, high, p = None, None, None, None
     parts = min(folds, min(per_site))
     if parts < 2:
         notes.append("a site has a single patient, so its accuracy cannot be told apart from that patient's")
     else:
-        predicted, scores = _cross_validated(x, site, ids, parts, plan.seed)
+        model = SiteDiscriminant.prepare(x, site, ids, parts, plan.seed)
+        scores = model.scores()
         task: TaskKind = "binary" if len(names) == 2 else "multiclass"
-        outcomes = Outcomes(task, tuple(names), site.astype(np.int64), predicted, scores)
+        outcomes = Outcomes(task, tuple(names), site.astype(np.int64), scores.argmax(axis=1), scores)
         sample = Sample(outcomes, Clusters.of(ids, site), plan, len(x), patients_known=patients is not None)
         (accuracy,) = estimates_of(sample, [metric("balanced_accuracy", task)])
+        if plan.resamples:
+            null = model.null(min(plan.resamples, _MOST_PERMUTATIONS), rng)
+            low, high = (float(v) for v in np.quantile(null, [(1 - plan.level) / 2, (1 + plan.level) / 2]))
+            observed = accuracy.value if accuracy.value is not None else 0.0
+            p = float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))
+            notes.append(
+                f"with the sites dealt out at random among the patients the accuracy falls between {low:.2f} and "
+                f"{high:.2f} ({100 * plan.level:g} % of {len(null)} permutations; p = {p:.2g}); judge by this band "
+                "whether the site shows, since the interval leaves out how the model would change with other patients"
+            )
     near = min(k, len(x) - 1)
     mixing = knn_mixing(x, site, ids, near)
     return BatchEffect(
@@ -94,6 +110,9 @@ def batch_effect(
         sites=tuple(map(str, names)),
         balanced_accuracy=accuracy,
         chance=1.0 / len(names),
+        null_low=low,
+        null_high=high,
+        p=p,
         knn_mixing=mixing,
         k=near,
         note="; ".join(notes),
@@ -138,35 +157,6 @@ def knn_mixing(values: np.ndarray, sites: np.ndarray, patients: np.ndarray, k: i
         expected.append(other.sum(axis=1)[good] / candidates[good])
     observed, chance = np.concatenate(seen), np.concatenate(expected)
     return float(min(1.0, observed.mean() / chance.mean())) if len(observed) else None
-
-
-def _cross_validated(
-    x: np.ndarray, site: np.ndarray, patients: np.ndarray, folds: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold site predictions: int64 (n,) and probabilities (n, sites)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    size = int(site.max()) + 1
-    spread = x.std(axis=0)
-    x = (x - x.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
-    scores = np.full((len(x), size), 1.0 / size)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(x, site, patients):
-        present = np.unique(site[train])
-        if len(present) < 2:
-            # One site in training: nothing to learn, the prediction stays at chance.
-            continue
-        with warnings.catch_warnings():
-            # Stopping a little short of the optimum does not matter for this figure.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=100, tol=1e-2)
-            model.fit(x[train], site[train])
-        found = np.zeros((len(test), size))
-        found[:, present] = model.predict_proba(x[test])
-        scores[test] = found
-    return scores.argmax(axis=1).astype(np.int64), scores
 
 
 def _subset(patients: np.ndarray, known: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -142,6 +142,9 @@ class BatchEffect(StrictConfig):
     sites: tuple[str, ...]
     balanced_accuracy: Estimate | None = Field(None, description="of predicting the site, grouped CV")
     chance: float
+    null_low: float | None = Field(None, description="lower end of the accuracy with sites dealt out at random")
+    null_high: float | None = Field(None, description="upper end of the same band")
+    p: float | None = Field(None, description="permutation test of the accuracy, one-sided")
     knn_mixing: float | None = Field(None, description="1 = neighbours mix as by chance, 0 = sites apart")
     k: int = 0
     note: str = ""

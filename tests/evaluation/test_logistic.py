@@ -254,3 +254,27 @@ def test_scikit_learn_says_when_it_did_not_converge() -> None:
 def test_probabilities_of_extreme_logits_stay_finite() -> None:
     scores = probabilities(np.array([[1e5], [-1e5]]), np.array([[1.0]]), np.array([0.0]))
     np.testing.assert_array_equal(scores, [[0, 1], [1, 0]])
+
+
+def test_small_sweeps_use_one_thread_and_give_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from medfm.evaluation import logistic
+
+    seen = []
+    solve = logistic._solve
+    monkeypatch.setattr(logistic, "_solve", lambda *given: (seen.append(torch.get_num_threads()), solve(*given))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        X, y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 3
+        fit_logistic(X, y, 1.0)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), logistic._threads(1):
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(logistic, "_ONE_THREAD_BELOW", 10)
+        fit_logistic(X, y, 1.0)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]

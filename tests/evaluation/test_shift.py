@@ -26,7 +26,8 @@ def test_sites_that_mix():
     assert found.balanced_accuracy.value == pytest.approx(0.5, abs=0.1)
     assert found.knn_mixing > 0.9
     assert found.sites == ("site 0", "site 1")
-    assert (found.k, found.note) == (15, "")
+    assert found.k == 15
+    assert found.note.startswith("with the sites dealt out at random among the patients")
 
 
 def test_sites_apart():
@@ -131,3 +132,51 @@ def test_mixing_without_candidates():
 def test_mixing_with_more_neighbours_than_records():
     found = knn_mixing(np.random.default_rng(0).normal(size=(5, 2)), np.array([0, 1, 0, 1, 0]), np.arange(5), 50)
     assert found == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("wide", [16, 200])
+def test_without_a_site_effect_the_permutation_test_keeps_its_level(wide):
+    """Forty cohorts without an effect: p is uniform, and the band holds the accuracy about as often as it says."""
+    inside, ps = 0, []
+    for seed in range(40):
+        rng = np.random.default_rng(1000 + seed)
+        owner = np.repeat(np.arange(40), 4)
+        values = rng.normal(size=(40, wide))[owner] + rng.normal(size=(160, wide))
+        sites = np.array(["a", "b"])[(np.arange(40) % 2)[owner]]
+        found = batch_effect(values, sites, owner.astype(str), plan=StatisticsPlan(resamples=99, seed=seed))
+        inside += found.null_low <= found.balanced_accuracy.value <= found.null_high
+        ps.append(found.p)
+    assert inside >= 33
+    assert sum(p <= 0.05 for p in ps) <= 6
+    assert 0.3 < np.mean(ps) < 0.7
+
+
+def test_a_strong_effect_lies_above_the_band_with_the_smallest_p():
+    found = batch_effect(*embeddings(4.0), plan=PLAN)
+    assert found.balanced_accuracy.value > found.null_high
+    assert found.p == pytest.approx(1 / 201)
+    assert found.null_low < 0.5 < found.null_high < 0.7
+
+
+def test_the_band_belongs_to_three_sites_too():
+    found = batch_effect(*embeddings(0.0, sites=3, patients=90), plan=PLAN)
+    assert found.null_low < 1 / 3 < found.null_high
+
+
+def test_without_resamples_there_is_no_permutation_test():
+    found = batch_effect(*embeddings(1.0), plan=StatisticsPlan(resamples=0))
+    assert (found.null_low, found.null_high, found.p, found.note) == (None, None, None, "")
+    assert found.balanced_accuracy.value is not None
+
+
+def test_the_band_widens_with_fewer_patients():
+    """Records of a patient resemble one another: patients, not records, are what the band counts."""
+    widths = []
+    for patients in (12, 200):
+        rng = np.random.default_rng(0)
+        owner = np.arange(400) % patients
+        values = 3 * rng.normal(size=(patients, 16))[owner] + rng.normal(size=(400, 16))
+        sites = np.array(["a", "b"])[owner % 2]
+        found = batch_effect(values, sites, owner.astype(str), plan=PLAN)
+        widths.append(found.null_high - found.null_low)
+    assert widths[0] > 2 * widths[1]

@@ -104,6 +104,8 @@ def test_ibot_weights_targets_and_losses_match(masks: torch.Tensor):
     shares = sinkhorn_knopp(teacher, 0.07)
     close(shares[:8], "ibot_sinkhorn_probs_t007")
     close(ibot_masked_loss(student, shares, weights, len(masks)), "ibot_masked_ce_sinkhorn")
+    # Upstream works the weights out from the masks when none are handed over.
+    close(ibot_masked_loss(student, shares, mask_weights(masks), len(masks)), "ibot_masked_ce_sinkhorn_noweights")
 
     full = ibot_loss(STUDENT_PATCH, torch.softmax(TEACHER_PATCH / 0.07, dim=-1), masks)
     close(full, "ibot_full_forward_softmax")
@@ -171,6 +173,11 @@ def test_batch_masks_match_the_published_collation():
     assert np.array_equal(found.sum(axis=1), GOLDEN["collate_seed1_mask_sums"])
     assert np.array_equal(found, GOLDEN["collate_seed1_masks"])
     assert int(found.sum()) == int(GOLDEN["collate_seed1_n_masked"][0])
+    # Upstream's buffer size: the highest share of every masked image, rounded down.
+    most = np.linspace(0.1, 0.5, 5, dtype=np.float32)[1:]
+    assert sum(int(256 * share) for share in most) == int(GOLDEN["collate_seed1_upperbound"])
+    assert all(n <= int(256 * share) for n, share in zip(sorted(found.sum(axis=1))[-4:], most, strict=True))
+    assert int(found.sum()) <= int(GOLDEN["collate_seed1_upperbound"])
 
 
 # batch, iterations per epoch, epochs, warm-up iterations, base lr, weight decay, momentum, temperature epochs, freeze

@@ -46,3 +46,29 @@ def test_batches_mask_a_share_of_images_within_the_ratio() -> None:
 
 def test_a_batch_without_masks() -> None:
     assert not batch_masks(4, (5, 5), random.Random(0), probability=0.0).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_masked_counts_stay_within_their_band(seed: int) -> None:
+    """The i-th masked image draws a share between the i-th and (i + 1)-th step of the range, never more."""
+    found = batch_masks(12, (14, 14), random.Random(seed), probability=0.5, ratio=(0.1, 0.5), most_block=98)
+    counts = sorted(found.sum(axis=1).tolist())
+    assert counts[:6] == [0] * 6
+    steps = np.linspace(0.1, 0.5, 7)[1:]
+    assert all(0 < count <= int(196 * step + 1e-4) for count, step in zip(counts[6:], steps, strict=True))
+
+
+@pytest.mark.parametrize("most", [4, 10, 60])
+def test_a_block_adds_at_most_its_ceiling(most: int) -> None:
+    """With as many patches asked for as one block may add, no mask has more."""
+    for seed in range(20):
+        mask = block_mask((10, 10), most, random.Random(seed), most_block=most)
+        assert 0 <= mask.sum() <= most
+
+
+def test_images_that_are_masked_stand_at_random_places() -> None:
+    places = np.zeros(8)
+    for seed in range(60):
+        places += batch_masks(8, (6, 6), random.Random(seed), probability=0.5, ratio=(0.2, 0.5)).any(axis=1)
+    assert places.min() > 15
+    assert places.max() < 45
