@@ -247,6 +247,8 @@ def probe_table(
     target = _target_names(records, settings.pop("target", None))
     for column in [target] if isinstance(target, str) else target:
         records.column(column)  # a wrong name comes out before the embedding, not after it
+    considered = labelled(records, target) if settings.get("drop_unlabelled") else records
+    make_target(considered, target, settings.get("task", "auto"), positive=settings.get("positive"))  # so do its labels
     if embeddings is not None:
         vectors = load_embeddings(embeddings)
     else:
