@@ -198,26 +198,32 @@ class TestMain:
 
 class TestLayout:
     @pytest.mark.parametrize("width", [40, 60, 78, 100])
-    def test_nothing_is_wider_and_no_word_is_lost(self, width: int) -> None:
+    def test_no_word_is_lost(self, width: int) -> None:
         for path in sorted((REPOSITORY / "medfm" / "cli").glob("*.py")):
             for text in re.findall(r'"""(.*?)"""', path.read_text(encoding="utf-8"), re.S):
-                lines = laid_out(text, width)
-                words = [w for line in lines for w in line.split() if w != "\\"]
-                assert words == [w for w in text.replace("\\b", "").split() if w != "\\"]
-                longest = max((len(w) for w in words), default=0)
-                assert all(len(line) <= max(width, longest + 8 + line.count("  ") * 40) for line in lines)
+                text = text.replace("\\b", "")
+                words = [w for line in laid_out(text, width) for w in line.split() if w != "\\"]
+                assert words == [w for w in text.split() if w != "\\"]
+
+    @pytest.mark.parametrize("verb", list(_VERBS))
+    def test_help_fits_80_columns(self, verb: str) -> None:
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        shown = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+        for one in shown:
+            with click.Context(one, info_name=f"medfm {verb}", terminal_width=80) as context:
+                text = one.get_help(context)
+            assert [line for line in text.splitlines() if len(line) > 80] == []
 
     def test_a_broken_example_can_still_be_pasted(self) -> None:
         command = "medfm embed labels.csv --encoder dinobloom-s --weights random --where task=pbc_cell --out cells.npz"
         lines = laid_out(f"Examples:\n  {command}", 60)
         assert len(lines) > 2
-        assert shlex.split("\n".join(lines[1:])) == shlex.split(command)
+        assert shlex.split("\n".join(lines[1:]).replace("\\\n", "")) == shlex.split(command)
 
     def test_headings_begin_paragraphs_and_prose_is_filled(self) -> None:
         text = "One two.\n\nChecked: a b\nc d.\nCommon errors: e\nf (g)."
-        assert laid_out(text, 80) == ["One two.", "", "Checked: a b c d.", "Common errors: e f (g)."] or laid_out(
-            text, 80
-        ) == ["One two.", "Checked: a b c d.", "Common errors: e f (g)."]
+        assert laid_out(text, 80) == ["One two.", "", "Checked: a b c d.", "Common errors: e f (g)."]
 
     def test_the_second_column_stays_a_column(self) -> None:
         lines = laid_out("  medfm doctor    the machine and every encoder that there is", 40)
