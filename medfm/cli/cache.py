@@ -9,11 +9,16 @@ from medfm.cli.common import Verb, json_option, print_json, table
 _FOLDER = click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
 
 
-@click.group()
+class _Group(click.Group):
+    """A group whose help is laid out as a verb's."""
+
+    format_help_text = Verb.format_help_text
+
+
+@click.group(cls=_Group)
 def command() -> None:
     """Look at, verify or clean the embedding store.
 
-    \b
     Examples:
       medfm cache ls
       medfm cache verify

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,13 +22,61 @@ class Verb(click.Command):
     """A command whose help is shown as written: purpose, examples, checks, common errors."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The docstring's own line breaks are kept."""
+        """Prose is filled to the terminal's width; indented lines (examples, tables) keep their breaks."""
         import inspect
 
         formatter.write_paragraph()
         with formatter.indentation():
-            for line in inspect.cleandoc(self.help or "").split("\n"):
+            space = max(formatter.width - formatter.current_indent, 40)
+            for line in laid_out(inspect.cleandoc(self.help or ""), space):
                 formatter.write(f"{'':{formatter.current_indent}}{line}".rstrip() + "\n")
+
+
+_HEADING = re.compile(r"[A-Z][a-z ]{2,30}( \([^)]*\))?:")
+
+
+def laid_out(text: str, width: int) -> list[str]:
+    """The lines of a help text, none wider than `width` as far as words allow.
+
+    A paragraph ends at an empty line, at an indented line, and before a line that begins with a
+    heading such as ``Checked:``. Indented lines stay lines of their own; what does not fit goes on
+    below, indented further.
+    """
+    lines: list[str] = []
+    prose: list[str] = []
+
+    def flush() -> None:
+        lines.extend(textwrap.wrap(" ".join(prose), width, break_long_words=False, break_on_hyphens=False))
+        prose.clear()
+
+    for line in text.replace("\b\n", "").split("\n"):
+        if line and not line.startswith(" "):
+            if _HEADING.match(line):
+                flush()
+            prose.append(line)
+            continue
+        flush()
+        lines += [line] if len(line) <= width else _broken(line, width)
+    flush()
+    return lines
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """An indented line in several: a second column stays a column, a command can still be pasted."""
+    indent = len(line) - len(line.lstrip())
+    column = re.search(r"\S {2,}(?=\S)", line)
+    if column is not None:
+        return textwrap.wrap(line, width, subsequent_indent=" " * column.end(), break_long_words=False)
+    parts = textwrap.wrap(
+        line, width - 2, subsequent_indent=" " * (indent + 4), break_long_words=False, break_on_hyphens=False
+    )
+    end = " \\" if line.lstrip().startswith(("medfm ", "torchrun ")) else ""
+    return [part + end for part in parts[:-1]] + parts[-1:]
+
+
+def text_width(most: int = 100) -> int:
+    """Columns to fill with prose: the terminal's (80 where there is none), at most `most`."""
+    return max(40, min(most, shutil.get_terminal_size((80, 24)).columns))
 
 
 def json_option(function: F) -> F:

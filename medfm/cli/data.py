@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table
+from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
 
 if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
@@ -80,7 +80,8 @@ def _show(facts: dict[str, Any]) -> None:
             value = ", ".join(f"{k} {v:,}" for k, v in value.items())
         for i, line in enumerate(value if isinstance(value, list) else [value]):
             head = key.replace("_", " ") if i == 0 else ""
-            body = textwrap.fill(str(line), 96, subsequent_indent=" " * 16)
+            body = textwrap.fill(str(line), text_width() - 16, break_long_words=False)
+            body = body.replace("\n", "\n" + " " * 16)
             click.echo(f"{head:<15} {body}")
 
 
@@ -180,13 +181,13 @@ def _print_report(report: CheckReport) -> None:
     click.echo(f"{report.cohort}: {report.records:,} records, {report.patients:,} patients{synthetic}")
     if report.classes:
         classes = ", ".join(f"{name} {n:,}" for name, n in report.classes.items())
-        click.echo(textwrap.fill(f"{report.target}: {classes}", 100, subsequent_indent="  "))
+        click.echo(textwrap.fill(f"{report.target}: {classes}", text_width(), subsequent_indent="  "))
     click.echo("")
     for finding in report.findings:
         if finding.severity != "passed":
             _print_finding(finding)
     passed = [f.code for f in report.findings if f.severity == "passed"]
-    click.echo(textwrap.fill(f"passed ({len(passed)}): {' '.join(passed)}", 100, subsequent_indent="  "))
+    click.echo(textwrap.fill(f"passed ({len(passed)}): {' '.join(passed)}", text_width(), subsequent_indent="  "))
     errors = sum(f.severity == "error" and not f.allowed for f in report.findings)
     click.echo("result: " + ("no errors" if report.ok else f"{errors} error{'s' if errors > 1 else ''}; see above"))
 
@@ -194,10 +195,19 @@ def _print_report(report: CheckReport) -> None:
 def _print_finding(finding: Finding) -> None:
     sign = f"{_SIGNS[finding.severity]}{' (allowed)' if finding.allowed else ''}"
     click.echo(f"{finding.code} {sign}, {'about' if finding.severity == 'info' else 'not met'}: {finding.title}")
-    click.echo(textwrap.indent(textwrap.fill(finding.detail, 94), "     "))
+    lines = textwrap.wrap(finding.detail, text_width() - 5, break_long_words=False)
     if finding.records:
-        click.echo(f"     records: {', '.join(finding.records[:6])}{' ...' if len(finding.records) > 6 else ''}")
-    click.echo(textwrap.indent(textwrap.fill(f"to do: {finding.fix}", 94, subsequent_indent="  "), "     ") + "\n")
+        shown = [_short(record) for record in finding.records[:6]]
+        more = " ..." if len(finding.records) > 6 else ""
+        records = f"records: {', '.join(shown)}{more}"
+        lines += textwrap.wrap(records, text_width() - 5, subsequent_indent="  ", break_on_hyphens=False)
+    lines += textwrap.wrap(f"to do: {finding.fix}", text_width() - 5, subsequent_indent="  ")
+    click.echo(textwrap.indent("\n".join(lines), "     ") + "\n")
+
+
+def _short(record: str) -> str:
+    """An id that may be very long, with its middle left out."""
+    return record if len(record) <= 80 else f"{record[:50]}...{record[-27:]}"
 
 
 @command.command("synthesize", cls=Verb)
@@ -206,7 +216,7 @@ def _print_finding(finding: Finding) -> None:
 @click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Single-cell images.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
 @click.option("--size", default=112, show_default=True, type=int, help="Height and width in pixels.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic cohort.")
 @json_option
 def synthesize_command(
     modality: str, out: str, records: int, seed: int, size: int, overwrite: bool, as_json: bool
@@ -218,7 +228,7 @@ def synthesize_command(
       medfm data synthesize blood_cell --out small --records 60 --size 96
       medfm data synthesize blood_cell --out other --seed 7 --json
 
-    Equal arguments give equal files. Thirty patients at three sites with different stains;
+    Equal arguments give equal files. Ninety patients at three sites with different stains;
     PNG, JPEG and TIFF (8 and 16 bit); six whole fields with boxes (smears.csv). Every file
     and table says that it is synthetic.
 

@@ -56,7 +56,7 @@ def command(context: click.Context, modality: str | None, as_json: bool) -> None
         for r in rows
     ]
     table(shown, ("id", "modality", "dim", "params", "licence", "weights here"))
-    click.echo("\nOne card: medfm encoders show ID. What is missing and how to get it: medfm doctor.")
+    click.echo("\nOne card: medfm encoders show ID. What is missing, and from where: medfm doctor.")
 
 
 @command.command("show", cls=Verb)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
+from pathlib import Path
 
 import click
 
@@ -26,8 +28,23 @@ _VERBS = {
 }
 
 
+class ReaderGoneError(Exception):
+    """Whoever read standard output has closed it; not an OSError, which click would call exit code 1."""
+
+
 class LazyGroup(click.Group):
     """A group whose sub-commands are imported on use."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """As click's; a closed pipe keeps its own exit code."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+        except SystemExit as error:
+            if isinstance(error.__context__, BrokenPipeError):  # rich answers a closed pipe by leaving
+                raise ReaderGoneError from error
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Verbs in the order of the table above."""
@@ -70,27 +87,73 @@ def cli(debug: bool) -> None:
         os.environ["MEDFM_DEBUG"] = "1"
 
 
+# What is left after Ctrl-C, and how to go on; the other verbs write nothing before they are done.
+_STOPPED = {
+    "embed": "What was embedded is kept; the same command goes on from there.",
+    "probe": "What was embedded is kept; the same command goes on from there.",
+    "reproduce": "What was embedded is kept; the same command goes on from there.",
+    "pretrain": "If training had begun, its checkpoint is saved: the same command with --resume goes on from there.",
+    "demo": "The same command with --overwrite starts again.",
+}
+_PIPE_CLOSED = 141
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: run and turn every expected error into one clear message and exit code 2."""
+    """Entry point: run and turn every error into one clear message and an exit code.
+
+    0 done, 1 ran and the answer is no, 2 could not run (also a fault of medfm itself), 130 stopped
+    by Ctrl-C, 141 the reader of the output went away (``medfm ... | head``).
+    """
     from medfm.core.errors import MedfmError
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(args=arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Stopped.", err=True)
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo(" ".join(filter(None, ["Stopped.", _STOPPED.get(_verb(given))])), err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("Stopped; what was finished is kept, and the same command goes on from there.", err=True)
-        sys.exit(130)
     except MedfmError as error:
-        if os.environ.get("MEDFM_DEBUG"):
+        if _debug():
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except (ReaderGoneError, BrokenPipeError):
+        # The interpreter flushes standard output once more at its end; nobody reads it.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.exit(_PIPE_CLOSED)
+    except Exception as error:
+        # A fault of medfm itself: the user needs one line, the maintainer the traceback.
+        if _debug():
+            raise
+        click.echo(_fault(error, given), err=True)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _debug() -> bool:
+    return bool(os.environ.get("MEDFM_DEBUG"))
+
+
+def _verb(arguments: list[str]) -> str:
+    return next((word for word in arguments if word in _VERBS), "")
+
+
+def _fault(error: Exception, arguments: list[str]) -> str:
+    """One line on what happened, one on where in medfm, one on what to do."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if f"{os.sep}medfm{os.sep}" in frame.filename:
+            place = f"medfm{frame.filename.rpartition(f'{os.sep}medfm')[2]}, line {frame.lineno}"
+    text = str(error).strip().split("\n", 1)[0][:200]
+    lines = [f"Error: medfm met something it was not made for: {type(error).__name__}{': ' + text if text else ''}"]
+    lines += [f"  where:    {place}"] if place else []
+    command = f"medfm --debug {_verb(arguments) or 'VERB'} ..."
+    lines.append(f"  to do:    this is a fault of medfm {__version__}; report it with the output of {command}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medfm.cohorts.findings import Finding
-from medfm.core.errors import CohortError
+from medfm.core.errors import CohortError, ReadError
 from medfm.core.hashing import sha256_bytes
 from medfm.core.names import did_you_mean
 from medfm.modalities.record import Record, RecordRef
@@ -58,12 +58,25 @@ class Cohort:
         return [str(v) for v in self.table["record_id"]]
 
     def refs(self) -> Iterator[RecordRef]:
-        """Where each record is and how to read it, in table order."""
+        """Where each record is and how to read it, in table order.
+
+        Raises:
+            CohortError: The reader options of a row are malformed, such as a box that is not numbers
+                (:func:`medfm.load_cohort` refuses such a table).
+        """
         modality = get_modality(self.modality)
         columns = [c for c in modality.option_columns if c in self.table.columns]
         rows = self.table[["record_id", "path", *columns]].itertuples(index=False, name=None)
-        for record_id, path, *values in rows:
-            options = modality.options(dict(zip(columns, values, strict=True))) if columns else {}
+        for number, (record_id, path, *values) in enumerate(rows, start=1):
+            try:
+                options = modality.options(dict(zip(columns, values, strict=True))) if columns else {}
+            except ReadError as error:
+                raise CohortError(
+                    f"Row {number}: {error.what}",
+                    where=f"{self.name}, record {record_id}",
+                    expected=error.expected or "whole numbers of pixels, or empty cells",
+                    fix="mend the row, or remove it",
+                ) from error
             yield RecordRef(str(record_id), self.root / str(path), options)
 
     def read(self, index: int) -> Record:

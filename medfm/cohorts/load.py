@@ -53,7 +53,8 @@ def load_cohort(
 
     Raises:
         CohortError: A column is missing, an id is missing or doubled, a path is absolute or
-            leaves the root, a split is not train, val or test, or no row is left.
+            leaves the root, a split is not train, val or test, a box is not numbers,
+            or no row is left.
         ChecksFailedError: A quick check found an error whose code is not in `allow`.
     """
     if isinstance(table, pd.DataFrame):
@@ -93,6 +94,8 @@ def load_cohort(
         synthetic=info.synthetic,
         info=details,
     )
+    for _ in cohort.refs():  # a malformed box in the last row comes out now, not after hours
+        pass
     if not check:
         return cohort
     # Labels are checked by the workflow that uses them: embedding needs none.
@@ -188,7 +191,16 @@ def _identifiers(frame: pd.DataFrame, column: str, label: str) -> list[str]:
             where=label,
             expected=f"a {column} in every row",
         )
-    return [_plain(value).strip() for value in frame[column]]
+    values = [_plain(value).strip() for value in frame[column]]
+    for row, value in enumerate(values, start=1):
+        if not value.isprintable():
+            raise CohortError(
+                f"Row {row}: the {column} has a line break or another character that cannot be printed: {value!r}",
+                where=label,
+                expected="plain text",
+                fix="check the quotes of the table near this row, and remove the character",
+            )
+    return values
 
 
 def _optional(frame: pd.DataFrame, column: str) -> pd.Series:

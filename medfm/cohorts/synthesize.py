@@ -14,9 +14,9 @@ import tifffile
 import yaml
 from PIL import Image, PngImagePlugin
 
-from medfm.cohorts.info import CohortInfo
+from medfm.cohorts.info import CohortInfo, load_info
 from medfm.cohorts.synthetic_cells import CLASSES, SITES, single_cell, smear
-from medfm.core.errors import CohortError
+from medfm.core.errors import CohortError, MedfmError, StoreError
 from medfm.core.files import atomic_folder, write_text
 from medfm.core.names import unknown_name
 from medfm.core.progress import ProgressMaker, Silent
@@ -53,7 +53,7 @@ def synthesize(
     Args:
         modality: Only ``"blood_cell"`` so far.
         out: Folder to create.
-        records: Single-cell images, spread over three sites of thirty patients.
+        records: Single-cell images, spread over ninety patients at three sites.
         seed: Seed of everything drawn.
         size: Height and width of the images in pixels.
         overwrite: Whether an existing folder may be replaced.
@@ -67,22 +67,41 @@ def synthesize(
     Raises:
         UnknownNameError: There is no generator for `modality`.
         CohortError: Too few records, or images too small.
-        StoreError: The folder exists, or cannot be written.
+        StoreError: The folder exists (with `overwrite`: and holds other things), or cannot be written.
     """
     if modality not in _WRITERS:
         raise unknown_name("synthetic modality", modality, _WRITERS)
     if records < 30 or not 32 <= size <= 1024:
         raise CohortError(
             f"{records} records of {size} pixels cannot be drawn.",
-            expected="at least 30 records (one per patient) of 32 to 1024 pixels",
+            expected="at least 30 records of 32 to 1024 pixels",
         )
-    with atomic_folder(out, replace=overwrite) as folder:
+    target = Path(out)
+    if overwrite and target.exists() and not _is_synthetic(target):
+        raise StoreError(
+            "This is not an earlier synthetic cohort, so it is not replaced.",
+            where=str(target),
+            fix="choose another name, or remove it yourself",
+        )
+    with atomic_folder(target, replace=overwrite) as folder:
         rows, boxes = _WRITERS[modality](folder, records, seed, size, progress)
         _write_table(folder / "labels.csv", rows, "cell type, 5 classes", seed)
         _write_table(folder / "smears.csv", boxes, "cell type of boxed cells, 5 classes", seed)
     counts = {name: sum(row["label"] == name for row in rows) for name in CLASSES}
     patients = len({row["patient_id"] for row in rows})
     return Synthesized(Path(out) / "labels.csv", Path(out) / "smears.csv", len(rows), patients, counts)
+
+
+def _is_synthetic(folder: Path) -> bool:
+    """Whether `folder` is empty or was written by :func:`synthesize`: nothing else is ever cleared."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        return load_info(folder / "labels.csv").synthetic and (folder / "smears.csv").is_file()
+    except MedfmError:
+        return False
 
 
 Rows = list[dict[str, Any]]

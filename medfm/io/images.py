@@ -157,7 +157,7 @@ def check_size(width: int, height: int, limit: int, name: str) -> None:
         raise ReadError("The image has no pixels.", where=name)
     if width * height > limit:
         raise ReadError(
-            f"The image is too large: {width} x {height} = {width * height / 1e6:.1f} megapixels.",
+            f"The image is too large: {width} x {height} pixels, more than the {limit / 1e6:g} million allowed.",
             where=name,
             expected=f"at most {limit / 1e6:g} megapixels",
             fix="cut it into fields or cells first; whole slides belong to histopathology",

@@ -39,6 +39,12 @@ def read_table(path: str | Path, text: Collection[str] = ()) -> pd.DataFrame:
             doubled column, or is not a table.
     """
     file = Path(path)
+    if file.is_dir():
+        raise CohortError(
+            "This is a folder; a table was expected.",
+            where=str(file),
+            fix="name the table in it, such as " + _a_table_in(file),
+        )
     suffix = file.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return _read_parquet(file)
@@ -57,6 +63,11 @@ def read_table(path: str | Path, text: Collection[str] = ()) -> pd.DataFrame:
         raise CohortError("The table has a header but no rows.", where=str(file))
     columns = list(zip(*body, strict=True))
     return pd.DataFrame({name: _typed(values, name not in text) for name, values in zip(header, columns, strict=True)})
+
+
+def _a_table_in(folder: Path) -> str:
+    tables = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in (".csv", ".tsv", ".parquet"))
+    return tables[0] if tables else "labels.csv"
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
@@ -79,10 +90,6 @@ def _read_text(file: Path) -> str:
         data = file.read_bytes()
     except FileNotFoundError as error:
         raise CohortError("The table does not exist.", where=str(file), fix="check the path") from error
-    except IsADirectoryError as error:
-        raise CohortError(
-            "This is a folder; a table was expected.", where=str(file), fix="name the table, such as labels.csv"
-        ) from error
     except OSError as error:
         raise CohortError(f"The table cannot be read: {error.strerror or error}.", where=str(file)) from error
     if not data.strip():

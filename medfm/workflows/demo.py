@@ -101,6 +101,8 @@ def demo(
 def _fresh_folder(folder: Path, overwrite: bool) -> Path:
     """The demo's folder, empty of an earlier demo; other people's folders are never cleared."""
     marker = folder / "demo.txt"
+    if folder.exists() and not folder.is_dir():
+        raise StoreError("A file has the name of the demo's folder.", where=str(folder), fix="choose another --out")
     if folder.exists() and any(folder.iterdir()):
         if not marker.is_file():
             raise StoreError(

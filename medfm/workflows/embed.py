@@ -14,7 +14,7 @@ from pydantic import Field
 
 from medfm.core.config import StrictConfig, build
 from medfm.core.environment import hardware, software
-from medfm.core.errors import ConfigError
+from medfm.core.errors import ConfigError, StoreError
 from medfm.core.files import make_folder
 from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
@@ -177,7 +177,8 @@ class EmbedRun:
         about = self.embeddings.provenance
         run = about["run"]
         weights = about["weights_kind"]
-        name = about["encoder"] + (f" ({weights} weights)" if weights != "published" else "")
+        note = weights if weights.endswith("weights") else f"{weights} weights"
+        name = about["encoder"] + (f" ({note})" if weights != "published" else "")
         n, failures = len(self.embeddings), self.embeddings.failures
         lines = [f"failed: {failure.record_id}: {failure.reason}" for failure in failures]
         lines.append(
@@ -226,6 +227,9 @@ def embed_table(
     share = parse_share(chosen.shard)
     if out is not None:
         check_suffix(out)
+        if Path(out).is_dir():
+            raise StoreError("A folder has the name of the output file.", where=str(out), fix="choose another name")
+        make_folder(Path(out).absolute().parent)
     records = load_cohort(table, **dict(cohort or {}))
     loaded = load_encoder(encoder, weights=weights, device=_own_device(device))
     started = time.monotonic()

@@ -169,7 +169,7 @@ class TestOthers:
         out_folder = tmp_path / "cells"
         code, out, _ = run("synthesize", "blood_cell", "--out", out_folder, "--records", 60, "--size", 48)
         assert code == 0
-        assert "60 synthetic records of 30 patients" in out
+        assert "60 synthetic records of 60 patients" in out
         code, out, _ = run("check", out_folder / "labels.csv")
         assert code == 0
         assert "SYNTHETIC" in out

@@ -164,15 +164,37 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_folder_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+def test_only_an_earlier_synthetic_cohort_is_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("x")
+    synthesize("blood_cell", out, records=30, size=32)
+    (out / "note.txt").write_text("x")
     with pytest.raises(StoreError, match="exists already"):
         synthesize("blood_cell", out, records=30, size=32)
-    assert (out / "mine.txt").exists()
-    synthesize("blood_cell", out, records=30, size=32, overwrite=True)
-    assert not (out / "mine.txt").exists()
+    assert (out / "note.txt").exists()
+    done = synthesize("blood_cell", out, records=31, size=32, overwrite=True)
+    assert done.records == 31
+    assert not (out / "note.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "labels.csv", "labels.yaml"])
+def test_folders_of_other_people_are_never_cleared(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("name: mine\n")
+    with pytest.raises(StoreError, match="not an earlier synthetic cohort"):
+        synthesize("blood_cell", out, records=30, size=32, overwrite=True)
+    assert [f.name for f in out.iterdir()] == [name]
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(StoreError):
+        synthesize("blood_cell", file, records=30, size=32, overwrite=True)
+    assert file.read_text() == "x"
+
+
+def test_overwrite_takes_an_empty_or_absent_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "absent"):
+        assert synthesize("blood_cell", tmp_path / name, records=30, size=32, overwrite=True).records == 30
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from medfm.evaluation.metrics import evaluate
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import KNN, Protocol, StatisticsPlan
 from medfm.evaluation.summarise import summarise
-from medfm.reporting import embedding_map
 from medfm.reporting.reproduction import Claim
 from medfm.reporting.result import Result
 from medfm.workflows import reproduce as module
@@ -332,7 +331,6 @@ def test_from_files_to_verdict_with_the_real_workflows(prepared, notes, monkeypa
     """The tiny encoder runs the whole way; untrained weights and incomplete data never count."""
     from medfm.encoders import registry
 
-    monkeypatch.setattr(embedding_map, "find_spec", lambda name: None)  # PCA: no compiling in a test
     table = prepared / "acevedo" / "labels.yaml"
     table.write_text(yaml.safe_dump(yaml.safe_load(table.read_text()) | {"notes": notes}))
     real = registry.get_card("dinov2-tiny")

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from medfm.cohorts.info import CohortInfo, info_path
-from medfm.core.errors import CohortError
+from medfm.cohorts.info import CohortInfo, info_path, load_info
+from medfm.core.errors import CohortError, MedfmError, StoreError
 from medfm.core.files import make_folder, write_text
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -89,6 +89,7 @@ class Adapter(ABC):
 
         Raises:
             CohortError: The folder does not hold the set, or counts differ from the published ones.
+            StoreError: `out` holds another table, or cannot be written to.
         """
         folder = Path(source)
         if not folder.is_dir():
@@ -146,9 +147,23 @@ class Adapter(ABC):
             "unverified": list(self.unverified),
         }
 
+    def _refuse_other_table(self, table: Path) -> None:
+        """A table that this adapter did not write is somebody's work."""
+        try:
+            mine = (load_info(table).adapter or "").startswith(f"{self.id}@")
+        except MedfmError:
+            mine = False
+        if table.exists() and not mine:
+            raise StoreError(
+                f"The folder has another table, which 'prepare {self.id}' did not write.",
+                where=str(table),
+                fix="choose another folder with --out, or move that table away",
+            )
+
     def _write(
         self, source: Path, out: Path, rows: Sequence[Row], counts: dict[str, int], differences: Sequence[str]
     ) -> Prepared:
+        self._refuse_other_table(out / "labels.csv")
         known = ("record_id", "path", "patient_id", "site", "split", "label", *self.columns)
         used = [c for c in known if any(row.get(c) is not None for row in rows)]
         text = io.StringIO()

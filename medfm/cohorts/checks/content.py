@@ -23,7 +23,7 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> I
     yield from _readable(cohort, seen)
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
-    yield from _copies(cohort, seen, target)
+    yield from check_copies(cohort, [s.key for s in seen], target)
     yield _near(cohort, seen)
     yield from _pixels(cohort, seen)
 
@@ -45,8 +45,9 @@ def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
         yield passed("F004")
 
 
-def _copies(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> Iterator[Finding]:
-    table = cohort.table.assign(_key=pd.Series([s.key for s in seen], dtype=object)).dropna(subset=["_key"])
+def check_copies(cohort: Cohort, keys: Sequence[str | None], target: str | None) -> Iterator[Finding]:
+    """L002, L003 (with a `target`) and L004, from one content key per row (``None`` = not known)."""
+    table = cohort.table.assign(_key=pd.Series(list(keys), dtype=object)).dropna(subset=["_key"])
     same = table[table.duplicated("_key", keep=False)]
     splits = same.dropna(subset=["split"]).groupby("_key")["split"].nunique()
     across = set(splits[splits > 1].index)

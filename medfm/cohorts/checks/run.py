@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from medfm.cohorts.checks.content import check_content
+from medfm.cohorts.checks.content import check_content, check_copies
 from medfm.cohorts.checks.files import check_files
 from medfm.cohorts.checks.scan import scan
 from medfm.cohorts.checks.table import check_classes, check_groups, check_table
@@ -24,6 +24,7 @@ def run_checks(
     progress: ProgressMaker = Silent,
     folds: int = 5,
     workers: int | None = None,
+    content_keys: Sequence[str | None] | None = None,
 ) -> tuple[Finding, ...]:
     """Check `cohort` and say what was found, errors first, passed checks last.
 
@@ -38,6 +39,8 @@ def run_checks(
         progress: Called with (title, total, unit) for the pass over the files.
         folds: Cross-validation folds planned, for the number of patients per class.
         workers: Threads that read files; one per core when ``None``.
+        content_keys: For a quick check of a cohort whose contents are known already: one key per
+            row, equal for equal content, ``None`` where it is not known. Runs L002 to L004 too.
 
     Raises:
         CohortError: There is no column `target`.
@@ -54,6 +57,8 @@ def run_checks(
         findings += check_classes(cohort, chosen, folds)
     if deep:
         findings += check_content(cohort, scan(cohort, progress, workers), chosen)
+    elif content_keys is not None:
+        findings += check_copies(cohort, content_keys, chosen)
     findings.sort(key=lambda f: (_ORDER[f.severity], f.code))
     return allow(findings, list(cohort.info.get("allowed_codes", [])))
 
