@@ -177,7 +177,7 @@ class EmbedRun:
         about = self.embeddings.provenance
         run = about["run"]
         weights = about["weights_kind"]
-        name = about["encoder"] + (f" ({weights} weights)" if weights != "published" else "")
+        name = about["encoder"] + ("" if weights == "published" else f" ({weights.removesuffix(' weights')} weights)")
         n, failures = len(self.embeddings), self.embeddings.failures
         lines = [f"failed: {failure.record_id}: {failure.reason}" for failure in failures]
         lines.append(
