@@ -114,7 +114,7 @@ def train(
         TrainingLog(folder, first, config.machine.tensorboard) if fabric.is_global_zero else _NoLog() as log,
         StopRequest() as stop,
     ):
-        shown.advance(first)
+        shown.skip(first)
         for step, batch in enumerate(stream, start=first):
             began = time.monotonic()
             terms = _step(fabric, model, wrapped, fast, plan, Batch(*(t.to(fabric.device) for t in batch)), step)
