@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/install.sh
 export MEDFM_OFFLINE=1 HF_HUB_OFFLINE=1
-exec .venv/bin/medfm demo --out runs/demo --overwrite "$@"
+exec .venv/bin/python -m medfm demo --out runs/demo --overwrite "$@"

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/install.sh test
 export MEDFM_OFFLINE=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
-.venv/bin/ruff check medfm tests scripts
-.venv/bin/mypy
+# Through "python -m": the scripts in .venv/bin name the folder they were installed in.
+.venv/bin/python -m ruff check medfm tests scripts
+.venv/bin/python -m mypy
 .venv/bin/python -m pytest "$@"

@@ -128,8 +128,12 @@ def print_config(config: StrictConfig, as_json: bool = False) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output; NaN is refused."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+    """One JSON object on standard output; NaN is refused, NumPy's numbers are numbers."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str], title: str | None = None) -> None:
@@ -142,4 +146,5 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str], title: str | Non
         grid.add_column(name, overflow="fold")
     for row in rows:
         grid.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(soft_wrap=False).print(grid)
+    # Labels and ids are shown as they are: "[B] :x:" is neither markup nor an emoji.
+    Console(soft_wrap=False, markup=False, emoji=False).print(grid)

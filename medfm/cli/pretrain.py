@@ -41,7 +41,7 @@ def command(
 
     \b
     Only records of the split 'train' are used. --out gets encoder.safetensors, card.md,
-    config.yaml, log.jsonl, loss.png and checkpoint/last.ckpt; --encoder DIR of the other
+    config.yaml, log.jsonl, loss.png, crops.png and checkpoint/; --encoder DIR of the other
     verbs then takes that folder. Ctrl-C saves a checkpoint first; --resume goes on exactly.
     Checked: the table, the recipe against the network, one run per folder, a finite loss.
     Common errors: no column 'split' (--set split=all), fewer pictures than batch_size,

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from medfm.core.errors import StoreError
+
+_TEMPORARY = ".tmp"
+# Characters of the final name that a temporary name repeats: 4 bytes each still fit into 255.
+_NAME_PART = 40
 
 
 def write_error(error: OSError, path: Path) -> StoreError:
@@ -32,6 +37,12 @@ def write_error(error: OSError, path: Path) -> StoreError:
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return StoreError("A file stands where a folder is needed, or the reverse.", where=str(path))
+    if error.errno == errno.ENOENT:
+        return StoreError(
+            "The folder or file disappeared while it was being written.",
+            where=str(path),
+            fix="see that nothing else removes it, then run the same command again",
+        )
     return StoreError(f"Writing failed: {error.strerror or error}.", where=str(path))
 
 
@@ -43,6 +54,59 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise write_error(error, folder) from error
     return folder
+
+
+def _temporary_name(target: Path) -> Path:
+    """A hidden name beside `target` that nobody else uses; never longer than file systems allow."""
+    return target.with_name(f".{target.name[:_NAME_PART]}.{os.getpid()}.{secrets.token_hex(4)}{_TEMPORARY}")
+
+
+def remove_leftovers(path: str | Path) -> int:
+    """Remove temporary files of `path` whose process (of this machine) has ended without tidying up.
+
+    Returns:
+        How many were removed.
+    """
+    target = Path(path)
+    pattern = re.compile(re.escape(f".{target.name[:_NAME_PART]}.") + r"(\d+)\.[0-9a-f]{8}" + re.escape(_TEMPORARY))
+    removed = 0
+    for found in target.parent.iterdir() if target.parent.is_dir() else ():
+        match = pattern.fullmatch(found.name)
+        if match is not None and found.is_file() and not _alive(int(match[1])):
+            with contextlib.suppress(OSError):
+                found.unlink()
+                removed += 1
+    return removed
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there os.kill would end the process instead of asking
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    # Open for writing: Windows flushes no other handle.
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a rename to the disk, where folders can be opened (not on Windows, not on every network share)."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -57,12 +121,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_name(target)
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        _flush(temporary)
         temporary.replace(target)
+        _flush_folder(target.parent)
     except OSError as error:
         raise write_error(error, target) from error
     finally:
@@ -108,11 +172,14 @@ def atomic_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             fix="choose another name, or pass --overwrite to replace it",
         )
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_name(target)
     old = temporary.with_suffix(".old")
     try:
         temporary.mkdir()
         yield temporary
+        for inner in temporary.rglob("*"):
+            if inner.is_file() and not inner.is_symlink():
+                _flush(inner)
         if target.exists():
             target.replace(old)
         try:
@@ -121,6 +188,7 @@ def atomic_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             if old.exists():
                 old.replace(target)
             raise
+        _flush_folder(target.parent)
     except OSError as error:
         raise write_error(error, target) from error
     finally:

@@ -33,6 +33,7 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = 0
+        self.before = 0
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +46,11 @@ class Progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more items as done; `note` is shown beside the bar."""
         self.done += count
+
+    def skip(self, count: int) -> None:
+        """Count `count` items that an earlier run did: they say nothing about the rate or the time left."""
+        self.done += count
+        self.before += count
 
 
 class Silent(Progress):
@@ -87,8 +93,14 @@ class Bar(Progress):
         """Count `count` more items as done."""
         super().advance(count, note)
         seconds = time.monotonic() - self._start
-        rate = f"{self.done / seconds:.1f} {self.unit}/s" if seconds > 0 else ""
+        rate = f"{(self.done - self.before) / seconds:.1f} {self.unit}/s" if seconds > 0 else ""
         self._bar.update(self._task, advance=count, rate=rate, note=note)
+
+    def skip(self, count: int) -> None:
+        """Count `count` items of an earlier run."""
+        super().skip(count)
+        # Not update: it would take them for work of this moment.
+        self._bar.reset(self._task, completed=self.done)
 
 
 class Lines(Progress):
@@ -122,9 +134,13 @@ class Lines(Progress):
     def _line(self, note: str) -> None:
         self._shown = self.done
         seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = self.done / seconds
+        rate = (self.done - self.before) / seconds
         of = f"/{self.total}" if self.total is not None else ""
-        left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and 0 < self.done < self.total else ""
+        left = (
+            f", {(self.total - self.done) / rate:.0f} s left"
+            if self.total and rate > 0 and self.done < self.total
+            else ""
+        )
         tail = f", {note}" if note else ""
         print(f"{self.title}: {self.done}{of} {self.unit}, {rate:.1f}/s{left}{tail}", file=self.out, flush=True)
 

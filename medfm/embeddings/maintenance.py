@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -191,7 +192,8 @@ def _doomed(found: list[Holding], encoder: str | None, days: float | None) -> li
 
 def _clean_folder(folder: Path, result: Cleaning) -> None:
     for path in _temporary(folder):
-        if path.stat().st_mtime < time.time() - _TEMPORARY_AGE:
+        facts = _facts(path)
+        if facts is not None and facts.st_mtime < time.time() - _TEMPORARY_AGE:
             result.temporary += 1
             _remove(path, result)
     dim = _identity(folder).get("dim")
@@ -208,14 +210,14 @@ def _clean_folder(folder: Path, result: Cleaning) -> None:
     result.duplicates += total - unique
     merge = list(sound) if total > unique else small if len(small) > 1 else []
     result.merged_shards += len(merge)
-    before = sum(path.stat().st_size for path in merge)
+    before = sum(facts.st_size for facts in map(_facts, merge) if facts is not None)
     if not merge or result.dry_run:
         return
     new = set(_merged(folder, merge, dim))
     for path in merge:
         if path not in new:
-            path.unlink()
-    result.freed += before - sum(path.stat().st_size for path in new)
+            path.unlink(missing_ok=True)
+    result.freed += before - sum(facts.st_size for facts in map(_facts, new) if facts is not None)
 
 
 def _merged(folder: Path, paths: list[Path], dim: int | None) -> Iterator[Path]:
@@ -242,7 +244,8 @@ def _merged(folder: Path, paths: list[Path], dim: int | None) -> Iterator[Path]:
 
 
 def _remove(path: Path, result: Cleaning) -> None:
-    result.freed += path.stat().st_size
+    facts = _facts(path)
+    result.freed += 0 if facts is None else facts.st_size
     if not result.dry_run:
         path.unlink(missing_ok=True)
 
@@ -280,7 +283,8 @@ def _holding(folder: Path) -> Holding:
         # A damaged shard holds nothing that can be used; 'verify' names it.
         with contextlib.suppress(StoreError):
             items += len(read_keys(path))
-    used = [path.stat().st_mtime for path in [folder / IDENTITY_FILE, *shards] if path.exists()]
+    # A file may vanish meanwhile: another process cleans the store.
+    used = [facts.st_mtime for facts in map(_facts, [folder / IDENTITY_FILE, *shards]) if facts is not None]
     return Holding(
         folder=folder,
         encoder=str(identity.get("encoder") or "?"),
@@ -289,6 +293,13 @@ def _holding(folder: Path) -> Holding:
         weights_kind=str(identity.get("weights_kind") or "?"),
         items=items,
         shards=len(shards),
-        size=sum(path.stat().st_size for path in folder.iterdir()),
-        last_used=max(used, default=folder.stat().st_mtime),
+        size=sum(facts.st_size for facts in map(_facts, folder.iterdir()) if facts is not None),
+        last_used=max(used, default=0.0),
     )
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None

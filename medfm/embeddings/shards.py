@@ -78,9 +78,10 @@ def read_keys(path: Path, dim: int | None = None) -> np.ndarray:
         with pq.ParquetFile(path) as file:
             _check(file.schema_arrow, path, dim)
             column = file.read(columns=["key"], use_threads=False).column("key")
-    except (pa.ArrowException, OSError, KeyError) as error:
+        return _keys(column)
+    # A flipped bit shows as nearly anything: names that are no UTF-8, lengths that do not fit.
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise damaged(path, "it cannot be opened as Parquet") from error
-    return _keys(column)
 
 
 def read_shard(path: Path, dim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +112,10 @@ def _check(schema: pa.Schema, path: Path, dim: int | None) -> int:
     metadata = schema.metadata or {}
     if metadata.get(b"format") != FORMAT.encode():
         raise damaged(path, f"it is not of the format {FORMAT}")
-    width = int(metadata[b"dim"])
+    try:
+        width = int(metadata[b"dim"])
+    except (KeyError, ValueError) as error:
+        raise damaged(path, "it does not say how wide its vectors are") from error
     if dim is not None and width != dim:
         raise damaged(path, f"its vectors have {width} numbers instead of {dim}")
     return width

@@ -139,8 +139,9 @@ class EncoderStore:
         array = key_array(keys)
         path = write_shard(self.folder, array, values, self.maker.facts())
         with self._lock:
-            if path.name not in self._seen:
-                self._seen.add(path.name)
+            # Not by name: a shard that is made again after damage has the very name it had before.
+            self._seen.add(path.name)
+            if (self._index.locate(array)[0] < 0).any():
                 self._verified.add(self._add(path, array))
         return path
 

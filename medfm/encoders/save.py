@@ -53,7 +53,7 @@ def save_encoder(
         ConfigError: The module is not of the base card's architecture, or the id is malformed.
         StoreError: The folder cannot be written to.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     from medfm.encoders.dinov2 import published_state
     from medfm.encoders.published import plain_shapes
@@ -76,7 +76,8 @@ def save_encoder(
     _header(card, own, None)  # a wrong id or text is refused before anything is written
     target = make_folder(folder)
     with atomic_path(target / WEIGHTS_FILE) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", "medfm": encoder_id})
+        # Not save_file: its files can be read by their owner alone, and a full disk is not an OSError.
+        temporary.write_bytes(to_bytes(state, metadata={"format": "pt", "medfm": encoder_id}))
     return write_card(target / CARD_FILE, _header(card, own, sha256_file(target / WEIGHTS_FILE)), prose)
 
 

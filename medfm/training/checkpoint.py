@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from medfm.core.config import merge
 from medfm.core.errors import TrainingError
 from medfm.core.files import atomic_path
 
+_LOG = logging.getLogger(__name__)
 FORMAT = "medfm-training-1"
+PREVIOUS = "previous.ckpt"
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -20,16 +24,54 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
 
     Raises:
         StoreError: The place cannot be written to, or the disk is full; the former checkpoint stays.
+
+    The checkpoint that was at `path` before becomes ``previous.ckpt`` beside it.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+    target = Path(path)
+    with atomic_path(target) as temporary:
+        with temporary.open("wb") as handle:
+            try:
+                torch.save({"format": FORMAT, **state}, handle)
+            except RuntimeError as error:
+                # torch's archive writer covers the file's own error (a full disk) with one of its own.
+                cause = error.__context__
+                if isinstance(cause, OSError):
+                    raise cause from None
+                raise
+        _keep_former(target)
+
+
+def _keep_former(target: Path) -> None:
+    """Let the former checkpoint live on as ``previous.ckpt``, at every moment under at least one name."""
+    if not target.exists():
+        return
+    former = target.with_name(PREVIOUS)
+    link = target.with_name(f".{PREVIOUS}.link")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(target, link)
+        link.replace(former)
+    except OSError:  # a file system without hard links
+        target.replace(former)
+
+
+def newest_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The checkpoint at `path`, or ``previous.ckpt`` beside it where that one is damaged or gone.
+
+    Raises:
+        TrainingError: Neither can be used; the message is about `path`.
+    """
+    target = Path(path)
+    former = target.with_name(PREVIOUS)
+    try:
+        return load_checkpoint(target)
+    except TrainingError as error:
         try:
-            torch.save({"format": FORMAT, **state}, handle)
-        except RuntimeError as error:
-            # torch's archive writer covers the file's own error (a full disk) with one of its own.
-            cause = error.__context__
-            if isinstance(cause, OSError):
-                raise cause from None
-            raise
+            state = load_checkpoint(former)
+        except TrainingError:
+            raise error from error.__cause__
+        _LOG.warning("%s (%s) The one before it is used, of step %d.", error.what, target, state["step"])
+        return state
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -48,7 +90,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             "The checkpoint is damaged or not safe to load.",
             where=str(file),
             expected="a file written by medfm pretrain",
-            fix="remove it and start again, or put a good copy in its place",
+            fix="put a good copy in its place, or remove the output folder and start again without --resume",
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise TrainingError("This file is not a training checkpoint.", where=str(file), expected=f"format {FORMAT}")
@@ -67,7 +109,8 @@ def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], where: s
     """Refuse to resume under other settings or on other data.
 
     Args:
-        saved: Settings and data digest stored in the checkpoint.
+        saved: Settings and data digest stored in the checkpoint. A `content` (digest of the pixels)
+            that is not known on one side is not compared.
         wanted: Those of the run that resumes.
         where: The checkpoint, for the message.
 
@@ -75,9 +118,10 @@ def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], where: s
         TrainingError: Names each difference.
     """
     old, new = _flat(merge({}, saved)), _flat(merge({}, wanted))
+    unknown = {"content"} if old.get("content") is None or new.get("content") is None else set()
     changes = [
         f"{k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} now"
-        for k in sorted(old | new)
+        for k in sorted((old | new).keys() - unknown)
         if old.get(k) != new.get(k)
     ]
     if changes:

@@ -13,9 +13,10 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from medfm.core.errors import TrainingError
+from medfm.core.files import remove_leftovers
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.training.batches import Batch, batches
-from medfm.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
+from medfm.training.checkpoint import check_same_run, newest_checkpoint, save_checkpoint
 from medfm.training.config import Machine, PretrainConfig
 from medfm.training.dinov2 import Dinov2
 from medfm.training.interrupt import StopRequest
@@ -76,7 +77,7 @@ def train(
         model: Student, teacher and centres at their start.
         pictures: What to train on.
         patch: Side of a patch in pixels.
-        folder: Gets ``log.jsonl`` and ``checkpoint/last.ckpt``.
+        folder: Gets ``log.jsonl``, ``checkpoint/last.ckpt`` and the one before it, ``previous.ckpt``.
         identity: What must be equal to resume (JSON-like): settings and data.
         fabric: A launched Fabric; one for ``config.machine`` when not given.
         resume: Whether to go on from the checkpoint in `folder`.
@@ -100,6 +101,8 @@ def train(
             fix=f"--set batch_size={max(2, len(pictures) // fabric.world_size)}, or use a larger cohort",
         )
     target = Path(folder) / "checkpoint" / "last.ckpt"
+    if fabric.is_global_zero:
+        remove_leftovers(target)
     model.to(fabric.device)
     optimizer = torch.optim.AdamW(model.param_groups(), lr=0.0, betas=config.optimisation.betas)
     first = _restore(target, model, optimizer, identity) if resume else 0
@@ -111,7 +114,7 @@ def train(
         TrainingLog(folder, first, config.machine.tensorboard) if fabric.is_global_zero else _NoLog() as log,
         StopRequest() as stop,
     ):
-        shown.advance(first)
+        shown.skip(first)
         for step, batch in enumerate(stream, start=first):
             began = time.monotonic()
             terms = _step(fabric, model, wrapped, fast, plan, Batch(*(t.to(fabric.device) for t in batch)), step)
@@ -185,7 +188,7 @@ def _state(model: Dinov2, optimizer: torch.optim.Optimizer, identity: dict[str, 
 
 def _restore(path: Path, model: Dinov2, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
     """Load a checkpoint into `model` and `optimizer`; the step to go on with."""
-    state = load_checkpoint(path)
+    state = newest_checkpoint(path)
     check_same_run(state["identity"], identity, str(path))
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ReadError, TrainingError
+from medfm.core.hashing import sha256_tensors
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
@@ -49,6 +50,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.refs)
+
+    def digest(self) -> str | None:
+        """SHA-256 over all pixels; `None` where pictures are read on demand, since that would read all of them."""
+        return None if self.held is None else sha256_tensors({"pictures": self.held})
 
     def __getitem__(self, index: int) -> Tensor:
         """uint8 (3, size, size).

@@ -28,8 +28,8 @@ class Pretrained:
     """What a finished run left behind.
 
     Attributes:
-        folder: Holds ``encoder.safetensors``, ``card.md``, ``config.yaml``, ``log.jsonl``, ``loss.png`` and
-            ``checkpoint/last.ckpt``; ``medfm.load_encoder(folder)`` loads it.
+        folder: Holds ``encoder.safetensors``, ``card.md``, ``config.yaml``, ``log.jsonl``, ``loss.png``,
+            ``crops.png`` and ``checkpoint/last.ckpt``; ``medfm.load_encoder(folder)`` loads it.
         encoder_id: Id of the trained encoder.
         pictures: Number of pictures trained on.
         failures: Record id and reason of each picture that could not be read.
@@ -127,6 +127,7 @@ def pretrain(
         KeyboardInterrupt: After Ctrl-C; the checkpoint is saved, and `resume` goes on.
     """
     from medfm.training.config import PretrainConfig
+    from medfm.training.crops_picture import draw_crops
     from medfm.training.log import draw_loss, read_log
     from medfm.training.loop import make_fabric, train
     from medfm.training.pictures import load_pictures
@@ -148,9 +149,16 @@ def pretrain(
     for record, reason in pictures.failures:
         logger.warning("record %s was left out: %s", record, reason)
     patch = int(card.spec.architecture.args.get("patch", 14))
-    identity = {"recipe": config.procedure(), "cohort": used.digest(), "pictures": len(pictures)}
+    identity = {
+        "recipe": config.procedure(),
+        "cohort": used.digest(),
+        "pictures": len(pictures),
+        "content": pictures.digest(),
+    }
     if fabric.is_global_zero and not resume:
         write_text(folder / "config.yaml", config.to_yaml())
+        if len(pictures) >= config.batch_size:
+            draw_crops(folder / "crops.png", pictures, config)
     first = train(model, pictures, patch, folder, identity=identity, fabric=fabric, resume=resume, progress=shown)
     rows = read_log(folder / "log.jsonl")
     tenth = max(1, len(rows) // 10)
@@ -183,7 +191,7 @@ def _mapping(overrides: Sequence[str] | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
-    started = (folder / "checkpoint" / "last.ckpt").exists() or (folder / "card.md").exists()
+    started = any((folder / name).exists() for name in ("checkpoint/last.ckpt", "checkpoint/previous.ckpt", "card.md"))
     if started and not resume:
         raise TrainingError(
             "The output folder holds a training run already.",

@@ -69,3 +69,32 @@ def test_a_bar_is_drawn_on_a_terminal() -> None:
 
 def test_bar_is_a_progress() -> None:
     assert Bar("x", 1).total == 1
+
+
+def test_steps_of_an_earlier_run_do_not_count_for_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run resumed at step 100 of 120 used to promise its end within a second."""
+    clock = [50.0]
+    monkeypatch.setattr("medfm.core.progress.time.monotonic", lambda: clock[0])
+    out = io.StringIO()
+    with Lines("training", 120, "steps", every=1.0, out=out) as progress:
+        progress.skip(100)
+        clock[0] += 10
+        progress.advance(5)
+    assert out.getvalue() == "training: 105/120 steps, 0.5/s, 30 s left\n"
+    assert progress.done == 105
+
+
+def test_nothing_done_but_skipped_has_no_time_left() -> None:
+    out = io.StringIO()
+    with Lines("training", 120, "steps", out=out) as progress:
+        progress.skip(100)
+    assert out.getvalue() == "training: 100/120 steps, 0.0/s\n"
+
+
+def test_a_bar_starts_where_the_earlier_run_ended() -> None:
+    with Bar("training", 120, "steps") as progress:
+        progress.skip(100)
+        (task,) = progress._bar.tasks
+        assert task.completed == 100 and task.speed is None
+        progress.advance(1)
+        assert task.completed == 101 and progress.done == 101

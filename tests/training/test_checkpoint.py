@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -71,8 +71,8 @@ def test_a_failed_write_keeps_the_former_checkpoint(tmp_path: Path, monkeypatch:
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, {"step": 1})
 
-    def full(value: object, target: Path) -> None:
-        target.write_bytes(b"half")
+    def full(value: object, target: IO[bytes]) -> None:
+        target.write(b"half")
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(torch, "save", full)

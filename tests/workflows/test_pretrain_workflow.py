@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from PIL import Image
 
 import medfm
 from medfm.cohorts.cohort import Cohort
-from medfm.core.errors import ConfigError, TrainingError, UnknownNameError
+from medfm.core.errors import ConfigError, StoreError, TrainingError, UnknownNameError
 from medfm.training.log import read_log
 from medfm.workflows.pretrain import load_recipe, pretrain, recipes, trained_id
 
@@ -56,7 +58,15 @@ def cohort(tmp_path: Path) -> Cohort:
 def test_the_folder_is_an_encoder(cohort: Cohort, tmp_path: Path) -> None:
     result = pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK)
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert names == {"encoder.safetensors", "card.md", "config.yaml", "log.jsonl", "loss.png", "checkpoint"}
+    assert names == {
+        "encoder.safetensors",
+        "card.md",
+        "config.yaml",
+        "log.jsonl",
+        "crops.png",
+        "loss.png",
+        "checkpoint",
+    }
     assert result.pictures == 8 and result.resumed_from == 0 and not result.failures
 
     encoder = medfm.load_encoder(str(tmp_path / "run"))
@@ -138,6 +148,44 @@ def test_resume_refuses_other_settings_and_other_data(cohort: Cohort, tmp_path: 
         pretrain(cohort.subset(slice(1, 9)), "dinov2-smoke", tmp_path / "run", overrides=QUICK, resume=True)
     with pytest.raises(TrainingError, match="no checkpoint"):
         pretrain(cohort, "dinov2-smoke", tmp_path / "new", overrides=QUICK, resume=True)
+
+
+def test_resume_refuses_pictures_whose_pixels_changed(cohort: Cohort, tmp_path: Path) -> None:
+    """The table is the same, a file behind it is not."""
+    pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK)
+    changed = np.asarray(Image.open(cohort.root / "c2.png")).copy()
+    changed[:9, :9] ^= 255
+    Image.fromarray(changed).save(cohort.root / "c2.png")
+    with pytest.raises(TrainingError, match=r"another run:\n  - content: [0-9a-f]{64} there, [0-9a-f]{64} now"):
+        pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK, resume=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_everything_that_was_made_can_be_read_by_the_same_people(cohort: Cohort, tmp_path: Path) -> None:
+    pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK)
+    (tmp_path / "plain").write_text("x")
+    made = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in made} == {(tmp_path / "plain").stat().st_mode}
+
+
+def test_a_full_disk_at_the_weights_is_clear_and_resuming_writes_them(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if ".encoder.safetensors" in self.name:
+            write(self, data[:100])
+            raise OSError(errno.ENOSPC, "no space")
+        return write(self, data)
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="disk is full") as caught:
+        patch.setattr(Path, "write_bytes", full)
+        pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK)
+    assert "encoder.safetensors" in str(caught.value)
+    assert not list((tmp_path / "run").glob("*encoder*")) and not list((tmp_path / "run").glob(".*"))
+    assert pretrain(cohort, "dinov2-smoke", tmp_path / "run", overrides=QUICK, resume=True).resumed_from == 4
+    assert medfm.load_encoder(str(tmp_path / "run")).weights_kind == "trained here"
 
 
 def test_a_cohort_without_training_records_is_refused(cohort: Cohort, tmp_path: Path) -> None:
