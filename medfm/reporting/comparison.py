@@ -76,10 +76,11 @@ def forest_plot(rows: Sequence[Mapping[str, Any]], level: float) -> Plot | None:
             # The shape says it too, for those who cannot tell the colours apart.
             axes.plot([sign * row["difference"]], [height], "D" if row["winner"] else "o", color=shade, markersize=6)
         axes.axvline(0.0, linestyle="--", color=GREY, linewidth=0.8)
-        names = [row["title"] + ("" if row["better"] == "higher" else " (turned)") for row in reversed(shown)]
-        axes.set_yticks(range(len(shown)), [short(name, 30) for name in names])
+        names = [short(row["title"], 26 if row["better"] == "higher" else 18) for row in reversed(shown)]
+        names = [n if r["better"] == "higher" else f"{n} (turned)" for n, r in zip(names, reversed(shown), strict=True)]
+        axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(-0.7, len(shown) - 0.3)
-        axes.set_xlabel("← reference better      other better →")
+        axes.set_xlabel("other better →", loc="right")
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
 
