@@ -15,7 +15,7 @@ from medfm.cli.common import Verb, json_option, print_json
 @click.option("--resamples", type=click.IntRange(0), help="Of the bootstrap [1000, or 200 per comparison].")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the bootstrap.")
 @click.option("--require-better", metavar="NAME", help="End with 1 unless every OTHER beats REFERENCE on this metric.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Also write the comparison to this JSON file.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Also write this JSON file and a page (.html) beside it.")
 @json_option
 def command(
     reference: str,

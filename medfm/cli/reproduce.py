@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from medfm.cli.common import Verb, json_option, print_json, table
+from medfm.cli.common import Verb, json_option, print_config, print_json, table
 
 
 @click.command("reproduce", cls=Verb)
@@ -17,6 +17,7 @@ from medfm.cli.common import Verb, json_option, print_json, table
 @click.option("--allow-partial", is_flag=True, help="Run on incomplete data sets (then not counted).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--dry-run", is_flag=True, help="Say what would run, with which data and weights; run nothing.")
 @json_option
 def command(
     card: str,
@@ -28,6 +29,7 @@ def command(
     allow_partial: bool,
     device: str,
     cache: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Run every published result of a model card whose data is there, and compare.
@@ -35,7 +37,7 @@ def command(
     Examples:
       medfm reproduce dinobloom-s --data sets                          hub weights
       medfm reproduce dinobloom-s --data sets --weights dinobloom-s.pth --out runs/dinobloom-s
-      medfm reproduce dinobloom-s --data sets --only acevedo --json
+      medfm reproduce dinobloom-s --data sets --only acevedo --dry-run
 
     Checked: the data (layout, counts, leakage), the weights (hash, every tensor), that they are
     trained. Verdicts: reproduced (within the tolerance), not reproduced, not sourced (ran, but
@@ -48,9 +50,15 @@ def command(
     missing or incomplete (medfm data list says where to get it).
     """
     from medfm.core.progress import for_people
-    from medfm.reporting.reproduction import HEADER
+    from medfm.reporting.reproduction import BRIEF, HOW_TO_READ
     from medfm.workflows.reproduce import reproduce
 
+    if dry_run:
+        from medfm.workflows.reproduce_plan import plan_reproduction
+
+        plan = plan_reproduction(card, data, weights, only=only, allow=allow, allow_partial=allow_partial)
+        print_config(plan, as_json)
+        return 0 if plan.can_run else 2
     done = reproduce(
         card,
         data,
@@ -66,9 +74,11 @@ def command(
     if as_json:
         print_json({**done.to_dict(), "exit_code": done.exit_code})
         return done.exit_code
-    table(done.brief_rows(), HEADER, title=done.title)
-    click.echo("")
-    for line in [*done.reasons(), *done.about()]:
+    click.echo(f"{done.title}\n")
+    for heading, rows in done.groups():
+        table(rows, BRIEF, title=heading)
+        click.echo("")
+    for line in [HOW_TO_READ, "", *done.reasons(), *done.about()]:
         click.echo(line)
     click.echo(done.sentence())
     if out is not None:

@@ -49,6 +49,20 @@ class Cohort:
     info: dict[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
+    def __repr__(self) -> str:
+        # Sizes only: rows of the table name patients.
+        patients = f"{self.table['patient_id'].nunique()} patients" if self.patients_known else "patients unknown"
+        sites = self.table["site"].dropna().nunique()
+        about = [repr(self.name), self.modality, f"{len(self.table)} records", patients]
+        about += [f"{sites} sites"] if sites else []
+        about += ["SYNTHETIC"] if self.synthetic else []
+        return f"Cohort({', '.join(about)})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
     def __len__(self) -> int:
         return len(self.table)
 

@@ -54,6 +54,18 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.record_ids)
 
+    def __repr__(self) -> str:
+        # Never the vectors or the ids: there may be a million of them.
+        about = [f"{len(self)} records x {self.dim}"]
+        about += [str(self.provenance[key]) for key in ("encoder", "weights_kind") if self.provenance.get(key)]
+        about += [f"{len(self.failures)} unreadable"] if self.failures else []
+        return f"Embeddings({', '.join(about)})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
     @property
     def dim(self) -> int:
         """Width d of one vector."""

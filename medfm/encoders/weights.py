@@ -19,6 +19,7 @@ from medfm.encoders.card import Card
 from medfm.encoders.card_schema import HubFile, LocalFile, Source
 
 logger = logging.getLogger(__name__)
+NOT_PUBLISHED = "NOT the published file of that name"
 Kind = Literal["published", "local file", "random", "trained here", "no weights"]
 
 
@@ -129,7 +130,7 @@ def local_file(card: Card, path: str | Path) -> Found:
             return Found(file, "trained here" if _trained(source) else "published", note, source)
         if any(file.name == Path(entry.filename).name for entry in known.values()):
             logger.warning("%s bears the name of a published file but has another SHA-256 (%s)", file.name, digest)
-            return Found(file, "local file", f"local file: {file.name}, NOT the published file of that name")
+            return Found(file, "local file", f"local file: {file.name}, {NOT_PUBLISHED}")
     return Found(file, "local file", f"local file: {file.name}")
 
 

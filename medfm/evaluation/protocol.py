@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medfm.core.config import StrictConfig, load_config
+from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 
@@ -135,6 +135,8 @@ def list_protocols() -> list[str]:
 def load_protocol(name: str, *, overrides: tuple[str, ...] = ()) -> Protocol:
     """The shipped protocol `name`, or the one in the YAML file at that path.
 
+    A result's ``config.yaml``, which holds its protocol under ``protocol``, is such a file too.
+
     Raises:
         UnknownNameError: No such protocol.
         ConfigError: The file breaks the schema.
@@ -142,4 +144,7 @@ def load_protocol(name: str, *, overrides: tuple[str, ...] = ()) -> Protocol:
     path = Path(name) if name.endswith((".yaml", ".yml")) else protocol_folder() / f"{name}.yaml"
     if not path.is_file():
         raise unknown_name("protocol", name, list_protocols())
-    return load_config(Protocol, path, overrides=overrides)
+    values = read_yaml(path)
+    if isinstance(values, dict) and isinstance(values.get("protocol"), dict):
+        values = values["protocol"]
+    return build(Protocol, values, where=str(path), overrides=overrides)

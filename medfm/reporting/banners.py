@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.words import count
 
@@ -24,9 +25,18 @@ class Banner:
 
 def banners(result: Result) -> list[Banner]:
     """The warnings of a result, loudest first."""
-    found = [*_weights(result), *_data(result), *_checks(result)]
+    found = [*_weights(result), *_data(result), *_checks(result), *_protocol(result)]
     order = {"stop": 0, "caution": 1, "note": 2}
     return sorted(found, key=lambda banner: order[banner.level])
+
+
+def _protocol(result: Result) -> list[Banner]:
+    changes = protocol_changes(result.protocol)
+    if not changes:
+        return []
+    text = f"This run bears the name {result.protocol.id} but differs from it in: "
+    more = f" and {len(changes) - 4} more settings" if len(changes) > 4 else ""
+    return [Banner("note", "Changed protocol", f"{text}{'; '.join(changes[:4])}{more}.")]
 
 
 def _weights(result: Result) -> list[Banner]:

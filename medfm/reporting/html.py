@@ -18,6 +18,7 @@ from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
+from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import deciding, headline_chance, verdict
@@ -27,6 +28,7 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
 _SHOWN = ("chosen", "paper_average")  # extras with a table of their own
+_ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
 
 @cache
@@ -66,7 +68,7 @@ def _context(result: Result) -> dict[str, Any]:
         "lead": _lead(result),
         "headline": _headline(result),
         "method": _one_method(summary),
-        "sizes": _sizes(summary),
+        "sizes": _sizes(result),
         "notes": summary.notes,
         "plots": _present(plots),
         "confusion": _confusion(summary),
@@ -80,7 +82,9 @@ def _context(result: Result) -> dict[str, Any]:
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
-        "errors": _errors(result),
+        "errors": (errors := _errors(result)),
+        "error_table": None if any(e["uri"] for e in errors) else tables.error_table(errors, summary.task),
+        "changes": protocol_changes(result.protocol),
         "regression": summary.task == "regression",
         "checks": tables.check_table(result.findings),
         "protocol": result.protocol,
@@ -90,7 +94,7 @@ def _context(result: Result) -> dict[str, Any]:
         "provenance_rows": _provenance_rows(result),
         "software_rows": tables.flat(provenance.get("software") or {}),
         "hardware_rows": tables.flat(provenance.get("hardware") or {}),
-        "config_rows": tables.flat(result.config),
+        "config_rows": tables.flat({k: v for k, v in result.config.items() if k not in _ELSEWHERE}),
         "failures": (provenance.get("failures") or [])[:_MOST_FAILURES],
         "glossary": glossary(result),
         "result_id": result.id,
@@ -101,10 +105,21 @@ def _present(plots: list[Plot | None]) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def _sizes(summary: Summary) -> str:
+def _sizes(result: Result) -> str:
+    summary = result.summary
+    if result.kind == "mil":
+        # One prediction per patient: its records here are the patients.
+        return f"Tested on {count(summary.n_records, 'patient')}, each a bag of cells{_classes(summary)}."
     patients = count(summary.n_patients, "patient") if summary.patients_known else "patients unknown"
-    classes = f", {count(len(summary.classes), 'class', 'classes')}" if summary.classes else ""
-    return f"Tested on {count(summary.n_records, 'record')}, {patients}{classes}."
+    return f"Tested on {count(summary.n_records, 'record')}, {patients}{_classes(summary)}."
+
+
+def _classes(summary: Summary) -> str:
+    if summary.task == "multilabel":
+        return f", {count(len(summary.classes), 'label')}"
+    if summary.task == "binary":
+        return f"; the positive class is “{summary.classes[1]}”, the other “{summary.classes[0]}”"
+    return f", {count(len(summary.classes), 'class', 'classes')}" if summary.classes else ""
 
 
 def _headline(result: Result) -> list[dict[str, str]]:

@@ -29,22 +29,27 @@ def map_plots(result: Result) -> list[Plot]:
         joined = joined.iloc[np.linspace(0, len(joined) - 1, _MOST_DRAWN).astype(int)]
     method = str(joined["method"].iloc[0])
     plots = []
+    unit = "patient" if result.kind == "mil" else "record"
     if predictions.task == "regression":
-        plots.append(_by_value(joined, predictions.target, method))
+        plots.append(_by_value(joined, predictions.target, method, unit))
     elif predictions.task == "multilabel":
         frequent = max(predictions.classes, key=lambda c: float((joined[f"truth:{c}"] == 1).sum()))
-        groups = np.where(joined[f"truth:{frequent}"] == 1, f"{frequent}: present", f"{frequent}: absent or unknown")
-        plots.append(_by_group(joined, pd.Series(groups), f"the label {frequent}", method))
+        labels = joined[f"truth:{frequent}"]
+        # The label stands in the title; a legend has room for few words.
+        groups = np.select([labels == 1, labels == 0], ["present", "absent"], "unknown")
+        plots.append(_by_group(joined, pd.Series(groups), f"the label {frequent}", method, unit))
     else:
-        plots.append(_by_group(joined, joined["truth"].astype(str), "class", method, list(predictions.classes)))
+        plots.append(_by_group(joined, joined["truth"].astype(str), "class", method, unit, list(predictions.classes)))
     if "site" in joined.columns and joined["site"].notna().any():
         sites = joined["site"].astype(object).where(joined["site"].notna(), "unknown").astype(str)
         if sites.nunique() > 1:
-            plots.append(_by_group(joined, sites, "site", method))
+            plots.append(_by_group(joined, sites, "site", method, unit))
     return plots
 
 
-def _by_group(table: pd.DataFrame, groups: pd.Series, word: str, method: str, order: list[str] | None = None) -> Plot:
+def _by_group(
+    table: pd.DataFrame, groups: pd.Series, word: str, method: str, unit: str, order: list[str] | None = None
+) -> Plot:
     values = groups.to_numpy()
     counts = groups.value_counts()
     names = [n for n in (order or sorted(counts.index)) if n in counts.index]
@@ -79,12 +84,12 @@ def _by_group(table: pd.DataFrame, groups: pd.Series, word: str, method: str, or
         f"Embedding by {word}",
         draw(paint, 3.6 + 0.22 * legend_rows),
         f"{method} map of the embedding, coloured by {word}.",
-        f"{method}. Each point is one record; near points look alike to the encoder. Distances on such a map are only "
+        f"{method}. Each point is one {unit}; near points look alike to the encoder. Distances on such a map are only "
         "a rough guide.",
     )
 
 
-def _by_value(table: pd.DataFrame, target: str, method: str) -> Plot:
+def _by_value(table: pd.DataFrame, target: str, method: str, unit: str) -> Plot:
     def paint(fig: Figure) -> None:
         axes = fig.subplots()
         points = axes.scatter(
@@ -105,7 +110,7 @@ def _by_value(table: pd.DataFrame, target: str, method: str) -> Plot:
         f"Embedding by {target}",
         draw(paint, 3.6),
         f"{method} map of the embedding, coloured by {target}.",
-        f"{method}. Each point is one record; near points look alike to the encoder.",
+        f"{method}. Each point is one {unit}; near points look alike to the encoder.",
     )
 
 

@@ -12,11 +12,19 @@ from medfm.core.files import write_json, write_text
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.card import markdown
 from medfm.reporting.html import render_page
-from medfm.reporting.words import figure, interval, word
+from medfm.reporting.tables import with_interval
+from medfm.reporting.words import figure, word
 
 Verdict = Literal["reproduced", "not reproduced", "not sourced", "could not run"]
 
-HEADER = ("dataset", "protocol", "metric", "published", "measured", "tolerance", "verdict")
+HEADER = ("dataset", "protocol", "metric", "published", "measured", "pooled (95 % CI)", "tolerance", "verdict")
+BRIEF = ("metric", "published", "measured", "interval", "verdict")
+OFF_BY = "off by"
+HOW_TO_READ = (
+    "Measured: where the paper averages over folds, their mean ± standard deviation; this is what is compared. "
+    "Pooled: the same metric on the tested records of all folds together, with its interval (patients as clusters "
+    "where they are known); it need not equal the mean over folds."
+)
 
 
 class Claim(StrictConfig):
@@ -89,16 +97,27 @@ class Reproduction(StrictConfig):
         """The table's cells in the order of :data:`HEADER`."""
         return [_row(outcome) for outcome in self.outcomes]
 
-    def brief_rows(self) -> list[tuple[str, ...]]:
-        """As :meth:`rows`, with the adapter's id for the data set and without reasons: for a terminal."""
-        return [(o.claim.cohort, *_row(o)[1:-1], o.verdict) for o in self.outcomes]
+    def groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
+        """For a terminal of 80 columns: a heading per data set and procedure, and rows in the order of :data:`BRIEF`."""
+        found: dict[str, list[tuple[str, ...]]] = {}
+        for outcome in self.outcomes:
+            claim, estimate = outcome.claim, outcome.estimate
+            _, protocol, metric, published, measured, _, tolerance, _ = _row(outcome)
+            ends = "–"
+            if estimate is not None and estimate.low is not None and estimate.high is not None:
+                ends = f"{figure(estimate.low)}–{figure(estimate.high)}"
+            heading = f"{claim.cohort}: {protocol}, tolerance {tolerance}"
+            found.setdefault(heading, []).append((metric, published, measured, ends, outcome.verdict))
+        return list(found.items())
 
     def reasons(self) -> list[str]:
         """Each reason once, with the figures it is about."""
         found: dict[str, list[str]] = {}
         for outcome in self.outcomes:
             if outcome.reason:
-                found.setdefault(f"{outcome.verdict}: {outcome.reason}", []).append(outcome.claim.cohort)
+                # A distance belongs to one figure, other reasons to the data set or the weights.
+                name = outcome.claim.name if outcome.reason.startswith(OFF_BY) else outcome.claim.cohort
+                found.setdefault(f"{outcome.verdict}: {outcome.reason}", []).append(name)
         return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in found.items()]
 
     def sentence(self) -> str:
@@ -115,6 +134,9 @@ class Reproduction(StrictConfig):
         lines += [markdown(text) + "\n" for text in self.about()]
         lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
         lines += [f"| {' | '.join(markdown(cell) for cell in row)} |" for row in self.rows()]
+        lines += ["", HOW_TO_READ]
+        if self.reasons():
+            lines += ["", "## Reasons", "", *(f"- {markdown(text)}" for text in self.reasons())]
         lines += ["", "## Sources", ""]
         lines += [f"- {markdown(name)}: {markdown(text)}" for name, text in self.sources()]
         return "\n".join(lines) + "\n"
@@ -127,25 +149,33 @@ class Reproduction(StrictConfig):
             sentence=self.sentence(),
             about=self.about(),
             header=HEADER,
-            rows=list(zip(self.rows(), self.outcomes, strict=True)),
+            rows=[
+                (row[0], list(zip(HEADER, row, strict=True))[1:], outcome)
+                for row, outcome in zip(self.rows(), self.outcomes, strict=True)
+            ],
+            reasons=self.reasons(),
             sources=self.sources(),
+            how_to_read=HOW_TO_READ,
         )
 
     def about(self) -> list[str]:
         """Which weights were used."""
         if not self.fingerprint:
             return ["The encoder was not loaded."]
-        note = f" ({self.weights_note})" if self.weights_note else ""
-        return [f"Weights: {self.weights_kind}{note}; fingerprint {self.fingerprint}."]
+        # The note begins with the kind where it says where a file comes from.
+        said = self.weights_note.startswith(self.weights_kind)
+        note = f": {self.weights_note}" if self.weights_note and not said else ""
+        return [f"Weights: {self.weights_note if said else self.weights_kind + note}; fingerprint {self.fingerprint}."]
 
     def sources(self) -> list[tuple[str, str]]:
-        """Where each published value was read from."""
-        found = []
+        """Where each published value was read from; figures with one source stand together."""
+        found: dict[str, list[str]] = {}
         for outcome in self.outcomes:
             claim = outcome.claim
-            text = "; ".join(t for t in (claim.source, f"sourcing: {claim.sourcing}", claim.split, claim.note) if t)
-            found.append((claim.name, text))
-        return found
+            sourcing = f"sourcing: {claim.sourcing}" if claim.sourcing else ""
+            text = "; ".join(t for t in (claim.source, sourcing, f"tested on: {claim.split}", claim.note) if t)
+            found.setdefault(text, []).append(claim.name)
+        return [("; ".join(names), text) for text, names in found.items()]
 
     def save(self, folder: str | Path) -> Path:
         """Write ``reproduce.json``, ``reproduce.html`` and ``reproduce.md``, each whole or not at all.
@@ -168,16 +198,14 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     measured = figure(outcome.measured)
     if outcome.measured is not None and outcome.spread is not None:
         measured += f" ± {figure(outcome.spread)}"
-    if estimate is not None and outcome.measured is not None:
-        measured += f" ({interval(estimate)})"
     variant = f", {claim.variant}" if claim.variant else ""
-    verdict = f"{outcome.verdict}: {outcome.reason}" if outcome.reason else outcome.verdict
     return (
         claim.dataset,
         claim.protocol + variant,
         word(claim.metric).title,
         published,
         measured,
-        f"±{figure(claim.tolerance)}",
-        verdict,
+        with_interval(estimate),
+        f"±{claim.tolerance:g}",
+        outcome.verdict,
     )

@@ -121,6 +121,15 @@ class Result:
 
         return one_screen(self)
 
+    def __repr__(self) -> str:
+        # Never the predictions or the pictures.
+        return f"Result({self.title!r}, {self.summary.n_records} records, id {self.id[:16]})"
+
+    def _repr_html_(self) -> str:
+        from medfm.reporting.notebook import result_block
+
+        return result_block(self)
+
     def save(self, folder: str | Path, overwrite: bool = False, images: Any = None) -> Path:
         """Write the result folder: ``result.json, predictions.parquet, config.yaml, report.html, card.md``.
 

@@ -186,11 +186,24 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(item, Mapping):
             rows += flat(item, f"{prefix}{key}.")
         elif isinstance(item, list):
-            shown = ", ".join(str(part) for part in item[:12])
+            shown = ", ".join(_plain(part) for part in item[:12])
             rows.append((f"{prefix}{key}", shown + (f" … ({len(item)} in all)" if len(item) > 12 else "")))
         else:
-            rows.append((f"{prefix}{key}", str(item)))
+            rows.append((f"{prefix}{key}", _plain(item)))
     return rows
+
+
+def _plain(value: Any) -> str:
+    """A setting for people: ``yes`` and ``no`` instead of Python's words."""
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def error_table(errors: Sequence[Mapping[str, str]], task: str) -> Table | None:
+    """The most confident errors as rows, for results whose records have no picture."""
+    if not errors:
+        return None
+    rows = tuple((e["id"], e["truth"], e["predicted"], e["score"]) for e in errors)
+    return Table(("record", "truth", "predicted", "error" if task == "regression" else "score"), rows, figures=False)
 
 
 def calibration_rows(summary: Summary) -> Table | None:

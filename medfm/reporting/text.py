@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from medfm.reporting.banners import banners
+from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.verdict import verdict
 from medfm.reporting.words import count, figure, interval, method_name, word
@@ -26,12 +27,19 @@ def one_screen(result: Result) -> str:
         lines.append(f"!  and {len(warnings) - _MOST_BANNERS} more warnings; see the report")
     lines.append(verdict(result))
     patients = count(summary.n_patients, "patient") if summary.patients_known else "patients unknown"
-    classes = f", {len(summary.classes)} classes" if summary.classes else ""
+    tested = f"{count(summary.n_records, 'record')}, {patients}"
+    if result.kind == "mil":
+        tested = f"{count(summary.n_records, 'patient')}, each a bag of cells"
+    what = "labels" if summary.task == "multilabel" else "classes"
+    classes = f", {len(summary.classes)} {what}" if summary.classes else ""
+    if summary.task == "binary":
+        classes += f", positive: {summary.classes[1]}"
+    changed = " (changed, see the report)" if protocol_changes(result.protocol) else ""
     lines += [
         "",
         f"target    {summary.target} ({summary.task}{classes})",
-        f"tested    {count(summary.n_records, 'record')}, {patients}",
-        f"method    {method_name(result.kind)}, protocol {result.protocol.id}",
+        f"tested    {tested}",
+        f"method    {method_name(result.kind)}, protocol {result.protocol.id}{changed}",
         f"encoder   {provenance.get('encoder', 'unknown')}, weights: {provenance.get('weights_kind', 'unknown')}",
         "",
     ]

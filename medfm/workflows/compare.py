@@ -135,13 +135,22 @@ class Comparison:
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write :meth:`to_dict` as JSON, whole or not at all.
+        """Write :meth:`to_dict` as JSON, and as a page with the ending ``.html`` beside it.
 
         Raises:
             StoreError: The place cannot be written to.
         """
-        write_json(path, self.to_dict())
-        return Path(path)
+        from medfm.reporting.comparison import save_comparison_page
+
+        place = Path(path)
+        write_json(place, self.to_dict())
+        save_comparison_page(self.to_dict(), place.with_suffix(".html"))
+        return place
+
+    def _repr_html_(self) -> str:
+        from medfm.reporting.notebook import text_block
+
+        return text_block(str(self))
 
     def __str__(self) -> str:
         lines = [f"Reference: {self.reference}  (target '{self.target}', {self.task})"]

@@ -135,6 +135,7 @@ def probe(
             "positive": truth.classes[1] if truth.task == "binary" else None,
             "drop_unlabelled": drop_unlabelled,
             "allow": sorted(allow),
+            **_resolved(embeddings, cohort, plan),
         },
         batch_effect=_batch_effect(embeddings, cohort, plan),
         embedding_map=_map(embeddings, cohort, done, plan, embedding_map),
@@ -375,6 +376,17 @@ def _training_data(embeddings: Embeddings) -> tuple[str, ...]:
     except UnknownNameError:
         return ()  # embeddings of an encoder this installation has no card of
     return tuple(part.name for part in card.spec.training_data)
+
+
+def _resolved(embeddings: Embeddings, cohort: Cohort, plan: Protocol) -> dict[str, Any]:
+    """The rest of what decides the figures, so that a run can be repeated from its config.yaml."""
+    about = embeddings.provenance
+    return {
+        "encoder": {key: about.get(key) for key in ("encoder", "weights_kind", "fingerprint", "precision")},
+        "cohort": {"name": cohort.name, "modality": cohort.modality, "digest": cohort.digest()},
+        "seeds": {"folds": plan.scheme.seed, "resampling": plan.statistics.seed},
+        "protocol": plan.to_dict(),
+    }
 
 
 def _provenance(embeddings: Embeddings, cohort: Cohort, plan: Protocol) -> dict[str, Any]:

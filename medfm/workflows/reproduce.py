@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from medfm.core.errors import CohortError, ConfigError, EvaluationError, MedfmError
 from medfm.core.progress import ProgressMaker
+from medfm.encoders.weights import NOT_PUBLISHED
 from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.protocol import KNN
 from medfm.evaluation.summary import Estimate
-from medfm.reporting.reproduction import Claim, Outcome, Reproduction
+from medfm.reporting.reproduction import OFF_BY, Claim, Outcome, Reproduction
 from medfm.reporting.result import Result
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ def reproduce(
     from medfm.encoders.registry import get_card
 
     found = get_card(card)
-    claims = _claims(found.spec.results, only, found.id)
+    claims = claims_of(found.spec.results, only, found.id)
     with tempfile.TemporaryDirectory(prefix="medfm-reproduce-") as work:
-        site = _Site(card, data, weights, allow, allow_partial, device, cache, progress, Path(work))
+        site = Site(card, data, weights, allow, allow_partial, device, cache, progress, Path(work))
         outcomes = run_claims(claims, runner or site.run, out=out, blockers=site.blockers)
     done = Reproduction(
         encoder=found.id,
@@ -121,7 +122,7 @@ def run_claims(
                     ran.save(Path(out) / "results" / name, overwrite=True)
         made = results[key]
         if isinstance(made, MedfmError):
-            outcomes.append(Outcome(claim=claim, verdict="could not run", reason=_one_line(made)))
+            outcomes.append(Outcome(claim=claim, verdict="could not run", reason=one_line(made)))
             continue
         outcome = judge(claim, made, blockers(claim, made) if blockers else _untrusted(made))
         folder = "" if out is None else f"results/{name}"
@@ -144,7 +145,7 @@ def judge(claim: Claim, result: Result, blocker: str = "") -> Outcome:
         variant = variant_of(claim, result)
         estimate = _estimate(claim.metric, variant, result)
     except MedfmError as error:
-        return Outcome(claim=claim, verdict="could not run", reason=_one_line(error), result_id=result.id)
+        return Outcome(claim=claim, verdict="could not run", reason=one_line(error), result_id=result.id)
     measured, spread = estimate.value, None
     if result.protocol.paper_average == "fold_mean_std":
         measured, spread = _over_folds(claim.metric, variant, result)
@@ -169,7 +170,7 @@ def judge(claim: Claim, result: Result, blocker: str = "") -> Outcome:
     if near:
         return outcome.model_copy(update={"verdict": "reproduced", "reason": ""})
     difference = measured - claim.value
-    return outcome.model_copy(update={"verdict": "not reproduced", "reason": f"off by {difference:+.3f}"})
+    return outcome.model_copy(update={"verdict": "not reproduced", "reason": f"{OFF_BY} {difference:+.3f}"})
 
 
 def variant_of(claim: Claim, result: Result) -> str:
@@ -230,6 +231,8 @@ def _over_folds(metric: str, variant: str, result: Result) -> tuple[float | None
 
 def _untrusted(result: Result) -> str:
     """Why figures of this result can never count as a reproduction."""
+    if str(result.provenance.get("weights_note", "")).endswith(NOT_PUBLISHED):
+        return "the weights are not the published file: their SHA-256 differs from the card's"
     if str(result.provenance.get("weights_kind")) == "random":
         return "the weights are untrained"
     if result.provenance.get("synthetic"):
@@ -240,7 +243,12 @@ def _untrusted(result: Result) -> str:
     return ""
 
 
-def _claims(results: Sequence[Any], only: Sequence[str], encoder: str) -> list[Claim]:
+def claims_of(results: Sequence[Any], only: Sequence[str], encoder: str) -> list[Claim]:
+    """The published results of a card as claims, of the data sets `only` where that is given.
+
+    Raises:
+        ConfigError: `only` names a data set that the card has no result of.
+    """
     claims = [Claim(**{name: getattr(result, name) for name in Claim.model_fields}) for result in results]
     known = sorted({claim.cohort for claim in claims})
     wrong = [name for name in only if name not in known]
@@ -251,7 +259,7 @@ def _claims(results: Sequence[Any], only: Sequence[str], encoder: str) -> list[C
     return [claim for claim in claims if not only or claim.cohort in only]
 
 
-def _one_line(error: MedfmError) -> str:
+def one_line(error: MedfmError) -> str:
     """What is wrong, where and what to do, without the lines of the full message."""
     text = " ".join(str(error.what).split()).rstrip(".")
     if error.where:
@@ -260,7 +268,7 @@ def _one_line(error: MedfmError) -> str:
 
 
 @dataclass
-class _Site:
+class Site:
     """This machine's data and weights, loaded when first needed and kept."""
 
     card: str | Path

@@ -125,7 +125,7 @@ FINDINGS = (
 
 def protocol(**changes: Any) -> Protocol:
     settings: dict[str, Any] = {
-        "id": "dinobloom-linear@1",
+        "id": "lab-linear@1",
         "title": "Linear probe of the DinoBloom paper",
         "source": "Koch et al. 2024, section 3",
         "method": LinearProbe(),

@@ -124,7 +124,7 @@ def test_provenance_checks_and_terms_are_there(page, result):
         "ab" * 32,
         "cd" * 32,
         result.id,
-        "dinobloom-linear@1",
+        "lab-linear@1",
         "Koch et al. 2024",
         "The paper shares patients between folds.",
         "seeds.protocol",
@@ -236,3 +236,37 @@ def test_pictures_survive_a_rebuild(make, images, tmp_path):
     assert "data:image/jpeg" in before
     rebuild_report(place)
     assert (place / "report.html").read_text() == before
+
+
+def test_a_binary_report_says_which_class_is_positive(make, tasks, quick_report):
+    made = make(tasks["binary"])
+    page = render_report(made)
+    assert "the positive class is “leukaemia”, the other “healthy”" in page
+    assert "positive: leukaemia" in str(made)
+    assert "the positive class is" not in render_report(make(tasks["multiclass"]))
+    assert "3 labels" in render_report(make(tasks["multilabel"]))
+
+
+def test_bags_are_counted_as_patients_and_have_no_pictures(make, tasks, images):
+    bags = make(tasks["binary"], kind="mil")
+    page = render_report(bags)
+    assert "Tested on 120 patients, each a bag of cells" in page and "Each point is one patient" in page
+    assert 'class="montage"' not in page and "no picture" not in page
+    assert 'aria-label="Errors"' in page
+    assert "120 patients, each a bag of cells" in str(bags)
+    cells = render_report(make(tasks["binary"], thumbnails={"cell_0001": b"x"}))
+    assert "Each point is one record" in cells
+
+
+def test_one_picture_is_enough_for_the_montage(make, tasks, images):
+    from medfm.reporting.thumbnails import confident_errors, thumbnail
+
+    bare = make(tasks["binary"])
+    name = str(confident_errors(bare)["record_id"].iloc[0])
+    page = render_report(make(tasks["binary"], thumbnails={name: thumbnail(images(name))}))
+    assert 'class="montage"' in page and page.count("no picture") == len(confident_errors(bare)) - 1
+
+
+def test_text_tables_name_their_cells_for_phones(result):
+    page = render_report(result)
+    assert page.count('data-label="outcome"') == len(result.findings)

@@ -128,7 +128,7 @@ def test_checks_are_sorted_by_weight():
 
 def test_settings_are_flattened():
     rows = tables.flat({"a": {"b": 1, "c": {"d": "x"}}, "e": [1, 2], "f": None, "g": {}, "h": "", "i": 0, "j": False})
-    assert rows == [("a.b", "1"), ("a.c.d", "x"), ("e", "1, 2"), ("i", "0"), ("j", "False")]
+    assert rows == [("a.b", "1"), ("a.c.d", "x"), ("e", "1, 2"), ("i", "0"), ("j", "no")]
 
 
 def test_long_lists_are_cut():

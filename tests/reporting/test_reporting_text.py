@@ -12,7 +12,7 @@ def test_one_screen_holds_what_matters(result):
         "!! Check L004 failed and was allowed",
         "Better than guessing",
         "120 records, 40 patients",
-        "dinobloom-linear@1",
+        "lab-linear@1",
         "weights: random",
         "95 % CI",
         "fraction=0.01",

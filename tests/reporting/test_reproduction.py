@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medfm.evaluation.summary import Estimate
-from medfm.reporting.reproduction import HEADER, Claim, Outcome, Reproduction
+from medfm.reporting.reproduction import BRIEF, HEADER, Claim, Outcome, Reproduction
 
 
 def claim(**changes) -> Claim:
@@ -66,8 +66,9 @@ def test_rows_hold_published_measured_tolerance_verdict():
         "dinobloom-linear@1",
         "F1 (weighted)",
         "0.900",
-        "0.895 (95 % CI 0.880 to 0.910)",
-        "±0.010",
+        "0.895",
+        "0.895 (0.880–0.910)",
+        "±0.01",
         "reproduced",
     )
 
@@ -82,8 +83,10 @@ def test_spreads_variants_and_reasons_are_shown():
     (row,) = Reproduction(encoder="e", outcomes=(made,)).rows()
     assert row[1] == "dinobloom-linear@1, k=20"
     assert row[3] == "0.900 ± 0.004"
-    assert row[4].startswith("0.895 ± 0.006 (95 % CI")
-    assert row[6] == "not reproduced: off by -0.050"
+    assert row[4] == "0.895 ± 0.006"
+    assert row[7] == "not reproduced"
+    (reason,) = Reproduction(encoder="e", outcomes=(made,)).reasons()
+    assert reason == "Acevedo, weighted F1: not reproduced: off by -0.050"
 
 
 def test_what_was_not_sourced_or_not_run_shows_no_figure():
@@ -91,7 +94,38 @@ def test_what_was_not_sourced_or_not_run_shows_no_figure():
     lost = outcome("could not run", reason="no data")
     first, second = Reproduction(encoder="e", outcomes=(unknown, lost)).rows()
     assert first[3] == "not sourced" and first[4].startswith("0.895")
-    assert second[4] == "–"
+    assert second[4] == second[5] == "–"
+
+
+@pytest.mark.parametrize("spread", [None, 0.0123])
+def test_the_terminals_tables_fit_80_columns(spread):
+    """The widest words that can come up stand side by side."""
+    from rich.cells import cell_len
+
+    verdicts = ("reproduced", "not reproduced", "not sourced", "could not run")
+    made = [outcome(v, claim=claim(metric="balanced_accuracy", spread=spread), spread=spread) for v in verdicts]
+    made += [outcome("not sourced", claim=claim(value=None, variant="k=20", tolerance=0.025))]
+    groups = Reproduction(encoder="e", outcomes=tuple(made)).groups()
+    assert [heading for heading, _ in groups] == [
+        "acevedo: dinobloom-linear@1, tolerance ±0.01",
+        "acevedo: dinobloom-linear@1, k=20, tolerance ±0.025",
+    ]
+    rows = [row for _, group in groups for row in group]
+    assert len(rows) == 5 and all(len(row) == len(BRIEF) for row in rows)
+    widths = [max(cell_len(line[i]) for line in [BRIEF, *rows]) for i in range(len(BRIEF))]
+    assert sum(widths) + 2 * (len(widths) - 1) <= 80
+
+
+def test_figures_of_one_source_stand_together():
+    made = [outcome("reproduced", claim=claim(name=n, source=s)) for n, s in (("a", "x"), ("b", "y"), ("c", "x"))]
+    sources = Reproduction(encoder="e", outcomes=tuple(made)).sources()
+    assert [names for names, _ in sources] == ["a; c", "b"]
+
+
+def test_on_a_phone_every_cell_says_what_it_is():
+    page = table("reproduced", "not reproduced").to_html()
+    for name in HEADER[1:]:
+        assert page.count(f'data-label="{name}"') == 2
 
 
 def test_the_counts_in_a_sentence():
@@ -108,7 +142,9 @@ def test_equal_reasons_are_said_once():
 def test_the_weights_are_named():
     assert table().about() == ["The encoder was not loaded."]
     made = table(fingerprint="ff", weights_kind="local file", weights_note="file.pth")
-    assert made.about() == ["Weights: local file (file.pth); fingerprint ff."]
+    assert made.about() == ["Weights: local file: file.pth; fingerprint ff."]
+    again = table(fingerprint="ff", weights_kind="local file", weights_note="local file: file.pth")
+    assert again.about() == made.about()
 
 
 def test_saved_as_json_page_and_markdown(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "evaluation"))
 from probe_data import cohort_of, pair, table_of
@@ -134,3 +135,31 @@ def test_patients_unknown_is_said() -> None:
     table["patient_id"] = table["record_id"]
     result = linear_probe(Embeddings(X, tuple(table["record_id"])), cohort_of(table, patients_known=False), **QUICK)
     assert not result.summary.patients_known
+
+
+def test_a_result_can_be_run_again_from_its_config(tmp_path):
+    """The saved config.yaml alone, given as the protocol, leads to the same result id."""
+    from medfm.evaluation.protocol import load_protocol
+
+    cohort, embeddings = pair()
+    first = probe(embeddings, cohort, "label", "knn@1", overrides=("method.k=[3, 7]", "statistics.resamples=20"))
+    first.save(tmp_path / "first")
+    config = yaml.safe_load((tmp_path / "first" / "config.yaml").read_text())
+    assert config["protocol"] == first.protocol.to_dict()
+    assert config["cohort"]["digest"] == cohort.digest()
+    assert config["encoder"]["fingerprint"] == first.provenance.get("fingerprint")
+    assert config["seeds"] == {"folds": 0, "resampling": 0}
+    assert load_protocol(str(tmp_path / "first" / "config.yaml")) == first.protocol
+    again = probe(
+        embeddings,
+        cohort,
+        config["target"],
+        str(tmp_path / "first" / "config.yaml"),
+        task=config["task"],
+        positive=config["positive"],
+        drop_unlabelled=config["drop_unlabelled"],
+        allow=config["allow"],
+    )
+    assert again.id == first.id
+    other = probe(embeddings, cohort, "label", str(tmp_path / "first" / "config.yaml"), overrides=("method.k=[3]",))
+    assert other.id != first.id

@@ -339,9 +339,7 @@ def test_from_files_to_verdict_with_the_real_workflows(prepared, notes, monkeypa
     )
     fake = SimpleNamespace(id=real.id, title=real.title, spec=SimpleNamespace(results=(published,)))
     monkeypatch.setattr(registry, "get_card", lambda name: fake)
-    site = module._Site(
-        "dinov2-tiny", prepared, "random", (), False, "cpu", tmp_path / "cache", None, tmp_path / "work"
-    )
+    site = module.Site("dinov2-tiny", prepared, "random", (), False, "cpu", tmp_path / "cache", None, tmp_path / "work")
     made = site.run(claim(protocol="dinobloom-knn@1"))
     assert made.provenance["weights_kind"] == "random"
     assert len(made.predictions.of_variant()) == 32
@@ -367,7 +365,7 @@ def test_the_encoder_is_loaded_once_and_its_error_kept(monkeypatch, tmp_path):
         raise WeightsError("half a file")
 
     monkeypatch.setattr(load, "load_encoder", refuse)
-    site = module._Site("dinobloom-s", None, None, (), False, "cpu", None, None, tmp_path)
+    site = module.Site("dinobloom-s", None, None, (), False, "cpu", None, None, tmp_path)
     for _ in range(2):
         with pytest.raises(WeightsError, match="half a file"):
             site.encoder()
@@ -378,6 +376,6 @@ def test_the_encoder_is_loaded_once_and_its_error_kept(monkeypatch, tmp_path):
 def test_allowed_checks_do_not_count(tmp_path):
     from medfm.cohorts.findings import Finding
 
-    site = module._Site("dinobloom-s", None, None, (), False, "cpu", None, None, tmp_path)
+    site = module.Site("dinobloom-s", None, None, (), False, "cpu", None, None, tmp_path)
     finding = Finding(code="L001", severity="error", title="t", allowed=True)
     assert site.blockers(claim(), tiny_result(findings=(finding,))) == "failed checks were allowed: L001"

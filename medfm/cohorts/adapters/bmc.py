@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from medfm.cohorts.adapters.base import Adapter, Row, images_in, relative
+from medfm.core.errors import CohortError
 
 CLASSES: tuple[str, ...] = ("ABE", "ART", "BAS", "BLA", "EBO", "EOS", "FGC", "HAC", "KSC", "LYI", "LYT")
 CLASSES += ("MMZ", "MON", "MYB", "NGB", "NGS", "NIF", "OTH", "PEB", "PLM", "PMO")
+
+SPLITS = ("train", "test")
 
 
 class BoneMarrowCytomorphology(Adapter):
@@ -25,7 +29,8 @@ class BoneMarrowCytomorphology(Adapter):
     expected = {"total": 171373}
     unverified = (
         "the names of the sub-folders; counts per class are published in the paper and not checked here",
-        "DinoBloom's fixed split (its test file lists 34,266 images) is not part of the release: no split is written",
+        "DinoBloom's fixed split is not part of the release: put bm_train.csv and bm_test.csv (34,266 images) of its "
+        "repository beside the class folders; without them no split is written",
     )
     notes = ("which of the 945 patients a cell is from is not published: patients are unknown",)
 
@@ -34,10 +39,11 @@ class BoneMarrowCytomorphology(Adapter):
         folders = self._class_folders(source)
         if not folders:
             raise self.missing(source, "there are no folders with the class codes")
+        splits = _fixed_split(source, folders[0].parent)
         for folder in folders:
             for place in sorted([folder, *(d for d in folder.rglob("*") if d.is_dir())]):
                 for file in images_in(place):
-                    yield {"path": relative(file, source), "label": folder.name}
+                    yield {"path": relative(file, source), "label": folder.name, "split": splits.get(file.name)}
 
     @staticmethod
     def _class_folders(source: Path) -> list[Path]:
@@ -48,6 +54,36 @@ class BoneMarrowCytomorphology(Adapter):
                 return hits
             level = sorted(d for folder in level for d in folder.iterdir() if d.is_dir())
         return []
+
+
+def _fixed_split(*places: Path) -> dict[str, str]:
+    """File name -> split, from DinoBloom's ``bm_train.csv`` and ``bm_test.csv``; empty without them.
+
+    Only the file name of the column ``Image Path`` counts: its folders are those of the authors' machine.
+
+    Raises:
+        CohortError: Only one of the two is there, a column is missing, or an image is in both.
+    """
+    found: dict[str, str] = {}
+    files = {split: [p / f"bm_{split}.csv" for p in places if (p / f"bm_{split}.csv").is_file()] for split in SPLITS}
+    if not any(files.values()):
+        return found
+    for split, hits in files.items():
+        if not hits:
+            raise CohortError(
+                f"Half of the fixed split is missing: there is no bm_{split}.csv.",
+                where=str(places[0]),
+                expected="bm_train.csv and bm_test.csv of the DinoBloom repository, or neither",
+            )
+        with hits[0].open(encoding="utf-8-sig", newline="") as handle:
+            table = csv.DictReader(handle)
+            if "Image Path" not in (table.fieldnames or ()):
+                raise CohortError("The split file has no column 'Image Path'.", where=str(hits[0]))
+            for row in table:
+                name = (row["Image Path"] or "").replace("\\", "/").rsplit("/", 1)[-1]
+                if found.setdefault(name, split) != split:
+                    raise CohortError(f"The image {name} is in both split files.", where=str(hits[0]))
+    return found
 
 
 BMC = BoneMarrowCytomorphology()
