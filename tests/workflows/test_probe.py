@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from probe_data import cohort_of, pair, table_of
 
 import medfm
 from medfm.core.errors import ChecksFailedError, CohortError, ConfigError
+from medfm.core.hashing import sha256_json
 from medfm.embeddings.embeddings import Embeddings, Failure
 from medfm.workflows.probe import knn, linear_probe, mil, probe
 
@@ -163,3 +165,34 @@ def test_a_result_can_be_run_again_from_its_config(tmp_path):
     assert again.id == first.id
     other = probe(embeddings, cohort, "label", str(tmp_path / "first" / "config.yaml"), overrides=("method.k=[3]",))
     assert other.id != first.id
+
+
+def test_the_batch_effect_keeps_its_permutation_band_through_a_folder(tmp_path: Path) -> None:
+    """The band is there, survives saving, and a folder written before there was one still loads."""
+    cohort, embeddings = pair(n=160)
+    table, values = cohort.table, embeddings.values.copy()
+    values[:, 11] += 4 * (table["site"] == "north").to_numpy()
+    strong = Embeddings(values, embeddings.record_ids, embeddings.provenance)
+    plain, shifted = (linear_probe(e, cohort, target="label", **QUICK).batch_effect for e in (embeddings, strong))
+    assert shifted.balanced_accuracy.value > shifted.null_high > plain.chance > shifted.null_low
+    assert shifted.p == pytest.approx(1 / 51)
+    assert plain.p > shifted.p
+    result = linear_probe(strong, cohort, target="label", **QUICK)
+    folder = tmp_path / "run"
+    result.save(folder)
+    assert medfm.load_result(folder).batch_effect == shifted
+    path = folder / "result.json"
+    head = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("null_low", "null_high", "p"):
+        del head["batch_effect"][name]
+    del head["sha256"]
+    path.write_text(json.dumps({**head, "sha256": sha256_json(head)}), encoding="utf-8")
+    assert medfm.load_result(folder).batch_effect.null_low is None
+
+
+def test_a_site_that_does_not_show_is_said_to_lie_in_the_band() -> None:
+    cohort, embeddings = pair(n=240)
+    effect = linear_probe(embeddings, cohort, target="label", **QUICK).batch_effect
+    assert effect.null_low <= effect.balanced_accuracy.value <= effect.null_high
+    assert effect.p > 0.05
+    assert f"p = {effect.p:.2g}" in effect.note
