@@ -131,12 +131,12 @@ def test_progress_may_be_given_or_made(encoder, images, cache):
     assert given.done == N
     made = []
 
-    def maker(title, total):
-        made.append(Progress(title, total))
+    def maker(title, total, unit):
+        made.append(Progress(title, total, unit))
         return made[-1]
 
     embed(encoder, images, cache=cache, workers=0, progress=maker)
-    assert (made[0].title, made[0].total, made[0].done) == ("embedding", N, N)
+    assert (made[0].title, made[0].total, made[0].unit, made[0].done) == ("embedding", N, "records", N)
 
 
 def test_global_state_is_left_as_it_was(encoder, images, cache):
