@@ -21,15 +21,8 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     Raises:
         StoreError: The place cannot be written to, or the disk is full; the former checkpoint stays.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        try:
-            torch.save({"format": FORMAT, **state}, handle)
-        except RuntimeError as error:
-            # torch's archive writer covers the file's own error (a full disk) with one of its own.
-            cause = error.__context__
-            if isinstance(cause, OSError):
-                raise cause from None
-            raise
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
