@@ -83,8 +83,19 @@ def show(encoder: str, as_json: bool) -> None:
     for title, lines in _sections(card):
         click.echo(click.style(title, bold=True))
         for line in lines:
-            click.echo(f"  {line}")
+            click.echo(_wrapped(line))
         click.echo("")
+
+
+def _wrapped(line: str) -> str:
+    """A line folded to the terminal between words, continued further in; hashes and paths stay whole."""
+    import shutil
+    import textwrap
+
+    width = min(100, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        line, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _row(card: Card) -> dict[str, Any]:
@@ -126,11 +137,13 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
         for source in spec.weights.sources
     ]
     data = [f"{entry.title}: {entry.status}{'. ' + entry.note if entry.note else ''}" for entry in spec.training_data]
-    results = [
-        f"{entry.name}{' (' + entry.variant + ')' if entry.variant else ''}: "
-        f"{'not sourced' if entry.value is None else format(entry.value, '.3f')} [{entry.sourcing}: {entry.source}]"
-        for entry in spec.results
-    ]
+    results = []
+    for source in dict.fromkeys((entry.sourcing, entry.source) for entry in spec.results):
+        for entry in spec.results:
+            if (entry.sourcing, entry.source) == source:
+                value = "not sourced" if entry.value is None else format(entry.value, ".3f")
+                results.append(f"{entry.name}{' (' + entry.variant + ')' if entry.variant else ''}: {value}")
+        results.append(f"source of the figures above, {source[0]}: {source[1]}")
     sections = [
         ("Facts", facts),
         ("Weights", weights or [_no_sources(spec.weights.needed)]),

@@ -70,15 +70,15 @@ def test_show(capsys):
         "Facts",
         "resize (size [224, 224], resampler bilinear_pil, mode squash)",
         "Published figures (none of them measured here)",
-        "0.849 [secondary:",
-        "not sourced [unverified:",
+        "BMC linear probe, weighted F1: 0.849",
+        "above, unverified:",
         "(k=20)",
         "Deviations and traps",
         "arXiv:2404.05022",
         "sha256 not known",
         "held out",
     ):
-        assert word in out, word
+        assert word in " ".join(out.split()), word  # wherever the lines are folded
 
 
 def test_show_without_figures_or_weights(capsys):
@@ -135,3 +135,18 @@ def test_help_on_one_screen(capsys):
         for word in ("Examples:", "Checked:", "Common errors:"):
             assert word in out
         assert "\b" not in out
+
+
+def test_a_card_fits_a_terminal_of_80_columns(capsys, monkeypatch):
+    """Below the prose (whose code lines are as written) only what cannot be broken is wider."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(capsys, "show", "dinobloom-l")[1]
+    facts = shown.split("\nFacts\n")[1].splitlines()
+    wide = [line for line in facts if len(line) > 80 and len(line.split()) > 1]
+    assert not wide
+    # Every figure once, its source once below those that share it.
+    text = " ".join(shown.split())
+    assert text.count("BMC linear probe, weighted F1: 0.849") == 1
+    assert text.count("source of the figures above, secondary:") == 1
+    assert text.count("source of the figures above, unverified:") == 1
+    assert text.index("0.644") < text.index("above, secondary") < text.index("Acevedo 1-NN, weighted F1: not sourced")
