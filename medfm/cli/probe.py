@@ -100,7 +100,8 @@ def command(
         for metric, found in run.result.extras.get("paper_average", {}).get("main", {}).items():
             if found["mean"] is not None:
                 spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
-                click.echo(f"as the paper averages: {metric} {found['mean']:.4f}{spread} over {found['n']} folds")
+                name = metric.replace("_", " ")
+                click.echo(f"as the paper averages: {name} {found['mean']:.4f}{spread} over {found['n']} folds")
         if run.out is not None:
             click.echo(f"report    {run.out / 'report.html'}")
     return 1 if run.failed and on_error != "skip" else 0

@@ -35,11 +35,11 @@ _FORMAT = "medfm-embeddings-file@1"
 
 
 def check_suffix(path: str | Path) -> str:
-    """The suffix of an output file; raises :class:`ConfigError` unless it can be written."""
+    """The suffix of a file of embeddings; raises :class:`ConfigError` unless it is one of ours."""
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
         raise ConfigError(
-            f"Embeddings cannot be written as '{suffix or Path(path).name}'.",
+            f"Files of embeddings cannot be of the kind '{suffix or Path(path).name}'.",
             where=str(path),
             expected=" ".join(_WRITERS),
             fix=did_you_mean(suffix, _WRITERS),

@@ -199,7 +199,7 @@ def _collect(
         frames.append(frame.assign(**_truth_columns(truth.take(fold.test), outcome.scores)))
         sizes = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
-        notes += outcome.notes
+        notes += [note if variant == MAIN else f"{variant}: {note}" for note in outcome.notes]
     joined = pd.concat(frames, ignore_index=True)
     # The headline first, whatever the order of the folds.
     order = np.argsort((joined["variant"] != MAIN).to_numpy(), kind="stable")

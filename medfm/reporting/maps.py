@@ -127,6 +127,11 @@ def batch_plot(effect: BatchEffect | None) -> Plot | None:
             axes.barh([1], [estimate.value], color=COLOURS[1], height=0.5)
             if estimate.low is not None and estimate.high is not None:
                 axes.plot([estimate.low, estimate.high], [1, 1], color="black", linewidth=1.6)
+            if effect.null_low is not None and effect.null_high is not None:
+                # What shuffled sites give: a bar that ends inside the band shows no effect.
+                axes.axvspan(
+                    effect.null_low, effect.null_high, ymin=0.4, ymax=0.85, color=GREY, alpha=0.35, linewidth=0
+                )
             axes.plot([effect.chance, effect.chance], [0.6, 1.4], "--", color="black", linewidth=1.2)
             axes.text(effect.chance, 1.45, "guessing", ha="center", va="bottom", fontsize=9)
             labels.append((1, f"{short(effect.column, 12)} can\nbe predicted"))

@@ -40,7 +40,7 @@ def one_screen(result: Result) -> str:
         f"target    {summary.target} ({summary.task}{classes})",
         f"tested    {tested}",
         f"method    {method_name(result.kind)}, protocol {result.protocol.id}{changed}",
-        f"encoder   {provenance.get('encoder', 'unknown')}, weights: {provenance.get('weights_kind', 'unknown')}",
+        f"encoder   {provenance.get('encoder', 'unknown')}, {_weights(provenance.get('weights_kind'))}",
         "",
     ]
     rows = [(word(e.metric).title, figure(e.value), interval(e)) for e in summary.headline]
@@ -60,3 +60,9 @@ def one_screen(result: Result) -> str:
 
 def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent="   ")
+
+
+def _weights(kind: object) -> str:
+    """``weights: random``, but not ``weights: no weights``."""
+    text = str(kind or "unknown")
+    return text if text.endswith("weights") else f"weights: {text}"

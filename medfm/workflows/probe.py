@@ -13,7 +13,7 @@ import numpy as np
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError, UnknownNameError
 from medfm.core.files import write_text
-from medfm.core.progress import ProgressMaker
+from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import Evaluation, evaluate
 from medfm.evaluation.paper import paper_average
@@ -98,23 +98,14 @@ def probe(
     )
     if attention_out is not None:
         _write_attention(done, attention_out)
-    resampling = None
-    if progress is not None:
-        total = plan.statistics.resamples * len(done.predictions.variants)
-        resampling = progress("resampling", total, "resamples")
-    if resampling is None:
+    with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
         summary = summarise(
-            done.predictions, plan.statistics, metrics=plan.metrics, patients_known=cohort.patients_known
+            done.predictions,
+            plan.statistics,
+            metrics=plan.metrics,
+            patients_known=cohort.patients_known,
+            progress=resampling,
         )
-    else:
-        with resampling:
-            summary = summarise(
-                done.predictions,
-                plan.statistics,
-                metrics=plan.metrics,
-                patients_known=cohort.patients_known,
-                progress=resampling,
-            )
     summary = summary.model_copy(update={"notes": (*summary.notes, *notes, *done.notes)})
     extras: dict[str, Any] = {"chosen": list(done.chosen)}
     averages = paper_average(summary, plan)

@@ -106,7 +106,7 @@ def test_dry_run_prints_the_settings_and_does_nothing(call, table, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "cells.csv"], "cannot be written as '.csv'"),
+        (["--out", "cells.csv"], "cannot be of the kind '.csv'"),
         (["--set", "batchsize=3"], "did you mean 'batch_size'"),
         (["--shard", "3/3"], "There is no part 3 of 3"),
         (["--batch-size", "0"], "batch_size"),
