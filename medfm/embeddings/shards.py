@@ -48,10 +48,6 @@ def write_shard(folder: Path, keys: np.ndarray, values: np.ndarray, facts: Mappi
         StoreError: The disk is full, the folder is read-only, or a file stands in the way.
     """
     n, dim = values.shape
-    # By key, not as they came: the same items then give the same bytes, hence the same name, however many
-    # streams computed them.
-    order = np.array(sorted(range(n), key=[bytes(key) for key in keys].__getitem__), dtype=np.int64)
-    keys, values = np.asarray(keys)[order], values[order]
     raw = np.ascontiguousarray(keys, dtype=KEY_DTYPE).tobytes()
     key_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(KEY_BYTES), n, [None, pa.py_buffer(raw)])
     flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))

@@ -136,7 +136,10 @@ class EncoderStore:
             StoreError: The place cannot be written to; nothing half-written stays behind.
         """
         self._introduce()
-        array = key_array(keys)
+        # By key, not as they came: the same items then give the same bytes, hence the same name, in
+        # whatever order several streams computed them.
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        array, values = key_array([keys[i] for i in order]), values[order]
         path = write_shard(self.folder, array, values, self.maker.facts())
         with self._lock:
             # Not by name: a shard that is made again after damage has the very name it had before.
