@@ -89,7 +89,7 @@ def test_h5ad_without_the_library_names_the_extra(tmp_path, embeddings, monkeypa
 
 @pytest.mark.parametrize("name", ["cells.csv", "cells", "cells.npy"])
 def test_other_suffixes_are_refused(tmp_path, embeddings, name):
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be of the kind"):
         save_embeddings(embeddings, tmp_path / name)
     with pytest.raises(ConfigError):
         load_embeddings(tmp_path / name)

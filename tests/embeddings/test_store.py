@@ -99,7 +99,7 @@ def test_a_hit_counts_only_from_a_shard_whose_digest_holds(cache, caplog):
     keys, values = some(4)
     path = EncoderStore.open(MAKER, cache).write(keys, values)
     data = bytearray(path.read_bytes())
-    data[bytes(data).index(values.tobytes())] ^= 1
+    data[bytes(data).index(values[0].tobytes())] ^= 1
     path.write_bytes(data)
     store = EncoderStore.open(MAKER, cache)
     assert len(store) == 4  # its key column is still sound
@@ -112,7 +112,7 @@ def test_a_key_in_a_damaged_and_a_sound_shard_is_found_in_the_sound_one(cache):
     path = EncoderStore.open(MAKER, cache).write(keys, values)
     EncoderStore.open(MAKER, cache).write(keys[:1], values[:1])
     data = bytearray(path.read_bytes())
-    data[bytes(data).index(values.tobytes())] ^= 1
+    data[bytes(data).index(values[0].tobytes())] ^= 1
     path.write_bytes(data)
     store = EncoderStore.open(MAKER, cache)
     assert [store.has(key) for key in keys] == [True, False, False, False]
