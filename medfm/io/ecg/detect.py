@@ -40,11 +40,22 @@ def read_raw(path: Path, options: Options, where: str) -> RawECG:
     Raises:
         ReadError: See the reader of each format; or the file is none of them.
     """
-    if is_wfdb(path):
-        return read_wfdb(path, where)
-    kind = _kind(path, where)
-    module, _, function = _READERS[kind].partition(":")
-    raw: RawECG = getattr(importlib.import_module(module), function)(path, options, where)
+    try:
+        if is_wfdb(path):
+            return read_wfdb(path, where)
+        module, _, function = _READERS[_kind(path, where)].partition(":")
+        raw: RawECG = getattr(importlib.import_module(module), function)(path, options, where)
+    except ReadError:
+        raise
+    except MemoryError:
+        raise ReadError("There is not enough memory to read this recording.", where=where) from None
+    except Exception as error:
+        # Damaged headers can say anything. Only the kind of error is told: its text may quote the file.
+        raise ReadError(
+            f"The recording is damaged or cut off ({type(error).__name__}).",
+            where=where,
+            fix="copy or export the file again",
+        ) from None
     return raw
 
 

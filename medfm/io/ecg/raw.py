@@ -68,10 +68,13 @@ def number(text: Any, what: str, where: str, *, positive: bool = False) -> float
     """`text` as a finite float; the error names the field, never the text found in it."""
     try:
         value = float(text)
-    except (TypeError, ValueError) as error:
-        raise ReadError(f"The {what} is not a number.", where=where) from error
+    except (TypeError, ValueError):
+        # Not chained: the text of the cause would repeat what the file holds.
+        raise ReadError(f"The {what} is not a number.", where=where) from None
     if not np.isfinite(value) or (positive and value <= 0):
-        raise ReadError(f"The {what} is {value:g}.", where=where, expected="a number above 0" if positive else "a number")
+        raise ReadError(
+            f"The {what} is {value:g}.", where=where, expected="a number above 0" if positive else "a number"
+        )
     return value
 
 

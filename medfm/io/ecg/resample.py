@@ -40,7 +40,10 @@ def resample(array: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     gaps = [(row, start, stop) for row in range(len(rows)) for start, stop in runs(~np.isfinite(rows[row]))]
     for row in {row for row, _, _ in gaps}:
         rows[row] = _bridged(rows[row])
-    out = resample_poly(rows, ratio.numerator, ratio.denominator, axis=-1, padtype="line").astype(np.float32)
+    # The phases of the filter differ a little in gain, which would turn an offset into a ripple.
+    offset = rows.mean(axis=1, keepdims=True)
+    filtered = resample_poly(rows - offset, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    out = (filtered + offset).astype(np.float32)
     for row, start, stop in gaps:
         first = math.floor((start - 1) * ratio) + 1
         # The sample before a gap and the one after it are real, all output samples between them are not.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 _MILLIVOLTS = {
     "v": 1e3, "volt": 1e3, "volts": 1e3,
     "mv": 1.0, "millivolt": 1.0, "millivolts": 1.0,
@@ -30,5 +28,7 @@ def implausible(spread: float) -> str | None:
     if spread > LARGEST_SPREAD:
         return f"The signal varies by {spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV."
     if 0 < spread < SMALLEST_SPREAD:
-        return f"The signal varies by {spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
+        return (
+            f"The signal varies by {spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
+        )
     return None

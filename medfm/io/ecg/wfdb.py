@@ -2,7 +2,7 @@
 
 Formats 16, 24, 32, 61, 80, 160 and 212 with one sample per frame are decoded here, several times
 faster than by the ``wfdb`` library and with equal values; everything else (compressed and packed
-formats, several rates, skewed signals, several segments) goes through that library.
+formats, several rates, skewed signals) goes through that library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def wfdb_files(path: Path, where: str) -> tuple[Path, ...]:
     start = header_path(path)
     found: dict[Path, None] = {start: None}
     header = read_header(start, where)
-    for name in header.segments:
+    for name, _ in header.segments:
         if name != "~":
             segment = start.with_name(name + ".hea")
             found[segment] = None
@@ -45,7 +45,9 @@ def read_wfdb(path: Path, where: str) -> RawECG:
     start = header_path(path)
     header = read_header(start, where)
     ours = all(s.fmt in MISSING and s.per_frame == 1 and not s.skew and s.file != "~" for s in header.signals)
-    if header.segments or not ours:
+    if header.segments:
+        return _segments(start, header, where)
+    if not ours:
         return _by_library(start, header, where)
     blocks: list[np.ndarray] = []
     checked = 0
@@ -115,6 +117,53 @@ def _verify(digital: np.ndarray, signals: list[SignalLine], where: str) -> int:
     return verified
 
 
+def _segments(start: Path, header: Header, where: str) -> RawECG:
+    """Segments behind one another; gaps (``~``) and channels a segment lacks are missing samples."""
+    parts: list[tuple[int, RawECG]] = []
+    names: dict[str, str | None] = {}
+    position = 0
+    for name, length in header.segments:
+        if name != "~":
+            path = start.with_name(name + ".hea")
+            described = read_header(path, where)
+            if described.segments:
+                raise ReadError("A segment of the WFDB record has segments itself.", where=where)
+            if length == 0:  # the layout of a record whose segments hold different channels
+                names.update({signal.name: signal.units or "mV" for signal in described.signals})
+                continue
+            part = read_wfdb(path, where)
+            if part.values.shape[1] < length:
+                raise truncated("A segment", where, length, part.values.shape[1], "samples")
+            if part.sampling_hz is not None and abs(part.sampling_hz / header.sampling_hz - 1) > 1e-6:
+                raise ReadError("A segment of the WFDB record has another sampling frequency.", where=where)
+            for channel, unit in zip(part.names, part.units, strict=True):
+                if names.setdefault(channel, unit) != unit:
+                    raise ReadError("The segments of the WFDB record are in different units.", where=where)
+            parts.append((position, part))
+        position += length
+    if not parts:
+        raise ReadError("The recording has no samples.", where=where)
+    if header.samples is not None and position < header.samples:
+        raise truncated("The record", where, header.samples, position, "samples")
+    row = {name: index for index, name in enumerate(names)}
+    values = np.full((len(names), position), np.nan)
+    lengths = {begin: length for (_, length), begin in zip(header.segments, _begins(header), strict=True) if length}
+    for begin, part in parts:
+        length = lengths[begin]
+        for channel, samples in zip(part.names, part.values, strict=True):
+            values[row[channel], begin : begin + length] = samples[:length]
+    facts = {"segments": len(header.segments)}
+    rate = header.sampling_hz if header.rate_stated else None
+    return RawECG("wfdb", values, list(names), list(names.values()), rate, parts[0][1].units_source, facts)
+
+
+def _begins(header: Header) -> list[int]:
+    begins = [0]
+    for _, length in header.segments[:-1]:
+        begins.append(begins[-1] + length)
+    return begins
+
+
 def _by_library(start: Path, header: Header, where: str) -> RawECG:
     import wfdb
 
@@ -124,7 +173,7 @@ def _by_library(start: Path, header: Header, where: str) -> RawECG:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            record = wfdb.rdrecord(str(start.with_suffix("")), smooth_frames=bool(header.segments), m2s=True)
+            record = wfdb.rdrecord(str(start.with_suffix("")), smooth_frames=False)
     except Exception as error:
         # The library raises nearly anything on damaged files, sometimes with text of the header in it.
         raise ReadError(
@@ -134,22 +183,18 @@ def _by_library(start: Path, header: Header, where: str) -> RawECG:
         ) from None
     names = [str(name or "") for name in record.sig_name]
     rate = number(record.fs, "sampling frequency", where, positive=True)
-    if header.segments:
-        values = np.ascontiguousarray(np.asarray(record.p_signal, np.float64).T)
-    else:
-        per_frame = [signal.per_frame for signal in header.signals]
-        highest = max(per_frame)
-        rows = [
-            np.asarray(channel, np.float64) if n == highest else resample(np.asarray(channel), rate * n, rate * highest)
-            for channel, n in zip(record.e_p_signal, per_frame, strict=True)
-        ]
-        shortest = min(map(len, rows))
-        values, rate = np.stack([row[:shortest] for row in rows]).astype(np.float64), rate * highest
-    if header.samples is not None and values.shape[1] < header.samples:
-        raise truncated("The record", where, header.samples, values.shape[1], "samples")
-    facts: dict[str, Any] = {"decoded_by": "wfdb"}
-    if header.segments:
-        facts["segments"] = len(header.segments)
-    raw = _raw(header, values, names, [str(unit) if unit else None for unit in record.units], facts)
-    raw.sampling_hz = rate if header.rate_stated else None
+    per_frame = [signal.per_frame for signal in header.signals]
+    highest = max(per_frame)
+    if header.samples is not None:
+        for channel, n in zip(record.e_p_signal, per_frame, strict=True):
+            if len(channel) < header.samples * n:
+                raise truncated("A signal", where, header.samples * n, len(channel), "samples")
+    rows = [
+        np.asarray(channel, np.float64) if n == highest else resample(np.asarray(channel), rate * n, rate * highest)
+        for channel, n in zip(record.e_p_signal, per_frame, strict=True)
+    ]
+    shortest = min(map(len, rows))
+    values = np.stack([row[:shortest] for row in rows]).astype(np.float64)
+    raw = _raw(header, values, names, [str(unit) if unit else None for unit in record.units], {"decoded_by": "wfdb"})
+    raw.sampling_hz = rate * highest if header.rate_stated else None
     return raw

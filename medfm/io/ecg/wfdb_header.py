@@ -42,12 +42,15 @@ class SignalLine:
 
 @dataclass(frozen=True)
 class Header:
-    """The record line and the signals; `samples` is ``None`` where the header does not say."""
+    """The record line with the signals, or with the (name, samples) of segments.
+
+    `samples` is ``None`` where the header does not say.
+    """
 
     sampling_hz: float
     samples: int | None
     signals: tuple[SignalLine, ...]
-    segments: tuple[str, ...] = ()
+    segments: tuple[tuple[str, int], ...] = ()
     rate_stated: bool = True
 
 
@@ -86,10 +89,13 @@ def read_header(path: Path, where: str) -> Header:
     body = lines[1:]
     if "/" in fields[0]:
         wanted = _whole(fields[0].split("/")[1], "number of segments", where)
-        names = tuple(_safe(line.split()[0], where) for line in body[:wanted])
-        if len(names) < wanted:
-            raise ReadError(f"The WFDB header lists {len(names)} of {wanted} segments.", where=where)
-        return Header(rate, samples, (), names, len(fields) > 2)
+        parts = [line.split() for line in body[:wanted]]
+        if len(parts) < wanted or any(len(part) < 2 for part in parts):
+            raise ReadError(f"The WFDB header lists {len(parts)} of {wanted} segments with their lengths.", where=where)
+        segments = tuple((_safe(p[0], where), _whole(p[1], "length of a segment", where)) for p in parts)
+        if sum(length for _, length in segments) > _MAX_SAMPLES or any(length < 0 for _, length in segments):
+            raise ReadError("The WFDB header promises segments of impossible length.", where=where)
+        return Header(rate, samples, (), segments, len(fields) > 2)
     if count < 1:
         raise ReadError("The WFDB header describes no signal.", where=where)
     if len(body) < count:
@@ -132,8 +138,8 @@ def _signal(line: str, where: str) -> SignalLine:
 def _whole(text: str, what: str, where: str) -> int:
     try:
         return int(text)
-    except ValueError as error:
-        raise ReadError(f"The {what} in the WFDB header is not a whole number.", where=where) from error
+    except ValueError:
+        raise ReadError(f"The {what} in the WFDB header is not a whole number.", where=where) from None
 
 
 def _safe(name: str, where: str) -> str:
