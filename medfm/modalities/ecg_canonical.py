@@ -187,8 +187,8 @@ def _spread(array: np.ndarray, where: str) -> tuple[list[str], float]:
     held = array if len(present) == 12 else array[present]
     if np.isfinite(held.sum()):
         low, high = held.min(axis=1), held.max(axis=1)
-        # Every second sample is ample for an amplitude, and this runs on every record that is read.
-        deviation = held[:, ::2].std(axis=1)
+        # Every fourth sample is ample for an amplitude, and this runs on every record that is read.
+        deviation = held[:, ::4].std(axis=1)
     else:
         low, high, deviation = np.nanmin(held, axis=1), np.nanmax(held, axis=1), np.nanstd(held, axis=1)
     flat = [LEADS[row] for row, a, b in zip(present, low, high, strict=True) if a == b]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,18 +50,20 @@ def read_bytes(path: Path, where: str) -> bytes:
         ReadError: The file is missing, a folder, empty, unreadable, or above 1 GB.
     """
     try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
+        # Unbuffered, and read at once: records are small and many.
+        with path.open("rb", buffering=0) as handle:
+            size = os.fstat(handle.fileno()).st_size
+            data = handle.read() if size <= MAX_BYTES else b""
     except FileNotFoundError as error:
         raise ReadError("The file does not exist.", where=where, fix="check the path and the root folder") from error
     except IsADirectoryError as error:
         raise ReadError("This is a folder, not a recording.", where=where) from error
     except (OSError, ValueError) as error:
         raise ReadError(f"The file cannot be read: {type(error).__name__}.", where=where) from error
+    if size > MAX_BYTES:
+        raise ReadError("The file is too large for an ECG.", where=where, expected=f"at most {MAX_BYTES} bytes")
     if not data:
         raise ReadError("The file is empty (0 bytes).", where=where, fix="copy or download the file again")
-    if len(data) > MAX_BYTES:
-        raise ReadError("The file is too large for an ECG.", where=where, expected=f"at most {MAX_BYTES} bytes")
     return data
 
 

@@ -87,30 +87,32 @@ def _read_file(path: Path, signals: list[SignalLine], samples: int | None, where
         promised = offset + bytes_needed(fmt, samples * width)
         raise truncated("The signal file", where, promised, len(data))
     digital = decode(memoryview(data)[offset:], fmt, samples * width).reshape(samples, width)
-    verified = _verify(digital, signals, where)
     # float64 until the end, as the published loaders compute, so that float32 copies are equal bit for bit.
-    values = np.empty((width, samples))
-    np.subtract(digital.T, np.array([[s.baseline] for s in signals], np.float64), out=values)
-    np.divide(values, np.array([[s.gain] for s in signals]), out=values)
+    values = digital.T.astype(np.float64, order="C")
+    # Sums of integers are exact in float64 up to 2**53, that is 2**22 samples of 32 bits.
+    sums = values.sum(axis=1) if samples < 1 << 22 else digital.sum(axis=0, dtype=np.int64)
+    verified = _verify([int(total) for total in sums], signals, where)
+    if any(s.baseline for s in signals):
+        values -= np.array([[s.baseline] for s in signals], np.float64)
+    values /= np.array([[s.gain] for s in signals])
     missing = digital == MISSING[fmt]
     if missing.any():
         values[missing.T] = np.nan
     return values, verified
 
 
-def _verify(digital: np.ndarray, signals: list[SignalLine], where: str) -> int:
+def _verify(sums: list[int], signals: list[SignalLine], where: str) -> int:
     """Compare the 16-bit checksum (sum of all samples) where the header has one."""
-    sums = digital.sum(axis=0, dtype=np.int64)
     verified = 0
     for index, signal in enumerate(signals):
         # A checksum of 0 is also what writers leave that do not compute any.
         if signal.checksum is None or (signal.checksum == 0 and signal.initial in (None, 0)):
             continue
-        if (int(sums[index]) - signal.checksum) & 0xFFFF:
+        if (sums[index] - signal.checksum) & 0xFFFF:
             raise ReadError(
                 f"The samples of signal {index + 1} do not fit the checksum in the header.",
                 where=where,
-                expected=f"{signal.checksum & 0xFFFF}, found {int(sums[index]) & 0xFFFF}",
+                expected=f"{signal.checksum & 0xFFFF}, found {sums[index] & 0xFFFF}",
                 fix="copy or download the record again; the file was changed or damaged after it was written",
             )
         verified += 1

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from medfm.core.errors import ReadError
 from medfm.io.ecg.raw import number, read_bytes
@@ -22,8 +24,7 @@ _GAIN = re.compile(r"([-+0-9.eE]+)(?:\(([-+]?\d+)\))?(?:/(\S+))?")
 _MAX_SAMPLES = 1 << 31
 
 
-@dataclass(frozen=True)
-class SignalLine:
+class SignalLine(NamedTuple):
     """One signal of the header; `units` is ``None`` where the header is silent (mV by the standard)."""
 
     file: str
@@ -106,25 +107,26 @@ def read_header(path: Path, where: str) -> Header:
 
 def _signal(line: str, where: str) -> SignalLine:
     fields = line.split(None, 8)
-    if len(fields) < 2 or (form := _FORMAT.fullmatch(fields[1])) is None:
+    form = _form(fields[1]) if len(fields) > 1 else None
+    if form is None:
         raise ReadError("A signal line of the WFDB header has no storage format.", where=where)
     gain, baseline, units, calibrated = DEFAULT_GAIN, None, None, False
     if len(fields) > 2:
-        parts = _GAIN.fullmatch(fields[2])
+        parts = _gain(fields[2])
         if parts is None:
             raise ReadError("A signal line of the WFDB header has an unreadable gain.", where=where)
-        stated = number(parts[1], "gain", where)
+        stated = number(parts[0], "gain", where)
         calibrated = stated != 0  # 0 means not calibrated; the default gain applies then
         gain = stated or DEFAULT_GAIN
-        baseline = int(parts[2]) if parts[2] else None
-        units = parts[3]
+        baseline = int(parts[1]) if parts[1] else None
+        units = parts[2]
     zero = _whole(fields[4], "ADC zero", where) if len(fields) > 4 else 0
     return SignalLine(
         file=_safe(fields[0], where),
-        fmt=form[1],
-        per_frame=int(form[2] or 1),
-        skew=int(form[3] or 0),
-        offset=int(form[4] or 0),
+        fmt=form[0],
+        per_frame=form[1],
+        skew=form[2],
+        offset=form[3],
         gain=gain,
         baseline=zero if baseline is None else baseline,
         units=units,
@@ -133,6 +135,21 @@ def _signal(line: str, where: str) -> SignalLine:
         name=fields[8].strip() if len(fields) > 8 else "",
         calibrated=calibrated,
     )
+
+
+# The signals of a record, and the records of a data set, share these two fields: each is parsed once.
+@lru_cache(maxsize=256)
+def _form(text: str) -> tuple[str, int, int, int] | None:
+    """Format, samples per frame, skew and byte offset."""
+    found = _FORMAT.fullmatch(text)
+    return None if found is None else (found[1], int(found[2] or 1), int(found[3] or 0), int(found[4] or 0))
+
+
+@lru_cache(maxsize=256)
+def _gain(text: str) -> tuple[str, str | None, str | None] | None:
+    """Gain, baseline and units as written."""
+    found = _GAIN.fullmatch(text)
+    return None if found is None else (found[1], found[2], found[3])
 
 
 def _whole(text: str, what: str, where: str) -> int:
