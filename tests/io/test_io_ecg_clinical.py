@@ -103,6 +103,17 @@ def test_general_ecg_with_leads_in_several_groups(tmp_path: Path) -> None:
     assert record.facts["sop_class"] == "general"
 
 
+def test_a_longer_strip_of_one_lead_is_not_the_recording(tmp_path: Path) -> None:
+    strip = group(np.tile(VALUES[1:2], 3), names=["II"])
+    file = ecg_files.write_dicom(tmp_path / "a.dcm", [strip, group()])
+    np.testing.assert_allclose(read_record(file, "ecg").array, MILLIVOLT, atol=1e-6)
+
+
+def test_a_second_version_of_the_same_leads_is_left_out(tmp_path: Path) -> None:
+    file = ecg_files.write_dicom(tmp_path / "a.dcm", [group(), group(VALUES // 2, label="FILTERED")])
+    np.testing.assert_allclose(read_record(file, "ecg").array, MILLIVOLT, atol=1e-6)
+
+
 def test_ambulatory_with_three_channels(tmp_path: Path) -> None:
     file = ecg_files.write_dicom(
         tmp_path / "a.dcm",

@@ -133,6 +133,14 @@ def test_aecg_takes_the_longest_sequence_set(tmp_path: Path) -> None:
     assert record.facts["sequence_sets"] == 2
 
 
+def test_aecg_prefers_the_set_with_leads_one_and_two(tmp_path: Path) -> None:
+    file = ecg_files.write_aecg(tmp_path / "a.xml", VALUES, LEADS)
+    strip = ecg_files.write_aecg(tmp_path / "b.xml", np.tile(VALUES[1:2], 3), ["II"]).read_text()
+    series = strip[strip.index("<series>") + 8 : strip.index("<derivation>")]
+    file.write_text(file.read_text().replace("<series>", f"<series>{series}"))
+    np.testing.assert_allclose(read_record(file, "ecg").array, VALUES / 1000, atol=1e-6)
+
+
 def test_namespaces_are_cut_off() -> None:
     root = parse_xml(b'<a:x xmlns:a="urn:1" xmlns="urn:2"><b> t </b><a:c/></a:x>', "r")
     assert [e.tag for e in root.iter()] == ["x", "b", "c"]

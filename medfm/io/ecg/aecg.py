@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from medfm.core.errors import ReadError
+from medfm.io.ecg.leads import lead_name
 from medfm.io.ecg.raw import RawECG, number, stack
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -14,7 +15,7 @@ _XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 
 def read_aecg(root: Element, where: str) -> RawECG:
-    """Read the longest sequence set of the rhythm series.
+    """Read the longest sequence set of the rhythm series that holds leads I and II.
 
     Raises:
         ReadError: No sequence set, no sampling interval, or values that are no numbers.
@@ -24,9 +25,14 @@ def read_aecg(root: Element, where: str) -> RawECG:
     if not sets:
         raise ReadError("The aECG holds no rhythm series.", where=where)
     decoded = [_sequence_set(found, where) for found in sets]
-    best = max(decoded, key=lambda raw: (raw.values.shape[1] / (raw.sampling_hz or 1.0), raw.values.shape[0]))
+    best = max(decoded, key=_rank)
     best.facts["sequence_sets"] = len(sets)
     return best
+
+
+def _rank(raw: RawECG) -> tuple[bool, float, int]:
+    found = {lead_name(name) for name in raw.names}
+    return {"I", "II"} <= found, raw.values.shape[1] / (raw.sampling_hz or 1.0), len(raw.names)
 
 
 def _sequence_set(found: Element, where: str) -> RawECG:

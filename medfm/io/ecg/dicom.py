@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medfm.core.errors import ReadError
+from medfm.io.ecg.leads import lead_name
 from medfm.io.ecg.raw import Options, RawECG, number, read_bytes, truncated
 
 SOP_CLASSES = {
@@ -74,7 +75,7 @@ def read_dicom(path: Path, options: Options, where: str) -> RawECG:
 
 
 def _rhythm(groups: list[Any], where: str) -> list[Any]:
-    """The groups that are the recording itself: the longest, with those recorded at the same time."""
+    """The groups that are the recording itself: with leads I and II, the longest, and those of the same time."""
     originals = [
         group
         for group in groups
@@ -91,8 +92,28 @@ def _rhythm(groups: list[Any], where: str) -> list[Any]:
     sets: dict[tuple[int, float, float], list[Any]] = {}
     for group in originals:
         sets.setdefault(shape(group), []).append(group)
-    best = max(sets.values(), key=lambda same: shape(same[0])[0] / shape(same[0])[1])
-    return best
+    together = [_without_repeats(same) for same in sets.values()]
+
+    def rank(same: list[Any]) -> tuple[bool, float]:
+        found = set().union(*map(_leads, same))
+        return {"I", "II"} <= found, shape(same[0])[0] / shape(same[0])[1]
+
+    return max(together, key=rank)
+
+
+def _leads(group: Any) -> set[str]:
+    return {lead for d in group.get("ChannelDefinitionSequence") or [] if (lead := lead_name(_name(d))) is not None}
+
+
+def _without_repeats(same: list[Any]) -> list[Any]:
+    """Groups of one time that bring leads of their own; a second version of the same leads is left out."""
+    kept: list[Any] = []
+    taken: set[str] = set()
+    for group in same:
+        if not _leads(group) & taken:
+            kept.append(group)
+            taken |= _leads(group)
+    return kept
 
 
 def _group(group: Any, little: bool, where: str) -> tuple[np.ndarray, list[str], list[str | None], bool]:
