@@ -227,6 +227,7 @@ def test_cut_off_xml(tmp_path: Path, write: object, cut: int) -> None:
     ("old", "new", "words"),
     [
         ("<LeadSampleCountTotal>700", "<LeadSampleCountTotal>701", "promises 701 samples, the file holds 700"),
+        ("<LeadSampleCountTotal>700", "<LeadSampleCountTotal>-5", "sample count is -5"),
         ("<LeadSampleSize>2", "<LeadSampleSize>4", "not 16 bits"),
         ("<SampleBase>5", "<SampleBase>Mustermann", "sample base is not a number"),
         ("<WaveformType>Rhythm", "<WaveformType>Other", "no rhythm"),

@@ -148,6 +148,7 @@ def test_segments_that_do_not_fit_together(tmp_path: Path) -> None:
         ("multi/1 12 500 900\n~ 900\n", "no samples"),
         ("multi/1 12 500 900\nmulti 900\n", "segments itself"),
         ("multi/1 12 500 900\ns1 -3\n", "impossible length"),
+        ("multi/2 12 500 900\ns1 700\n~ 2000000000\n", "too long"),
     ]:
         multi.write_text(text)
         with pytest.raises(ReadError, match=words):

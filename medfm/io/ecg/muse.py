@@ -48,7 +48,7 @@ def _lead(lead: Element, where: str) -> np.ndarray:
     except (binascii.Error, ValueError) as error:
         raise ReadError("The samples of the MUSE file are damaged (not base64).", where=where) from error
     promised = text_of(lead, "LeadSampleCountTotal")
-    count = int(number(promised, "sample count", where)) if promised else len(data) // 2
+    count = int(number(promised, "sample count", where, positive=True)) if promised else len(data) // 2
     if len(data) < 2 * count:
         raise truncated("A lead", where, count, len(data) // 2, "samples")
     digital = np.frombuffer(data[: 2 * count], "<i2")

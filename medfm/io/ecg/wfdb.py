@@ -20,6 +20,9 @@ from medfm.io.ecg.resample import resample
 from medfm.io.ecg.wfdb_formats import MISSING, bytes_needed, decode, samples_held
 from medfm.io.ecg.wfdb_header import Header, SignalLine, header_path, read_header
 
+# A day of twelve leads at 500 Hz; a header can promise gaps of any length without a byte behind them.
+_MAX_VALUES = 12 * 500 * 86_400 + 1
+
 
 def wfdb_files(path: Path, where: str) -> tuple[Path, ...]:
     """The header and every file it names, each once: what a content key must cover."""
@@ -147,6 +150,8 @@ def _segments(start: Path, header: Header, where: str) -> RawECG:
         raise ReadError("The recording has no samples.", where=where)
     if header.samples is not None and position < header.samples:
         raise truncated("The record", where, header.samples, position, "samples")
+    if len(names) * position > _MAX_VALUES:
+        raise ReadError("The WFDB record with its gaps is too long.", where=where, expected=f"{_MAX_VALUES} values")
     row = {name: index for index, name in enumerate(names)}
     values = np.full((len(names), position), np.nan)
     lengths = {begin: length for (_, length), begin in zip(header.segments, _begins(header), strict=True) if length}
