@@ -163,7 +163,9 @@ def _nested(card: Card, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _without_text(card: Card, names: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    group = card.spec.weights.key_map.absent_together
+    from medfm.encoders.published import family_of
+
+    group = family_of(card)[0].text_names
     return {name: shape for name, shape in names.items() if not set(group).intersection(name.split("."))}
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -74,12 +75,12 @@ SignalStep = RepairMissing | Resample | CropSamples | PadSamples | MinMax | Quan
 ON_SIGNAL = ("repair_missing", "resample", "crop_samples", "pad_samples", "min_max", "quantise", "lead_order")
 
 
-def check_signal_order(names: list[str]) -> None:
+def check_signal_order(names: Sequence[str]) -> None:
     """Refuse an order of signal steps that has no meaning (raises ValueError, for pydantic)."""
     foreign = [name for name in names if name not in ON_SIGNAL]
     if foreign:
         raise ValueError(f"steps on pictures and on signals cannot be mixed: {', '.join(foreign)}")
-    if names != [name for name in ON_SIGNAL if name in names]:
+    if list(names) != [name for name in ON_SIGNAL if name in names]:
         raise ValueError(f"steps on signals come in the order {', '.join(ON_SIGNAL)}, each at most once")
     lacking = [name for name in ("crop_samples", "pad_samples", "lead_order") if name not in names]
     if lacking:
