@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medfm.core.config import StrictConfig
-from medfm.encoders.preprocessing_steps import Step, check_order
+from medfm.encoders.preprocessing_steps import Step, check_order, on_signals
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FLAT = "flat"
@@ -94,8 +94,8 @@ class Weights(StrictConfig):
 class InputSpec(StrictConfig):
     """The tensor that the network takes."""
 
-    shape: tuple[int, int, int] | tuple[int, int] = Field(
-        description="channels, height, width of a picture; leads, samples of a signal"
+    shape: tuple[int, ...] = Field(
+        min_length=2, max_length=3, description="channels, height, width of a picture; leads, samples of a signal"
     )
     dtype: Literal["float32"] = "float32"
     units: str = Field("", description="physical meaning of the values")
@@ -191,6 +191,18 @@ class EncoderSpec(StrictConfig):
         for steps in variants.values():
             check_order(steps)
         return variants
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EncoderSpec:
+        signal = on_signals(self.preprocessing)
+        if len(self.input.shape) != (2 if signal else 3):
+            needed = "leads, samples" if signal else "channels, height, width"
+            raise ValueError(
+                f"medfm.input.shape: the preprocessing gives {needed}, so {2 if signal else 3} numbers are needed"
+            )
+        if any(on_signals(steps) is not signal for steps in self.preprocessing_variants.values()):
+            raise ValueError("medfm.preprocessing_variants: steps on pictures and on signals cannot stand in one card")
+        return self
 
 
 class CardHeader(StrictConfig):
