@@ -14,14 +14,17 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medfm.core.errors import MedfmError, WeightsError
 from medfm.encoders.card import Card, read_card, render_card
+from medfm.encoders.card_schema import FLAT
 from medfm.encoders.preprocessing import Preprocessing
+from medfm.encoders.preprocessing_steps import Resample
 from medfm.encoders.registry import get_card
+from medfm.modalities.record import Record
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +58,8 @@ def synthetic_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     random = np.random.default_rng(zlib.crc32(name.encode()))
     values = random.standard_normal(shape, dtype=np.float32)
     leaf = name.rsplit(".", 1)[-1]
+    if leaf == "running_var":
+        return np.asarray(1 + np.abs(values), dtype=np.float32)
     if leaf == "gamma":
         return np.asarray(0.5 + 0.1 * values, dtype=np.float32)
     if leaf == "weight" and len(shape) == 1:
@@ -68,7 +73,13 @@ def synthetic_state(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Te
     """A checkpoint with these names and shapes; equal names give equal values."""
     import torch
 
-    return {name: torch.from_numpy(synthetic_tensor(name, tuple(shape))) for name, shape in shapes.items()}
+    return {
+        # A counter is a whole number in every checkpoint.
+        name: torch.tensor(7)
+        if name.endswith("num_batches_tracked")
+        else torch.from_numpy(synthetic_tensor(name, tuple(shape)))
+        for name, shape in shapes.items()
+    }
 
 
 def check_encoder(
@@ -79,8 +90,9 @@ def check_encoder(
     Card round trip; parameter count; preprocessing (shape, determinism, pickling, rebuilt from
     plain data); loading of a synthetic checkpoint under the published names, nested and flat;
     refusal of one with a tensor missing; shapes, dtype, determinism, batch 1 against 4; tokens;
-    fingerprint stable, and sensitive to one weight and to the preprocessing. Networks with more
-    parameters than `light` are checked by names and shapes alone.
+    fingerprint stable, and sensitive to one weight and to the preprocessing. A text tower is
+    checked by names and shapes, and the rest is run without it. Networks with more parameters
+    than `light` are checked by names and shapes alone.
 
     Args:
         name: Encoder id, card file, or folder with ``card.md``.
@@ -98,8 +110,9 @@ def check_encoder(
         _check_formula(card, result)
         return result
     shapes = _check_names(card, published, result)
-    if sum(int(np.prod(shape)) for shape in shapes.values()) <= light:
-        _check_running(card, dict(published) if published is not None else shapes, result)
+    names = _without_text(card, published if published is not None else shapes)
+    if sum(int(np.prod(shape)) for shape in names.values()) <= light:
+        _check_running(card, names, result)
     return result
 
 
@@ -112,8 +125,15 @@ def _check_card(card: Card, result: Conformance) -> None:
     result.check("the card has text for people", len(card.prose) > 80)
 
 
-def _picture(card: Card, seed: int) -> np.ndarray:
+def _sample(card: Card, seed: int) -> Record | np.ndarray:
+    """A made-up picture or record, a little larger or smaller than the network's input."""
     random = np.random.default_rng(seed)
+    if len(card.spec.input.shape) == 2:
+        leads, samples = card.spec.input.shape
+        length = samples + int(random.integers(-40, 40))
+        hz = next((s.hz for s in card.spec.preprocessing if isinstance(s, Resample)), 500.0)
+        signal = random.standard_normal((leads, length)).cumsum(axis=1).astype(np.float32) / 100
+        return Record(f"sample-{seed}", card.modality, signal, {"sampling_hz": hz})
     _, height, width = card.spec.input.shape
     size = (height + int(random.integers(-40, 40)), width + int(random.integers(-40, 40)), 3)
     return random.integers(0, 256, size, dtype=np.uint8)
@@ -124,16 +144,29 @@ def _check_preprocessing(card: Card, result: Conformance) -> None:
     copies = [copy.deepcopy(steps), Preprocessing(card.spec.to_dict()["preprocessing"])]
     result.check("preprocessing survives copying and plain data", all(other == steps for other in copies))
     for seed in range(2):
-        picture = _picture(card, seed)
-        tensor = steps(picture)
+        sample = _sample(card, seed)
+        tensor = steps(sample)
         shape = tuple(tensor.shape)
         result.check("preprocessed shape", shape == card.spec.input.shape, f"{card.spec.input.shape}, got {shape}")
         result.check(
             "preprocessed values are finite float32",
             str(tensor.dtype) == "torch.float32" and bool(tensor.isfinite().all()),
         )
-        same = all(np.array_equal(other(picture).numpy(), tensor.numpy()) for other in (steps, *copies))
+        same = all(np.array_equal(other(sample).numpy(), tensor.numpy()) for other in (steps, *copies))
         result.check("preprocessing is deterministic", same)
+
+
+def _nested(card: Card, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The checkpoint nested in the first way that the card declares."""
+    word = next((name for name in card.spec.weights.key_map.nesting if name != FLAT), None)
+    return dict(state) if word is None else {word: dict(state)}
+
+
+def _without_text(card: Card, names: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    from medfm.encoders.published import family_of
+
+    group = family_of(card)[0].text_names
+    return {name: shape for name, shape in names.items() if not set(group).intersection(name.split("."))}
 
 
 def _check_names(
@@ -142,15 +175,15 @@ def _check_names(
     import torch
 
     from medfm.encoders.keymaps import match
-    from medfm.encoders.published import plain_shapes
+    from medfm.encoders.published import build, plain_shapes
 
     shapes = plain_shapes(card)
-    count = sum(int(np.prod(shape)) for shape in shapes.values())
+    count = sum(parameter.numel() for parameter in build(card, device="meta").parameters())
     stated = card.spec.parameters
     result.check("parameter count", stated in (None, count), f"{count:,} as built, the card says {stated}")
     names = published if published is not None else shapes
     ghost = {key: torch.empty(tuple(shape), device="meta") for key, shape in names.items()}
-    for checkpoint in (ghost, {"teacher": ghost}):
+    for checkpoint in (ghost, _nested(card, ghost)):
         report = match(checkpoint, shapes, card.spec.weights.key_map, card.id)[1]
         result.check("every published tensor has its place", report.ok, str(report))
     return shapes
@@ -163,16 +196,16 @@ def _check_running(card: Card, names: dict[str, tuple[int, ...]], result: Confor
     from medfm.encoders.published import load_published
 
     state = synthetic_state(names)
-    module, report = load_published(card, {"teacher": state})
+    module, report = load_published(card, _nested(card, state))
     encoder = Encoder(card, module, "local file", "synthetic weights", report)
-    victim = next(key for key in state if key.endswith("norm.weight"))
+    victim = next(key for key in state if key.endswith(("norm.weight", "bn1.weight")))
     try:
         load_published(card, {key: tensor for key, tensor in state.items() if key != victim})
         refused = False
     except WeightsError:
         refused = True
     result.check("a checkpoint with a tensor missing is refused", refused)
-    batch = torch.stack([encoder.preprocess(_picture(card, seed)) for seed in range(4)])
+    batch = torch.stack([encoder.preprocess(_sample(card, seed)) for seed in range(4)])
     _check_outputs(encoder, batch, result)
     _check_fingerprint(encoder, state, victim, result)
 
@@ -184,7 +217,7 @@ def _check_formula(card: Card, result: Conformance) -> None:
     from medfm.encoders.load import load_encoder
 
     encoder = load_encoder(card.path)
-    batch = torch.stack([encoder.preprocess(_picture(card, seed)) for seed in range(4)])
+    batch = torch.stack([encoder.preprocess(_sample(card, seed)) for seed in range(4)])
     _check_outputs(encoder, batch, result)
     result.check("the fingerprint is stable", load_encoder(card.path).fingerprint == encoder.fingerprint)
     try:
@@ -205,7 +238,9 @@ def _check_outputs(encoder: Encoder, batch: torch.Tensor, result: Conformance) -
     alone = torch.cat([encoder(one[None]) for one in batch])
     gap = float((alone - vectors).abs().max())
     result.check("batch of 1 against batch of 4", gap < 1e-4, f"at most 1e-4, got {gap:.1e}")
-    result.check("different pictures get different embeddings", float((vectors[0] - vectors[1]).abs().max()) > 1e-4)
+    result.check(
+        "different pictures or signals get different embeddings", float((vectors[0] - vectors[1]).abs().max()) > 1e-4
+    )
     if encoder.has_tokens:
         tokens = encoder.tokens(batch[:1])
         result.check("token shape", tokens.ndim == 3 and tokens.shape[0] == 1 and tokens.shape[2] == dim)
@@ -223,7 +258,7 @@ def _check_fingerprint(encoder: Encoder, state: dict[str, torch.Tensor], victim:
     changed[victim][0] += 1e-3
     nudged = Encoder(card, load_published(card, changed)[0], "local file", "synthetic weights")
     result.check("the fingerprint sees one changed weight", nudged.fingerprint != encoder.fingerprint)
-    steps = [step for step in card.spec.to_dict()["preprocessing"] if step["step"] != "normalise"]
+    steps = [step for step in card.spec.to_dict()["preprocessing"] if step["step"] not in ("normalise", "min_max")]
     spec = type(card.spec).model_validate(card.spec.to_dict() | {"preprocessing": steps})
     altered = Card(card.path, card.header.model_copy(update={"medfm": spec}), card.prose, card.sha256)
     other = Encoder(altered, encoder.module, "local file", "synthetic weights")

@@ -123,13 +123,20 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
     from medfm.encoders.weights import describe
 
     spec = card.spec
-    height, width = spec.input.shape[1:]
+    size = " x ".join(map(str, spec.input.shape[1:])) + " pixels"
+    if len(spec.input.shape) == 2:
+        size = f"{spec.input.shape[0]} leads ({spec.input.channel_order}) x {spec.input.shape[1]} samples"
     facts = [
         f"id {card.id}, modality {card.modality}, embedding {spec.embedding.what}, {spec.embedding.dim} numbers",
         f"architecture {spec.architecture.family} {spec.architecture.args}, "
         f"{_millions(spec.parameters) or 'unknown number of'} parameters",
-        f"input {height} x {width} pixels" + (f", {spec.input.units}" if spec.input.units else ""),
+        f"input {size}" + (f", {spec.input.units}" if spec.input.units else ""),
         "preprocessing " + " > ".join(_step(step.to_dict()) for step in spec.preprocessing),
+        *(
+            f"preprocessing for {name}: " + " > ".join(_step(step.to_dict()) for step in steps)
+            for name, steps in spec.preprocessing_variants.items()
+        ),
+        *([f"text tower {spec.text.tower}, at most {spec.text.max_tokens} tokens"] if spec.text else []),
         f"licence {card.licence}. {spec.licence_note}".strip(),
     ]
     weights = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medfm.core.config import StrictConfig
-from medfm.encoders.preprocessing_steps import Step, check_order
+from medfm.encoders.preprocessing_steps import Step, check_order, on_signals
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FLAT = "flat"
@@ -77,6 +77,9 @@ class KeyMap(StrictConfig):
     prefixes: tuple[str, ...] = Field(("module.", "backbone."), description="taken off the front, in this order")
     renames: dict[str, str] = Field(default_factory=dict, description="dotted part of a name -> its plain form")
     optional: tuple[str, ...] = Field((), description="plain names that a checkpoint may lack")
+    absent_together: tuple[str, ...] = Field(
+        (), description="first words of plain names that a checkpoint may lack, but only all of them (a text tower)"
+    )
 
 
 class Weights(StrictConfig):
@@ -91,10 +94,12 @@ class Weights(StrictConfig):
 class InputSpec(StrictConfig):
     """The tensor that the network takes."""
 
-    shape: tuple[int, int, int] = Field(description="channels, height, width")
+    shape: tuple[int, ...] = Field(
+        min_length=2, max_length=3, description="channels, height, width of a picture; leads, samples of a signal"
+    )
     dtype: Literal["float32"] = "float32"
     units: str = Field("", description="physical meaning of the values")
-    channel_order: str = "rgb"
+    channel_order: str = Field("rgb", description="colours, or leads, in the order of the network")
     other_sizes: bool = Field(False, description="whether another height and width (multiples of the patch) may be fed")
 
 
@@ -109,9 +114,11 @@ class EmbeddingSpec(StrictConfig):
 class TextSpec(StrictConfig):
     """The text tower, where there is one."""
 
-    tower: str
-    tokenizer: str
-    max_tokens: int = Field(ge=1)
+    tower: str = Field(description="what people call it")
+    tokenizer: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="hub repository that holds its vocabulary")
+    revision: str | None = Field(None, description="commit of that repository; null: none is known")
+    max_tokens: int = Field(ge=2, description="longer texts are cut off, special tokens counted")
+    lower_case: bool = Field(True, description="whether texts are lower-cased first")
 
 
 class TrainingSet(StrictConfig):
@@ -160,6 +167,9 @@ class EncoderSpec(StrictConfig):
     weights: Weights = Weights()
     input: InputSpec
     preprocessing: tuple[Step, ...]
+    preprocessing_variants: dict[str, tuple[Step, ...]] = Field(
+        default_factory=dict, description="other steps by name, for data sets that the publication treats otherwise"
+    )
     embedding: EmbeddingSpec
     text: TextSpec | None = None
     gated: bool = Field(False, description="whether the hub asks for an agreement first")
@@ -174,6 +184,25 @@ class EncoderSpec(StrictConfig):
     def _steps(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         check_order(steps)
         return steps
+
+    @field_validator("preprocessing_variants")
+    @classmethod
+    def _variants(cls, variants: dict[str, tuple[Step, ...]]) -> dict[str, tuple[Step, ...]]:
+        for steps in variants.values():
+            check_order(steps)
+        return variants
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EncoderSpec:
+        signal = on_signals(self.preprocessing)
+        if len(self.input.shape) != (2 if signal else 3):
+            needed = "leads, samples" if signal else "channels, height, width"
+            raise ValueError(
+                f"medfm.input.shape: the preprocessing gives {needed}, so {2 if signal else 3} numbers are needed"
+            )
+        if any(on_signals(steps) is not signal for steps in self.preprocessing_variants.values()):
+            raise ValueError("medfm.preprocessing_variants: steps on pictures and on signals cannot stand in one card")
+        return self
 
 
 class CardHeader(StrictConfig):

@@ -11,14 +11,19 @@ import torch
 
 from medfm.core.errors import CardError, ConfigError, MedfmError
 from medfm.core.hashing import sha256_json, sha256_tensors
+from medfm.core.names import unknown_name
 from medfm.encoders.card import Card
 from medfm.encoders.keymaps import KeyReport
 from medfm.encoders.preprocessing import Preprocessing
+from medfm.encoders.preprocessing_steps import Step
 from medfm.encoders.published import family_of
+from medfm.encoders.tokens import TextTokenizer
 from medfm.encoders.weights import Kind
 
 if TYPE_CHECKING:
     from torch import nn
+
+_TEXTS_AT_ONCE = 64
 
 
 class Encoder:
@@ -28,6 +33,7 @@ class Encoder:
         card: The model card.
         module: The network, in evaluation mode.
         preprocess: Record (or 8-bit picture) -> float32 tensor; built from the card.
+        variant: Name of the card's other preprocessing in use; ``None`` for the usual one.
         weights_kind: ``"published"``, ``"local file"``, ``"random"``, ``"trained here"`` or
             ``"no weights"`` (a fixed formula).
         weights_note: Where the weights come from, in words.
@@ -42,11 +48,13 @@ class Encoder:
         weights_note: str,
         key_report: KeyReport | None = None,
         device: str | torch.device = "cpu",
+        variant: str | None = None,
     ) -> None:
         self.card = card
         self._family, self._args = family_of(card)
         self.module = module.eval().requires_grad_(False).to(device)
-        self.preprocess = Preprocessing(card.spec.preprocessing)
+        self.variant = variant
+        self.preprocess = Preprocessing(_steps(card, variant))
         self.weights_kind: Kind = weights_kind
         self.weights_note = weights_note
         self.key_report = key_report
@@ -67,14 +75,30 @@ class Encoder:
         return self.card.embedding_dim
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (channels, height, width) of one preprocessed record."""
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one preprocessed record: (channels, height, width), or (leads, samples)."""
         return self.card.spec.input.shape
 
     @property
     def has_tokens(self) -> bool:
         """Whether :meth:`tokens` works."""
         return self._family.tokens is not None
+
+    @property
+    def has_text(self) -> bool:
+        """Whether :meth:`encode_text` works: the card names a text tower and the weights hold it."""
+        return bool(self._text_keys)
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether :meth:`attention` works."""
+        return self._family.attention is not None and getattr(self.module, "att_pool_head", None) is not None
+
+    @cached_property
+    def _text_keys(self) -> dict[str, str]:
+        return {
+            plain: key for plain, key in self._family.plain_names(self.module).items() if self._family.is_text(plain)
+        }
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +119,7 @@ class Encoder:
         """
         state = self.module.state_dict()
         names = self._family.plain_names(self.module)
-        used = {plain: state[key] for plain, key in names.items() if plain not in self._family.training_only}
+        used = {plain: state[key] for plain, key in names.items() if not self._family.is_training_only(plain)}
         return sha256_json(
             {
                 "weights": sha256_tensors(used),
@@ -106,8 +130,31 @@ class Encoder:
             }
         )
 
+    @cached_property
+    def text_fingerprint(self) -> str | None:
+        """SHA-256 over the weights of the text tower and how texts are cut into tokens; ``None`` without one.
+
+        Apart from :attr:`fingerprint`, so that embeddings of records stay valid whichever text
+        tower comes with them.
+        """
+        if not self.has_text or self.card.spec.text is None:
+            return None
+        state = self.module.state_dict()
+        tensors = sha256_tensors({plain: state[key] for plain, key in self._text_keys.items()})
+        return sha256_json({"weights": tensors, "text": self.card.spec.text.to_dict()})
+
+    def with_variant(self, variant: str | None) -> Encoder:
+        """The same network behind other preprocessing of the card (``None``: the usual one).
+
+        Raises:
+            UnknownNameError: The card has no such variant.
+        """
+        return Encoder(
+            self.card, self.module, self.weights_kind, self.weights_note, self.key_report, self.device, variant
+        )
+
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Embeddings float32 (n, :attr:`embedding_dim`) of float32 (n, 3, H, W), on :attr:`device`.
+        """Embeddings float32 (n, :attr:`embedding_dim`) of float32 (n, *:attr:`input_shape`), on :attr:`device`.
 
         Runs under ``inference_mode`` without autocast of its own; a batch of no records gives
         (0, d).
@@ -128,15 +175,61 @@ class Encoder:
         return self._run(self._family.tokens, batch, (count, self.embedding_dim))
 
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Text embeddings (m, dim), for encoders with a text tower.
+        """Text embeddings float32 (m, :attr:`embedding_dim`), not of length 1, for encoders with a text tower.
 
         Raises:
-            CardError: This encoder has none.
+            CardError: This encoder has none, or the checkpoint it was loaded from holds none.
+            OfflineError: The tokenizer is not on this machine.
+            ConfigError: Something else than a list of texts was given.
         """
-        raise CardError(
-            f"The encoder '{self.id}' has no text tower; it embeds pictures only.",
-            fix="use a linear probe or nearest neighbours instead of text prompts",
-        )
+        tokenizer = self._tokenizer
+        if isinstance(texts, str):
+            raise ConfigError("One text was given.", expected='a list of texts, such as ["sinus rhythm"]')
+        parts = [torch.zeros((0, self.embedding_dim), device=self.device)]
+        function = self._family.embed_text
+        assert function is not None
+        with torch.inference_mode():
+            for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                ids, mask = tokenizer.encode(texts[start : start + _TEXTS_AT_ONCE])
+                parts.append(function(self.module, ids.to(self.device), mask.to(self.device)).float())
+            result = torch.cat(parts)
+        if not _finite(result):
+            raise MedfmError(
+                f"The text tower of '{self.id}' gave values that are not finite.",
+                fix="use full precision (float32), and check the weights with 'medfm doctor'",
+            )
+        return result
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text, special ones counted; beyond ``card.spec.text.max_tokens`` a text is cut off."""
+        return self._tokenizer.lengths(texts)
+
+    @cached_property
+    def _tokenizer(self) -> TextTokenizer:
+        spec = self.card.spec.text
+        if spec is None or self._family.embed_text is None:
+            what = "signals" if len(self.input_shape) == 2 else "pictures"
+            raise CardError(
+                f"The encoder '{self.id}' has no text tower; it embeds {what} only.",
+                fix="use a linear probe or nearest neighbours instead of text prompts",
+            )
+        if not self.has_text:
+            raise CardError(
+                f"The weights of '{self.id}' hold no text tower ({self.weights_note}).",
+                expected=f"a whole checkpoint, with {' and '.join(f'{name}.*' for name in self._family.text_names)}",
+                fix="load the whole checkpoint, or use a linear probe or nearest neighbours instead of text prompts",
+            )
+        return TextTokenizer(spec, self.id, self._args.text.vocabulary)
+
+    def attention(self, batch: torch.Tensor) -> torch.Tensor:
+        """Where in time the network looks: float32 (n, steps), for networks that pool by attention.
+
+        Raises:
+            CardError: This one does not.
+        """
+        if self._family.attention is None or not self.has_attention:
+            raise CardError(f"The encoder '{self.id}' does not pool by attention.")
+        return self._run(self._family.attention, batch, (getattr(self._args, "steps", 0),))
 
     def _run(self, function: object, batch: torch.Tensor, tail: tuple[int, ...]) -> torch.Tensor:
         self._check(batch)
@@ -160,7 +253,7 @@ class Encoder:
                 f"A {type(batch).__name__} was given.", where=where, expected=f"a tensor, {expected}", fix=fix
             )
         size_free = self.card.spec.input.other_sizes
-        shape_ok = batch.ndim == 4 and (
+        shape_ok = batch.ndim == len(self.input_shape) + 1 and (
             tuple(batch.shape[1:]) == tuple(self.input_shape)
             or (size_free and batch.shape[1] == self.input_shape[0] and self._fits_patches(batch))
         )
@@ -177,6 +270,17 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.id!r}, {self.weights_note!r}, dim={self.embedding_dim}, device={str(self.device)!r})"
+
+
+def _steps(card: Card, variant: str | None) -> tuple[Step, ...]:
+    if variant is None:
+        return card.spec.preprocessing
+    variants = card.spec.preprocessing_variants
+    if variant not in variants:
+        raise unknown_name(
+            f"preprocessing of '{card.id}'", variant, variants, where=f"{card.path}: preprocessing_variants"
+        )
+    return variants[variant]
 
 
 def _finite(values: torch.Tensor) -> bool:

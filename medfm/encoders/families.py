@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # name -> (arguments "module:class", network "module:object"); the first must not import torch.
 _FAMILIES = {
     "color-histogram": ("medfm.encoders.histogram_args:HistogramArgs", "medfm.encoders.histogram:FAMILY"),
+    "merl": ("medfm.encoders.merl_args:MerlArgs", "medfm.encoders.merl:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
 }
 
@@ -33,7 +34,13 @@ class Family:
         plain_names: module -> {plain tensor name: key in ``state_dict``}.
         embed: (module, batch) -> (n, d).
         tokens: (module, batch) -> (n, tokens, d) without the class token, or ``None``.
-        training_only: plain names that no embedding depends on (left out of the fingerprint).
+        training_only: plain names, or words between their dots, that no embedding of a record
+            depends on (left out of the fingerprint).
+        text_names: first words of the plain names of the text tower; empty where the family has
+            none. The arguments of a family with a text tower have ``text`` (``None``: built
+            without) and ``without_text()``.
+        embed_text: (module, token ids, attention mask) -> (n, d), in the space of the records.
+        attention: (module, batch) -> (n, steps), where in time a pooling network looks.
     """
 
     build: Callable[[Any, torch.Generator | None, str], nn.Module]
@@ -41,6 +48,17 @@ class Family:
     embed: Callable[[Any, torch.Tensor], torch.Tensor]
     tokens: Callable[[Any, torch.Tensor], torch.Tensor] | None
     training_only: tuple[str, ...] = ()
+    text_names: tuple[str, ...] = ()
+    embed_text: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    attention: Callable[[Any, torch.Tensor], torch.Tensor] | None = None
+
+    def is_text(self, plain: str) -> bool:
+        """Whether the tensor with this plain name belongs to the text tower."""
+        return plain.split(".", 1)[0] in self.text_names
+
+    def is_training_only(self, plain: str) -> bool:
+        """Whether no embedding of a record depends on the tensor with this plain name."""
+        return plain in self.training_only or not set(self.training_only).isdisjoint(plain.split("."))
 
 
 def _load(reference: str) -> Any:

@@ -127,6 +127,10 @@ def _renamed(name: str, renames: Mapping[str, str]) -> str:
     return dotted[1:-1]
 
 
+def _first(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
 def match(
     checkpoint: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], key_map: KeyMap, where: str
 ) -> tuple[dict[str, torch.Tensor], KeyReport]:
@@ -155,12 +159,15 @@ def match(
         else:
             wrong.append((name, got, tuple(shape)))
     lacking = [name for name in wanted if name not in plain]
+    # A checkpoint without a single tensor of the group lacks it on purpose; one with some is damaged.
+    group = () if any(_first(name) in key_map.absent_together for name in plain) else key_map.absent_together
+    may_lack = [name for name in lacking if name in key_map.optional or _first(name) in group]
     report = KeyReport(
         layout=nested + (f", names begin with '{prefix}'" if prefix else ", bare names"),
         loaded=tuple(good),
         dropped=tuple(dropped),
-        absent=tuple(name for name in lacking if name in key_map.optional),
-        missing=tuple(name for name in lacking if name not in key_map.optional),
+        absent=tuple(may_lack),
+        missing=tuple(name for name in lacking if name not in may_lack),
         unexpected=tuple(name for name in plain if name not in wanted),
         mismatched=tuple(wrong),
     )

@@ -14,7 +14,13 @@ from medfm.encoders.weights import local_file, locate
 RANDOM = "random"
 
 
-def load_encoder(name: str | Path, weights: str | Path | None = None, device: str = "auto", seed: int = 0) -> Encoder:
+def load_encoder(
+    name: str | Path,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    variant: str | None = None,
+) -> Encoder:
     """Load an encoder.
 
     Args:
@@ -25,6 +31,8 @@ def load_encoder(name: str | Path, weights: str | Path | None = None, device: st
             untrained network, which every output then calls random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
         seed: Seed of random weights; equal seeds give equal fingerprints.
+        variant: Other preprocessing that the card names (``preprocessing_variants``), such as
+            ``"cpsc2018"`` of MERL.
 
     Raises:
         UnknownNameError: No such encoder; near ids are named.
@@ -36,9 +44,18 @@ def load_encoder(name: str | Path, weights: str | Path | None = None, device: st
     if not card.spec.weights.needed:
         if weights is not None and str(weights) != RANDOM:
             raise WeightsError(f"'{card.id}' is a fixed formula and takes no weights.", fix="leave weights away")
-        return Encoder(card, build(card, seed), "no weights", "a fixed formula: there are no weights", device=where)
+        return Encoder(
+            card,
+            build(card, seed),
+            "no weights",
+            "a fixed formula: there are no weights",
+            device=where,
+            variant=variant,
+        )
     if weights is not None and str(weights) == RANDOM:
-        return Encoder(card, build(card, seed), "random", f"random: untrained network, seed {seed}", device=where)
+        return Encoder(
+            card, build(card, seed), "random", f"random: untrained network, seed {seed}", device=where, variant=variant
+        )
     if weights is None:
         found = locate(card)
     else:
@@ -46,4 +63,4 @@ def load_encoder(name: str | Path, weights: str | Path | None = None, device: st
             raise WeightsError(f"There is no file '{weights}'.", fix=f"did you mean weights='{RANDOM}'?")
         found = local_file(card, weights)
     module, report = load_published(card, found.path)
-    return Encoder(card, module, found.kind, found.note, report, device=where)
+    return Encoder(card, module, found.kind, found.note, report, device=where, variant=variant)

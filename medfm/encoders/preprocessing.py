@@ -1,45 +1,30 @@
 """From a record to the tensor an encoder expects, exactly as its model card says.
 
 The steps belong to the card, so a model loaded by id and one from a bare local file receive
-bit-identical input. The result equals the published paths (Pillow and torchvision) bit for
-bit; because pictures have 8 bits, scaling and normalising are one table look-up per channel.
+bit-identical input. Steps on pictures are in :mod:`medfm.encoders.preprocessing_picture`,
+steps on signals in :mod:`medfm.encoders.preprocessing_signal`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from PIL import Image
 
-from medfm.core.errors import ReadError
 from medfm.core.hashing import sha256_json
-from medfm.encoders.preprocessing_steps import (
-    STEPS,
-    CenterCrop,
-    ChannelOrder,
-    Normalise,
-    Resize,
-    Step,
-    ToRGB,
-    check_order,
-)
+from medfm.encoders.preprocessing_picture import PictureSteps, fitting
+from medfm.encoders.preprocessing_signal import SignalSteps
+from medfm.encoders.preprocessing_steps import STEPS, Step, check_order, on_signals
 from medfm.modalities.record import Record
 
 if TYPE_CHECKING:
     import torch
 
-_FILTERS = {
-    "bilinear_pil": Image.Resampling.BILINEAR,
-    "bicubic_pil": Image.Resampling.BICUBIC,
-    "lanczos_pil": Image.Resampling.LANCZOS,
-}
-
 
 class Preprocessing:
-    """Callable on a :class:`Record` or an 8-bit picture; picklable, comparable, hashable.
+    """Callable on a :class:`Record` (or an 8-bit picture); picklable, comparable, hashable.
 
     Args:
         steps: The steps of a model card (models or plain mappings).
@@ -54,28 +39,23 @@ class Preprocessing:
         self.steps = STEPS.validate_python(plain)
         check_order(self.steps)
         self.digest = sha256_json([step.to_dict() for step in self.steps])
-        self._reversed = False
-        mean, std = np.zeros(3, np.float32), np.ones(3, np.float32)
-        for step in self.steps:
-            if isinstance(step, ChannelOrder):
-                self._reversed = step.order == "bgr"
-            elif isinstance(step, Normalise):
-                mean, std = np.asarray(step.mean, np.float32), np.asarray(step.std, np.float32)
-        # The same float32 operations, in the same order, as ToTensor and Normalize: exact.
-        unit = np.arange(256, dtype=np.float32) / np.float32(255)
-        self._table = (unit[None, :] - mean[:, None]) / std[:, None]
-        self._grey_allowed = any(isinstance(step, ToRGB) for step in self.steps)
+        self._does: PictureSteps | SignalSteps
+        if on_signals(self.steps):
+            self._does = SignalSteps(cast(Any, self.steps))
+        else:
+            self._does = PictureSteps(cast(Any, self.steps))
 
     @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (3, height, width) of every result; fails for steps that keep proportions."""
-        size = next(step for step in reversed(self.steps) if isinstance(step, (Resize, CenterCrop)))
-        if isinstance(size, Resize) and size.mode == "shorter_side":
-            raise ReadError("The steps give pictures of different sizes.", fix="add a center_crop step to the card")
-        return (3, *size.size)
+    def shape(self) -> tuple[int, ...]:
+        """Shape of every result: (3, height, width), or (leads, samples) of a signal.
+
+        Raises:
+            ReadError: The steps keep the proportions of pictures.
+        """
+        return self._does.shape
 
     def __call__(self, item: Record | np.ndarray) -> torch.Tensor:
-        """The float32 tensor (3, height, width) of one record or 8-bit picture."""
+        """The float32 tensor of one record or 8-bit picture."""
         import torch
 
         return torch.from_numpy(self.array(item))
@@ -84,46 +64,19 @@ class Preprocessing:
         """As calling, but a numpy array; written into `out` (float32, C order) when given.
 
         Args:
-            item: A record, or uint8 (H, W, 3) in RGB order; (H, W) and (H, W, 1) where the card
-                has ``to_rgb``.
+            item: A record. For pictures also uint8 (H, W, 3) in RGB order; (H, W) and (H, W, 1)
+                where the card has ``to_rgb``.
             out: Where to write, such as one row of a batch.
 
         Raises:
-            ReadError: The picture has another dtype, shape, or no pixels.
+            ReadError: The picture or signal is of another kind, or holds nothing.
         """
-        where = item.record_id if isinstance(item, Record) else None
-        picture = self._picture(item.array if isinstance(item, Record) else item, where)
-        for step in self.steps:
-            if isinstance(step, Resize):
-                picture = _resize(picture, step)
-            elif isinstance(step, CenterCrop):
-                picture = _center_crop(picture, step)
-        if self._reversed:
-            picture = picture[:, :, ::-1]
-        height, width = picture.shape[:2]
-        if out is None:
-            out = np.empty((3, height, width), dtype=np.float32)
-        elif out.shape != (3, height, width) or out.dtype != np.float32:
-            raise ReadError(f"A result of shape {(3, height, width)} does not fit into {out.shape} {out.dtype}.")
-        for channel in range(3):
-            # mode="clip" skips the bounds check; 8-bit values cannot leave the table of 256.
-            np.take(self._table[channel], picture[:, :, channel], out=out[channel], mode="clip")
-        return out
-
-    def _picture(self, array: np.ndarray, where: str | None) -> np.ndarray:
-        array = np.asarray(array)
-        if array.ndim == 3 and array.shape[2] == 1:
-            array = array[:, :, 0]
-        grey = array.ndim == 2
-        good = array.dtype == np.uint8 and array.size > 0
-        if not good or (grey and not self._grey_allowed) or (not grey and (array.ndim != 3 or array.shape[2] != 3)):
-            raise ReadError(
-                f"A picture of shape {array.shape} and type {array.dtype} cannot be preprocessed.",
-                where=where,
-                expected="uint8, height x width x 3, red-green-blue, at least one pixel",
-                fix="read the file with medfm.read_record, which brings every format to this form",
-            )
-        return np.repeat(array[:, :, None], 3, axis=2) if grey else array
+        if isinstance(self._does, PictureSteps):
+            return self._does.run(item, out)
+        signal = self._does.run(item)
+        result = fitting(signal.shape, out)
+        result[...] = signal
+        return result
 
     def to_list(self) -> list[dict[str, Any]]:
         """The steps as plain data, as in the card."""
@@ -140,30 +93,3 @@ class Preprocessing:
 
     def __repr__(self) -> str:
         return f"Preprocessing({' > '.join(step.step for step in self.steps)})"
-
-
-def _resize(picture: np.ndarray, step: Resize) -> np.ndarray:
-    height, width = step.size
-    if step.mode == "shorter_side":
-        rows, columns = picture.shape[:2]
-        # torchvision's rule: the longer side is cut off to a whole pixel, not rounded.
-        if rows <= columns:
-            width = int(step.size[0] * columns / rows)
-        else:
-            height = int(step.size[0] * rows / columns)
-    if picture.shape[:2] == (height, width):
-        return picture
-    # Pillow needs rows without gaps; a crop of a smear is a view with gaps.
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((width, height), _FILTERS[step.resampler]))
-
-
-def _center_crop(picture: np.ndarray, step: CenterCrop) -> np.ndarray:
-    height, width = step.size
-    rows, columns = picture.shape[:2]
-    if rows < height or columns < width:
-        down, right = max(height - rows, 0), max(width - columns, 0)
-        picture = np.pad(picture, ((down // 2, (down + 1) // 2), (right // 2, (right + 1) // 2), (0, 0)))
-        rows, columns = picture.shape[:2]
-    top, left = round((rows - height) / 2.0), round((columns - width) / 2.0)
-    return picture[top : top + height, left : left + width]

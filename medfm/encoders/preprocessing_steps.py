@@ -1,6 +1,7 @@
 """The named preprocessing steps a model card may list, with their arguments.
 
-The order is fixed by meaning: steps on the picture (``to_rgb``, ``resize``, ``center_crop``,
+Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`. For pictures the
+order is fixed by meaning: steps on the picture (``to_rgb``, ``resize``, ``center_crop``,
 ``channel_order``) come first, then ``to_unit_range``, then at most one ``normalise``.
 """
 
@@ -11,6 +12,17 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from medfm.core.config import StrictConfig
+from medfm.encoders.preprocessing_signal_steps import (
+    ON_SIGNAL,
+    CropSamples,
+    LeadOrder,
+    MinMax,
+    PadSamples,
+    Quantise,
+    RepairMissing,
+    Resample,
+    check_signal_order,
+)
 
 Resampler = Literal["bilinear_pil", "bicubic_pil", "lanczos_pil"]
 Triple = tuple[float, float, float]
@@ -78,15 +90,39 @@ class Normalise(StrictConfig):
         return self
 
 
-Step = Annotated[ToRGB | Resize | CenterCrop | ChannelOrder | ToUnitRange | Normalise, Field(discriminator="step")]
+PictureStep = ToRGB | Resize | CenterCrop | ChannelOrder | ToUnitRange | Normalise
+Step = Annotated[
+    ToRGB
+    | Resize
+    | CenterCrop
+    | ChannelOrder
+    | ToUnitRange
+    | Normalise
+    | RepairMissing
+    | Resample
+    | CropSamples
+    | PadSamples
+    | MinMax
+    | Quantise
+    | LeadOrder,
+    Field(discriminator="step"),
+]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 
 _ON_PICTURE = ("to_rgb", "resize", "center_crop", "channel_order")
 
 
+def on_signals(steps: tuple[Step, ...]) -> bool:
+    """Whether these are steps on signals."""
+    return any(step.step in ON_SIGNAL for step in steps)
+
+
 def check_order(steps: tuple[Step, ...]) -> None:
     """Refuse an order of steps that has no meaning (raises ValueError, for pydantic)."""
     names = [step.step for step in steps]
+    if on_signals(steps):
+        check_signal_order(names)
+        return
     if names.count("to_unit_range") != 1:
         raise ValueError("the steps must hold to_unit_range exactly once")
     at = names.index("to_unit_range")

@@ -69,8 +69,6 @@ def load_published(
         where = str(state_or_path)
         content = check_state(load_checkpoint(state_or_path, card.spec.weights.safe_globals), where)
     family, args = family_of(card)
-    module = family.build(args, None, "meta")
-    names = family.plain_names(module)
     wanted = plain_shapes(card)
     tensors, report = match(content, wanted, card.spec.weights.key_map, where)
     if not report.ok:
@@ -86,14 +84,24 @@ def load_published(
         raise WeightsError(
             f"The checkpoint holds values that are not finite in {len(bad)} tensors, such as {bad[0]}.", where=where
         )
+    if any(family.is_text(plain) for plain in report.absent):
+        args = args.without_text()
+    module = family.build(args, None, "meta")
+    names = family.plain_names(module)
     # Copies: tensors of a file that is mapped into memory must not outlive a change of the file.
     state = {
-        names[plain]: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        names[plain]: tensor.detach().to("cpu", _kept(tensor), copy=True).contiguous()
         for plain, tensor in tensors.items()
     }
     for plain in report.absent:
-        state[names[plain]] = torch.zeros(wanted[plain])
+        if plain in names:
+            state[names[plain]] = torch.zeros(wanted[plain])
     module.load_state_dict(state, strict=True, assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(True)
     return module.eval(), report
+
+
+def _kept(tensor: torch.Tensor) -> torch.dtype:
+    # Counters (BatchNorm's number of batches) stay whole numbers; everything else is float32.
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype

@@ -41,7 +41,7 @@ def test_by_modality(write_card, monkeypatch):
     assert list_encoders("retina") == ["mini"]
     assert "mini" not in list_encoders("blood_cell")
     assert [card.id for card in list_cards("retina")] == ["mini"]
-    assert list_encoders("ecg") == []
+    assert list_encoders("brain_mri") == []
 
 
 def test_get_card_by_id():

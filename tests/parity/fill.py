@@ -48,12 +48,17 @@ def filled_input(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Published key -> shape, from ``tests/parity/NAME/keys.json``."""
     keys = json.loads((HERE / name / "keys.json").read_text())
-    return {key: tuple(shape) for key, shape in keys.items()}
+    # Whole numbers (counters) are written with their type: {"shape": [], "dtype": "int64"}.
+    return {key: tuple(entry["shape"] if isinstance(entry, dict) else entry) for key, entry in keys.items()}
 
 
 def filled_state(name: str) -> dict[str, torch.Tensor]:
     """A synthetic checkpoint with the published keys and shapes of `name`."""
-    return {key: torch.from_numpy(filled(key, shape)) for key, shape in published_shapes(name).items()}
+    state = {}
+    for key, shape in published_shapes(name).items():
+        counter = key.endswith("num_batches_tracked")
+        state[key] = torch.tensor(0) if counter else torch.from_numpy(filled(key, shape))
+    return state
 
 
 def golden(name: str) -> dict[str, np.ndarray]:

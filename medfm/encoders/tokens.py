@@ -1,0 +1,125 @@
+"""Turning texts into the word pieces of a text tower, from files on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfm.core.errors import ConfigError, OfflineError, WeightsError
+from medfm.core.offline import is_offline
+from medfm.encoders.card_schema import TextSpec
+from medfm.encoders.weights import weights_folder
+
+if TYPE_CHECKING:
+    import torch
+
+FILES = ("vocab.txt", "tokenizer.json")
+
+
+class TextTokenizer:
+    """BERT word pieces with special tokens, cut off at the card's limit, padded to the longest text.
+
+    Looked for, in this order: ``vocab.txt`` or ``tokenizer.json`` in
+    ``WEIGHTS/ENCODER-ID/tokenizer``, in ``WEIGHTS/OWNER--REPOSITORY``, and in the hub's cache;
+    only then, unless offline, ``vocab.txt`` is downloaded.
+
+    Args:
+        spec: The card's text block.
+        encoder_id: For the folder and for messages.
+        vocabulary: Number of word pieces that the tower knows.
+    """
+
+    def __init__(self, spec: TextSpec, encoder_id: str, vocabulary: int) -> None:
+        self.spec = spec
+        self.encoder_id = encoder_id
+        self.vocabulary = vocabulary
+
+    def folders(self) -> list[Path]:
+        """Where the files are looked for, apart from the hub's own cache."""
+        base = weights_folder()
+        return [base / self.encoder_id / "tokenizer", base / self.spec.tokenizer.replace("/", "--")]
+
+    def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask, int64 (n, tokens); at least one text."""
+        import torch
+
+        rows = [row[: self.spec.max_tokens - 1] + row[-1:] if self._long(row) else row for row in self._rows(texts)]
+        length = max(len(row) for row in rows)
+        pad = self._tokenizer.token_to_id("[PAD]")
+        ids = torch.full((len(rows), length), pad, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        return ids, mask
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text before anything is cut off, special tokens counted."""
+        return [len(row) for row in self._rows(texts)]
+
+    def _long(self, row: list[int]) -> bool:
+        return len(row) > self.spec.max_tokens
+
+    def _rows(self, texts: Sequence[str]) -> list[list[int]]:
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ConfigError("Texts were not given as a list.", expected='a list of texts, such as ["sinus rhythm"]')
+        given = [text.lower() for text in texts] if self.spec.lower_case else list(texts)
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(given)]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        file = self._locate()
+        try:
+            tokenizer = _read(file, self.spec.lower_case)
+        except Exception as error:  # the library raises bare Exceptions for damaged files
+            raise WeightsError("The tokenizer cannot be read.", where=str(file), fix="get the file again") from error
+        lacking = [token for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]") if tokenizer.token_to_id(token) is None]
+        if lacking or tokenizer.get_vocab_size() > self.vocabulary:
+            problem = f"lacks {', '.join(lacking)}" if lacking else f"has {tokenizer.get_vocab_size():,} word pieces"
+            raise WeightsError(
+                f"The tokenizer {problem}: it is not that of '{self.encoder_id}'.",
+                where=str(file),
+                expected=f"the vocabulary of {self.spec.tokenizer}, at most {self.vocabulary:,} word pieces",
+            )
+        return tokenizer
+
+    def _locate(self) -> Path:
+        for folder in self.folders():
+            for name in FILES:
+                if (folder / name).is_file():
+                    return folder / name
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        for name in FILES:
+            hit = try_to_load_from_cache(self.spec.tokenizer, name, revision=self.spec.revision)
+            if isinstance(hit, str):
+                return Path(hit)
+        wanted = f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
+        if is_offline():
+            raise OfflineError(
+                f"The tokenizer of '{self.encoder_id}' is not on this machine, and MEDFM_OFFLINE or HF_HUB_OFFLINE "
+                "forbids downloads.",
+                expected=wanted,
+                fix="put the file there; the weights of the text tower come with the checkpoint and need no other file",
+            )
+        try:
+            return Path(hf_hub_download(self.spec.tokenizer, FILES[0], revision=self.spec.revision))
+        except Exception as error:  # the hub client raises a dozen unrelated kinds; the cause is kept
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise WeightsError(f"The download of the tokenizer failed: {reason}", expected=wanted) from error
+
+
+def _read(file: Path, lower_case: bool) -> Any:
+    if file.name == "tokenizer.json":
+        from tokenizers import Tokenizer
+
+        tokenizer: Any = Tokenizer.from_file(str(file))
+        # The file may bring its own limit and padding; the card's count.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+    from tokenizers import BertWordPieceTokenizer
+
+    return BertWordPieceTokenizer(str(file), lowercase=lower_case)
