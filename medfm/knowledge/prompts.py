@@ -6,6 +6,7 @@ strategy has a name and a version; a change of its wording is a new version.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -97,6 +98,25 @@ class Context:
 
     age: int | None = None
     sex: Literal["male", "female"] | None = None
+
+
+def context_of(age: object = None, sex: object = None) -> Context:
+    """The context of one cohort row: ages of 10 and more rounded to decades, unknown parts left out.
+
+    Rounding keeps the number of different prompts small, and a prompt tells nobody's exact age.
+
+    Args:
+        age: In years; missing, not a number, or outside 0 to 120 counts as unknown.
+        sex: ``male``/``m`` or ``female``/``f`` in any case; anything else counts as unknown.
+    """
+    try:
+        years = float(str(age))
+    except ValueError:
+        years = math.nan
+    known = 0 <= years <= 120
+    rounded = (int(years) if years < 10 else int(years / 10 + 0.5) * 10) if known else None
+    word = str(sex).strip().lower()
+    return Context(rounded, "male" if word in ("male", "m") else "female" if word in ("female", "f") else None)
 
 
 Group = tuple[Prompt, ...]
