@@ -211,7 +211,10 @@ def zero_shot_predictions(
     columns |= {f"score:{c}": shown[:, i] for i, c in enumerate(target.classes)}
     columns |= {f"cosine:{c}": chosen[:, i] for i, c in enumerate(target.classes)}
     return Predictions(
-        pd.concat([table, pd.DataFrame(columns)], axis=1), target.task, tuple(target.classes), target.name
+        pd.concat([table.drop(columns=[c for c in columns if c in table]), pd.DataFrame(columns)], axis=1),
+        target.task,
+        tuple(target.classes),
+        target.name,
     )
 
 

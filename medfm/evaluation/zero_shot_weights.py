@@ -71,8 +71,11 @@ def zpe_weights(
     """float64 (templates,), summing to 1: softmax of the mean largest bias-free score.
 
     Raises:
-        EvaluationError: A label has several groups, or another number of prompts than the first.
+        EvaluationError: A label has several groups, or another number of prompts than the first; the
+            temperature is not positive.
     """
+    if not temperature > 0:
+        raise EvaluationError(f"The temperature is {temperature}.", expected="above 0")
     counts = {len(c.groups[0]) for c in prompts.classes}
     if len(counts) != 1 or any(len(c.groups) != 1 for c in prompts.classes):
         raise EvaluationError(

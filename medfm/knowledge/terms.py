@@ -27,22 +27,35 @@ _SPELLING = {
     "axes": "axis",
 }
 _SINGULAR_S = ("ss", "us", "is", "as", "qs", "rs")
+_HYPHEN = re.compile(r"(?<=\w)-(?=\w)")  # not the sign of "-30 degrees"
+_WORD = re.compile(r"[+-]?[a-z0-9/°']+(?:\.[0-9]+)?")
+_MARKER = re.compile(r"^\s*(?:[-*•]+|\d+[.)])\s+", re.MULTILINE)
+_ONLY_LEADS = re.compile(r"(?:(?:and|or|to|through|leads?|i{1,3}|av[rlf]|v[1-9])\b[\s–-]*)+")
 _LEAD_RUN = re.compile(r"\bv([1-9])\s*(?:-|–|to|through)\s*v?([1-9])\b")
 
 
 def clauses(answer: str) -> list[str]:
-    """The statements of an answer: cut at punctuation and line ends; markers removed."""
-    parts = re.split(r"[,;:!?\n\r]+|\.(?=\s|$)", answer)
-    return [part for raw in parts if (part := raw.strip().lstrip("-*•0123456789)").strip().strip("\"'"))]
+    """The statements of an answer: list markers off, cut at punctuation and line ends.
+
+    A piece that only lists leads belongs to the piece before it ("Q waves in II, III and aVF").
+    """
+    found: list[str] = []
+    for raw in re.split(r"[,;:!?\n\r]+|\.+(?=\s|$)", _MARKER.sub("", answer)):
+        part = raw.strip().strip("\"'").strip()
+        if found and part and _ONLY_LEADS.fullmatch(part.lower()):
+            found[-1] += f", {part}"
+        elif part:
+            found.append(part)
+    return found
 
 
 def terms(text: str) -> frozenset[str]:
     """The terms of `text`; an absent one begins with ``no:``."""
     found: set[str] = set()
-    for clause in re.split(r"[,;:()\n]+|\.(?=\s|$)", text.lower()):
+    for clause in re.split(r"[,;:()\n]+|\.+(?=\s|$)", text.lower()):
         spread = _LEAD_RUN.sub(_each_lead, clause)
         absent = False
-        for word in re.findall(r"[a-z0-9+/°']+(?:\.[0-9]+)?", spread.replace("-", " ")):
+        for word in _WORD.findall(_HYPHEN.sub(" ", spread)):
             if word in _ABSENCE:
                 absent = True
             elif word not in _STOP:

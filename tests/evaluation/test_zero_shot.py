@@ -9,6 +9,8 @@ from planted_text import DIM, PlantedTower, records
 from sklearn.metrics import roc_auc_score
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.metrics import metrics_for
+from medfm.evaluation.paired import compare_pair, match
 from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.target import Target
@@ -201,3 +203,31 @@ def test_prompts_that_cancel_out_are_refused() -> None:
     opposite = TextCache(lambda texts: np.array([[1.0, 0.0] if t == "yes" else [-1.0, 0.0] for t in texts]), "f")
     with pytest.raises(EvaluationError, match="prompt averages are zero"):
         class_vectors(PromptSet("x@1", (ClassPrompts("a", (uniform(["yes", "no"]),)),)), opposite)
+
+
+def test_columns_of_the_cohort_never_take_the_place_of_the_outcome(cache: TextCache) -> None:
+    rows = table(2).assign(truth="wrong", predicted="wrong", variant="wrong", site="north")
+    found = zero_shot_predictions(
+        np.eye(2, 3), NAMES, Target("t", "binary", ("square", "circle"), np.array([1, 0])), rows
+    )
+    assert list(found.table["truth"]) == list(found.table["predicted"]) == ["circle", "square"]
+    assert found.variants == ["main"]
+    assert list(found.table["site"]) == ["north", "north"]
+    assert found.table.columns.is_unique
+
+
+def test_two_strategies_are_compared_in_pairs(tower: PlantedTower, cache: TextCache) -> None:
+    truth = multilabel()
+    embeddings = records(tower, truth, NAMES, 1.0)
+    target = Target("t", "multilabel", tuple(NAMES), truth)
+    weak, strong = (
+        zero_shot_predictions(zero_shot_scores(embeddings, class_vectors(p, cache)), NAMES, target, table(200))
+        for p in (named(*NAMES, prefix="noise noise noise "), named(*NAMES))
+    )
+    (row,) = compare_pair(
+        match(weak, strong), metrics_for(("auroc_macro",), "multilabel"), StatisticsPlan(resamples=200)
+    )
+    assert row.difference > 0
+    assert row.low is not None
+    assert row.high is not None
+    assert row.low <= row.difference <= row.high

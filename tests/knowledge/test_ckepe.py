@@ -74,11 +74,33 @@ def test_every_class_supports_its_own_findings(class_id: str) -> None:
 
 
 def test_terms_are_one_form() -> None:
-    assert terms("Inverted T waves in leads V1 to V3") == terms("T wave inversion V1-V3") | {"v2"} - {"none"}
+    assert terms("Inverted T waves in leads V1 to V3") == terms("T wave inversion V1-V3")
     assert terms("ischaemia") == terms("ischemia")
     assert terms("QRS complexes, no P waves") == {"qrs", "complex", "no:p", "no:wave"}
     assert terms("") == terms("of the") == frozenset()
-    assert clauses("- a\n* b; c. d 0.1 mV") == ["a", "b", "c", "d 0.1 mV"]
+    assert terms("axis beyond -30 degrees") != terms("axis beyond 30 degrees")
+    assert terms("12-lead") == {"12"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "statements"),
+    [
+        ("- a\n* b; c. d 0.1 mV", ["a", "b", "c", "d 0.1 mV"]),
+        ("1. a\n2) 200 ms pause\n", ["a", "200 ms pause"]),
+        ("'a', \"b\"..", ["a", "b"]),
+        ("Q waves in leads II, III and aVF, tall R", ["Q waves in leads II, III and aVF", "tall R"]),
+        ("R in V1, V2, and V3 to V6. x", ["R in V1, V2, and V3 to V6", "x"]),
+        ("V1, x", ["V1", "x"]),
+        (" ,;\n. ", []),
+    ],
+)
+def test_answers_are_cut_into_statements(answer: str, statements: list[str]) -> None:
+    assert clauses(answer) == statements
+
+
+def test_a_list_of_leads_is_judged_with_what_it_belongs_to() -> None:
+    answer = "pathological Q waves in leads II, III and aVF, pathological Q waves in leads II, III, and aVR"
+    assert kept("mi", answer) == ("pathological Q waves in leads II, III and aVF",)
 
 
 ANSWERS = {"circle": "disc, no corners, four corners", "ellipse": "I cannot help with that", "square": "Box"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,14 @@ def test_unknown_names_and_files_are_clear(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("domain: x\nclasss: []\n")
     with pytest.raises(ConfigError, match="did you mean 'classes'"):
         load_knowledge(tmp_path / "bad.yaml")
+
+
+def test_the_page_says_what_is_so() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "knowledge.md").read_text(encoding="utf-8")
+    classes = ecg().classes
+    assert f"{len(classes)} classes" in page
+    assert f"{sum('snomed-ct' in c.codes for c in classes)} carry a SNOMED CT code" in page
+    for strategy in (*list_strategies(), "file@1"):
+        assert f"| `{strategy}` |" in page
+    for module in set(re.findall(r"from (medfm[.a-z_]+) import", page)):
+        importlib.import_module(module)
