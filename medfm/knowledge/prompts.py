@@ -186,8 +186,8 @@ _STRATEGIES: dict[str, tuple[str, Maker]] = {
     "descriptors@1": ("one prompt per finding, averaged", lambda k, c, _: (descriptors(k.entry(c)),)),
     "findings@1": ("name and all findings in one prompt, as CKEPE does", lambda k, c, _: (findings(k.entry(c)),)),
     "hierarchy@1": (
-        "findings prompts; a parent takes the highest score among its lowest descendants",
-        lambda k, c, _: tuple(findings(leaf) for leaf in k.leaves(c)),
+        "findings prompts; a parent with several children takes the highest score among them",
+        lambda k, c, _: tuple(findings(part) for part in k.parts(c)),
     ),
     "context@1": (
         "the name with the person's age and sex",

@@ -157,9 +157,12 @@ class Knowledge(StrictConfig):
         own = self.entry(class_id)
         return (own, *(c for child in self.children(class_id) for c in self.family(child.id)))
 
-    def leaves(self, class_id: str) -> tuple[KnowledgeClass, ...]:
-        """The classes at or below `class_id` that have no children."""
-        return tuple(c for c in self.family(class_id) if not self.children(c.id))
+    def parts(self, class_id: str) -> tuple[KnowledgeClass, ...]:
+        """The classes through which `class_id` is seen: those at or below it with fewer than two children.
+
+        Two or more children stand for their parent; an only child leaves a rest that is the parent's own.
+        """
+        return tuple(c for c in self.family(class_id) if len(self.children(c.id)) < 2)
 
 
 def check_template(template: str, needed: tuple[str, ...]) -> None:

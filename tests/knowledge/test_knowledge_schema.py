@@ -53,8 +53,16 @@ def test_the_tree() -> None:
     k = shapes()
     assert [c.id for c in k.children("round")] == ["circle", "ellipse"]
     assert [c.id for c in k.family("round")] == ["round", "circle", "ellipse"]
-    assert [c.id for c in k.leaves("round")] == ["circle", "ellipse"]
-    assert [c.id for c in k.leaves("square")] == ["square"]
+    assert [c.id for c in k.parts("round")] == ["circle", "ellipse"]
+    assert [c.id for c in k.parts("square")] == ["square"]
+
+
+def test_an_only_child_does_not_stand_for_its_parent() -> None:
+    bent = values()
+    bent["classes"].append({"id": "tile", "name": "tile", "parent": "square"})
+    k = build(Knowledge, bent, where="shapes")
+    assert [c.id for c in k.parts("square")] == ["square", "tile"]
+    assert [c.id for c in k.parts("tile")] == ["tile"]
 
 
 def test_wrong_names_name_near_ones() -> None:

@@ -123,3 +123,17 @@ def test_the_page_says_what_is_so() -> None:
         assert f"| `{strategy}` |" in page
     for module in set(re.findall(r"from (medfm[.a-z_]+) import", page)):
         importlib.import_module(module)
+
+
+@pytest.mark.parametrize(
+    ("parent", "children"),
+    [
+        ("av_block", {"av_block_1", "av_block_2_mobitz1", "av_block_2_mobitz2", "av_block_3"}),
+        ("bigeminy", {"ventricular_bigeminy", "atrial_bigeminy"}),
+        ("q_waves", {"q_waves", "q_abnormal"}),
+        ("mi", {"mi_anterior", "mi_inferior", "mi_lateral", "mi_posterior"}),
+        ("normal", {"normal"}),
+    ],
+)
+def test_through_what_a_parent_is_seen(parent: str, children: set[str]) -> None:
+    assert {c.id for c in ecg().parts(parent)} == children

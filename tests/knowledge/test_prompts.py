@@ -15,6 +15,7 @@ from medfm.knowledge.prompts import (
     context_of,
     describe_strategy,
     list_strategies,
+    synonyms,
     uniform,
 )
 
@@ -135,3 +136,18 @@ def test_the_digest_sees_texts_weights_and_pooling_only() -> None:
     assert one.digest() == PromptSet("z@1", one.classes, "elsewhere").digest()
     assert one.digest() != PromptSet("x@1", (ClassPrompts("a", (uniform(["y", "x"]),)),)).digest()
     assert one.digest() != PromptSet("x@1", (ClassPrompts("a", (uniform(["x", "y"]),), "mean"),)).digest()
+
+
+def test_every_text_is_listed_once_in_order() -> None:
+    prompts = build_prompts(shapes(), ["circle", "round", "square"], "hierarchy@1")
+    texts = prompts.texts()
+    assert len(texts) == len(set(texts)) == 3  # the round shape is asked for through circle and ellipse
+    assert texts[0].startswith("circle")
+    assert texts[-1] == "square."
+
+
+def test_equal_texts_are_asked_once() -> None:
+    assert uniform(["x", "y", "x"]) == (Prompt("x", 0.5), Prompt("y", 0.5))
+    twin = shapes().entry("circle").model_copy(update={"synonyms": ("circle", "disc", "disc")})
+    assert synonyms(twin) == (Prompt("circle.", 0.5), Prompt("disc.", 0.5))
+    assert synonyms(shapes().entry("ellipse")) == (Prompt("ellipse.", 1.0),)
