@@ -1,0 +1,1 @@
+"""Clinical knowledge as cited YAML, and the prompts built from it."""
