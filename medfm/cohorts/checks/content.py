@@ -24,8 +24,9 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> I
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
     yield from check_copies(cohort, [s.key for s in seen], target)
-    yield _near(cohort, seen)
-    yield from _pixels(cohort, seen)
+    if any(s.picture for s in seen):
+        yield _near(cohort, seen)
+        yield from _pixels(cohort, seen)
 
 
 def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
@@ -99,7 +100,7 @@ def _near(cohort: Cohort, seen: Sequence[Seen]) -> Finding:
 
 def _pixels(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     ids = cohort.record_ids
-    read = [(i, s) for i, s in enumerate(seen) if s.error is None and s.shape]
+    read = [(i, s) for i, s in enumerate(seen) if s.error is None and s.picture]
     if not read:
         return
     blank = [ids[i] for i, s in read if s.spread < BLANK]

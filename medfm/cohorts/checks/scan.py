@@ -11,7 +11,7 @@ from typing import Any
 from medfm.cohorts.checks.near import Print, fingerprint
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
-from medfm.core.hashing import sha256_file
+from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
@@ -28,6 +28,11 @@ class Seen:
     grey: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     mark: Print | None = None
+
+    @property
+    def picture(self) -> bool:
+        """Whether the record is a colour picture, which the pixel checks are about."""
+        return len(self.shape) == 3 and self.shape[2] == 3
 
 
 def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None = None) -> list[Seen]:
@@ -47,10 +52,15 @@ def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None =
 
 def _scan_file(group: list[tuple[int, RecordRef]], modality: str) -> list[tuple[int, Seen]]:
     """All records of one file, in one thread, so that a smear is decoded once."""
+    files = getattr(get_modality(modality), "files", None)  # a header with a signal file beside it
+    first = group[0][1]
     try:
-        digest = sha256_file(group[0][1].path)
+        digests = [sha256_file(path) for path in ((first.path,) if files is None else files(first))]
     except OSError as error:
         return [(i, Seen(error=error.strerror or type(error).__name__)) for i, _ in group]
+    except MedfmError as error:
+        return [(i, Seen(error=error.what)) for i, _ in group]
+    digest = digests[0] if len(digests) == 1 else sha256_bytes("|".join(digests).encode())
     return [(i, _look(ref, digest, modality)) for i, ref in group]
 
 
@@ -61,6 +71,8 @@ def _look(ref: RecordRef, digest: str, modality: str) -> Seen:
     except MedfmError as error:
         return Seen(key=key, error=error.what)
     array = record.array
+    if array.ndim != 3 or array.shape[2] != 3:
+        return Seen(key, None, array.shape, facts=dict(record.facts))
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
     spread = float(sample.std(axis=(0, 1)).max())
