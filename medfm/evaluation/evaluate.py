@@ -14,12 +14,14 @@ from medfm.core.errors import EvaluationError
 from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.bags import collect_bags
+from medfm.evaluation.gradient_probe import run_gradient_probe
 from medfm.evaluation.knn import knn_scores
 from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol
-from medfm.evaluation.schemes import Fold, draw_fractions, make_folds
+from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
 from medfm.evaluation.target import Target, make_target
 
 # Cohort columns that subgroup tables use by themselves when they are there.
@@ -84,14 +86,18 @@ def evaluate(
     strata = truth.strata(scheme.folds)
     folds, said = make_folds(scheme, split=table["split"].to_numpy(dtype=object), patients=patients, strata=strata)
     notes += said + _split_notes(protocol, table, folds)
-    folds = draw_fractions(
-        folds,
-        protocol.fractions,
-        protocol.fraction_repeats,
-        patients=patients,
-        strata=strata,
-        generator=lambda draw: np.random.default_rng([scheme.seed, draw]),
-    )
+    if protocol.fraction_draw == "merl":
+        folds = draw_fractions_by_record(folds, protocol.fractions, protocol.fraction_repeats, seed=scheme.seed)
+        notes.append("Training fractions are drawn by record, not by patient, and not by class (as published).")
+    else:
+        folds = draw_fractions(
+            folds,
+            protocol.fractions,
+            protocol.fraction_repeats,
+            patients=patients,
+            strata=strata,
+            generator=lambda draw: np.random.default_rng([scheme.seed, draw]),
+        )
     if max(protocol.fractions) < 1:
         notes.append(f"The headline uses {max(protocol.fractions):g} of the training patients.")
     attention = None
@@ -110,6 +116,17 @@ def evaluate(
                 progress=shown,
             )
             runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
+        elif isinstance(protocol.method, GradientProbe):
+            runs = run_gradient_probe(
+                values,
+                truth,
+                folds,
+                protocol.method,
+                patients=patients,
+                seed=scheme.seed,
+                device=device,
+                progress=shown,
+            )
         else:
             found = run_mil(bags, truth, folds, protocol.method, seed=scheme.seed, device=device, progress=shown)
             runs = [(fold, "", f.outcome) for fold, f in zip(folds, found, strict=True)]
@@ -148,6 +165,7 @@ def _split_notes(protocol: Protocol, table: pd.DataFrame, folds: list[Fold]) -> 
     fixed = all(fold.fold == 0 for fold in folds) and len(folds) == 1
     method = protocol.method
     searching = isinstance(method, LinearProbe) and method.selection.rule == "validation"
+    searching = searching or (isinstance(method, GradientProbe) and "best_validation" in method.reported)
     if fixed and not searching and not isinstance(method, MIL) and (table["split"] == "val").any():
         return [f"{int((table['split'] == 'val').sum())} records of the split 'val' are not used."]
     return []

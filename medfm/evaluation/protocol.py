@@ -13,6 +13,7 @@ from pydantic import Field
 from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
+from medfm.evaluation.protocol_gradient import GradientProbe
 
 
 class Selection(StrictConfig):
@@ -105,10 +106,14 @@ class Protocol(StrictConfig):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
-    method: Annotated[LinearProbe | KNN | MIL, Field(discriminator="kind")]
+    method: Annotated[LinearProbe | GradientProbe | KNN | MIL, Field(discriminator="kind")]
     scheme: Scheme = Scheme()
     fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")
     fraction_repeats: int = Field(5, ge=1, description="draws for each fraction below 1")
+    fraction_draw: Literal["by_patient", "merl"] = Field(
+        "by_patient",
+        description="nested, stratified, by patient; or scikit-learn's train_test_split by record, as MERL published",
+    )
     metrics: tuple[str, ...] = Field((), description="headline metrics; the task's default when empty")
     paper_average: Literal["none", "fold_mean_std"] = Field(
         "none", description="also give the paper's mean and standard deviation over folds"

@@ -202,6 +202,43 @@ def draw_fractions(
     return drawn
 
 
+def draw_fractions_by_record(folds: list[Fold], fractions: tuple[float, ...], draws: int, *, seed: int) -> list[Fold]:
+    """Training subsets as MERL's program draws them: by record, unstratified, not nested.
+
+    Draw i is ``train_test_split(train_size=f, random_state=seed + i)`` of scikit-learn over the
+    training rows in their order: floor(f x count) rows. A patient's records may be torn apart and
+    classes may lack. Source: finetune/main_single.py of cheliu-computation/MERL-ICML2024 at 38799b7.
+
+    Args:
+        folds: The full folds.
+        fractions: Shares in (0, 1].
+        draws: Draws for each fraction below 1.
+        seed: Of the first draw; 42 as published.
+
+    Raises:
+        EvaluationError: A fraction is outside (0, 1], or would hold no record.
+    """
+    from sklearn.model_selection import train_test_split
+
+    bad = [f for f in fractions if not 0 < f <= 1]
+    if bad:
+        raise EvaluationError(f"A fraction of {bad[0]:g} cannot be drawn.", expected="shares in (0, 1]")
+    drawn: list[Fold] = []
+    for fold in folds:
+        if 1.0 in fractions:
+            drawn.append(fold)
+        for draw in range(draws):
+            for fraction in sorted(f for f in fractions if f < 1):
+                if int(fraction * len(fold.train)) < 1:
+                    raise EvaluationError(
+                        f"{100 * fraction:g} % of {len(fold.train)} training records is less than one record.",
+                        fix="use larger fractions (--set fractions=[1,0.1])",
+                    )
+                rows, _ = train_test_split(fold.train, train_size=fraction, random_state=seed + draw)
+                drawn.append(replace(fold, train=rows, repeat=fold.repeat * draws + draw, fraction=fraction))
+    return drawn
+
+
 def _ordered_patients(
     rows: np.ndarray, patients: np.ndarray, strata: np.ndarray, generator: np.random.Generator
 ) -> list[list[object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medfm.evaluation.protocol_gradient import CHOSEN_ON_TEST, GradientProbe
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.words import count
@@ -25,7 +26,7 @@ class Banner:
 
 def banners(result: Result) -> list[Banner]:
     """The warnings of a result, loudest first."""
-    found = [*_weights(result), *_data(result), *_checks(result), *_protocol(result)]
+    found = [*_weights(result), *_data(result), *_checks(result), *_selection(result), *_protocol(result)]
     order = {"stop": 0, "caution": 1, "note": 2}
     return sorted(found, key=lambda banner: order[banner.level])
 
@@ -37,6 +38,13 @@ def _protocol(result: Result) -> list[Banner]:
     text = f"This run bears the name {result.protocol.id} but differs from it in: "
     more = f" and {len(changes) - 4} more settings" if len(changes) > 4 else ""
     return [Banner("note", "Changed protocol", f"{text}{'; '.join(changes[:4])}{more}.")]
+
+
+def _selection(result: Result) -> list[Banner]:
+    method = result.protocol.method
+    if not isinstance(method, GradientProbe) or method.report_epoch != "best_test":
+        return []
+    return [Banner("stop", "Epoch chosen on the test records", CHOSEN_ON_TEST)]
 
 
 def _weights(result: Result) -> list[Banner]:

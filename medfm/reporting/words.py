@@ -147,5 +147,10 @@ def sentence(estimate: Estimate, patients_known: bool = True) -> str:
 
 def method_name(kind: str) -> str:
     """The method as people call it."""
-    names = {"linear_probe": "linear probe", "knn": "k nearest neighbours", "mil": "multiple-instance learning"}
+    names = {
+        "linear_probe": "linear probe",
+        "gradient_probe": "linear probe by gradient descent",
+        "knn": "k nearest neighbours",
+        "mil": "multiple-instance learning",
+    }
     return names.get(kind, kind.replace("_", " "))

@@ -16,6 +16,7 @@ from medfm.core.files import write_text
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import Evaluation, evaluate
+from medfm.evaluation.gradient_probe import epoch_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import MAIN, TaskKind
 from medfm.evaluation.protocol import Protocol, load_protocol
@@ -106,7 +107,8 @@ def probe(
             patients_known=cohort.patients_known,
             progress=resampling,
         )
-    summary = summary.model_copy(update={"notes": (*summary.notes, *notes, *done.notes)})
+    said = (*epoch_notes(summary, plan.method), *notes, *done.notes)
+    summary = summary.model_copy(update={"notes": (*summary.notes, *said)})
     extras: dict[str, Any] = {"chosen": list(done.chosen)}
     averages = paper_average(summary, plan)
     if averages:
