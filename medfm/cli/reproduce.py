@@ -50,7 +50,6 @@ def command(
     missing or incomplete (medfm data list says where to get it).
     """
     from medfm.core.progress import for_people
-    from medfm.reporting.reproduction import BRIEF, HOW_TO_READ
     from medfm.workflows.reproduce import reproduce
 
     if dry_run:
@@ -76,9 +75,9 @@ def command(
         return done.exit_code
     click.echo(f"{done.title}\n")
     for heading, rows in done.groups():
-        table(rows, BRIEF, title=heading)
+        table(rows, done.brief(), title=heading)
         click.echo("")
-    for line in [HOW_TO_READ, "", *done.reasons(), *done.about()]:
+    for line in [done.how_to_read(), "", *done.reasons(), *done.about()]:
         click.echo(line)
     click.echo(done.sentence())
     if out is not None:

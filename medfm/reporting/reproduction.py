@@ -19,11 +19,18 @@ Verdict = Literal["reproduced", "not reproduced", "not sourced", "could not run"
 
 HEADER = ("dataset", "protocol", "metric", "published", "measured", "pooled (95 % CI)", "tolerance", "verdict")
 BRIEF = ("metric", "published", "measured", "interval", "verdict")
+CORRECTED = "corrected labels"
 OFF_BY = "off by"
+UNVERIFIED = "the published value is unverified: nobody here has read it in a source, so it is no proof either way"
+SECOND_HAND = "the published value is second-hand: read in another source, not in the paper's table"
 HOW_TO_READ = (
     "Measured: where the paper averages over folds, their mean ± standard deviation; this is what is compared. "
     "Pooled: the same metric on the tested records of all folds together, with its interval (patients as clusters "
     "where they are known); it need not equal the mean over folds."
+)
+ON_CORRECTED = (
+    "Corrected labels: the same evaluation with the errors of the published labels mended. It is for information; the "
+    "verdict rests on the published labels."
 )
 
 
@@ -33,7 +40,7 @@ class Claim(StrictConfig):
     name: str
     dataset: str = Field(description="what people call it")
     cohort: str = Field(description="adapter that reads it")
-    target: str
+    target: str | None = Field(description="cohort column; None: the cohort's own target or targets")
     protocol: str
     split: str = ""
     metric: str
@@ -59,6 +66,9 @@ class Outcome(StrictConfig):
         estimate: The pooled figure with its confidence interval.
         result_id: Id of the result the figure comes from.
         result_folder: Where it was saved, relative to the output folder.
+        corrected: The same figure on the corrected labels of the data set, where it has them.
+        corrected_estimate: That figure with its confidence interval.
+        corrected_note: Why there is none although the data set has corrected labels.
     """
 
     claim: Claim
@@ -69,6 +79,9 @@ class Outcome(StrictConfig):
     estimate: Estimate | None = None
     result_id: str = ""
     result_folder: str = ""
+    corrected: float | None = None
+    corrected_estimate: Estimate | None = None
+    corrected_note: str = ""
 
 
 class Reproduction(StrictConfig):
@@ -94,11 +107,25 @@ class Reproduction(StrictConfig):
         return sum(outcome.verdict == verdict for outcome in self.outcomes)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table's cells in the order of :data:`HEADER`."""
-        return [_row(outcome) for outcome in self.outcomes]
+        """The table's cells in the order of :meth:`header`."""
+        both = self.has_corrected
+        return [(*row[:6], _corrected(o), *row[6:]) if both else row for o in self.outcomes for row in (_row(o),)]
+
+    @property
+    def has_corrected(self) -> bool:
+        """Whether any figure was asked for on corrected labels as well."""
+        return any(o.corrected is not None or o.corrected_note for o in self.outcomes)
+
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns: :data:`HEADER`, with the corrected labels where a data set has them."""
+        return (*HEADER[:6], CORRECTED, *HEADER[6:]) if self.has_corrected else HEADER
+
+    def brief(self) -> tuple[str, ...]:
+        """As :meth:`header` for a terminal."""
+        return (*BRIEF[:4], "corrected", *BRIEF[4:]) if self.has_corrected else BRIEF
 
     def groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
-        """For a terminal of 80 columns: a heading per data set and procedure, and rows in the order of :data:`BRIEF`."""
+        """For a terminal of 80 columns: a heading per data set and procedure, and rows in the order of :meth:`brief`."""
         found: dict[str, list[tuple[str, ...]]] = {}
         for outcome in self.outcomes:
             claim, estimate = outcome.claim, outcome.estimate
@@ -107,7 +134,8 @@ class Reproduction(StrictConfig):
             if estimate is not None and estimate.low is not None and estimate.high is not None:
                 ends = f"{figure(estimate.low)}–{figure(estimate.high)}"
             heading = f"{claim.cohort}: {protocol}, tolerance {tolerance}"
-            found.setdefault(heading, []).append((metric, published, measured, ends, outcome.verdict))
+            more = (figure(outcome.corrected),) if self.has_corrected else ()
+            found.setdefault(heading, []).append((metric, published, measured, ends, *more, outcome.verdict))
         return list(found.items())
 
     def reasons(self) -> list[str]:
@@ -118,6 +146,8 @@ class Reproduction(StrictConfig):
                 # A distance belongs to one figure, other reasons to the data set or the weights.
                 name = outcome.claim.name if outcome.reason.startswith(OFF_BY) else outcome.claim.cohort
                 found.setdefault(f"{outcome.verdict}: {outcome.reason}", []).append(name)
+            if outcome.corrected_note:
+                found.setdefault(f"no figure on {CORRECTED}: {outcome.corrected_note}", []).append(outcome.claim.cohort)
         return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in found.items()]
 
     def sentence(self) -> str:
@@ -132,9 +162,10 @@ class Reproduction(StrictConfig):
         """The table as Markdown with the sources below it."""
         lines = [f"# Reproduction of {markdown(self.title or self.encoder)}", "", markdown(self.sentence()), ""]
         lines += [markdown(text) + "\n" for text in self.about()]
-        lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+        header = self.header()
+        lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
         lines += [f"| {' | '.join(markdown(cell) for cell in row)} |" for row in self.rows()]
-        lines += ["", HOW_TO_READ]
+        lines += ["", self.how_to_read()]
         if self.reasons():
             lines += ["", "## Reasons", "", *(f"- {markdown(text)}" for text in self.reasons())]
         lines += ["", "## Sources", ""]
@@ -148,15 +179,19 @@ class Reproduction(StrictConfig):
             title=f"Reproduction of {self.title or self.encoder}",
             sentence=self.sentence(),
             about=self.about(),
-            header=HEADER,
+            header=self.header(),
             rows=[
-                (row[0], list(zip(HEADER, row, strict=True))[1:], outcome)
+                (row[0], list(zip(self.header(), row, strict=True))[1:], outcome)
                 for row, outcome in zip(self.rows(), self.outcomes, strict=True)
             ],
             reasons=self.reasons(),
             sources=self.sources(),
-            how_to_read=HOW_TO_READ,
+            how_to_read=self.how_to_read(),
         )
+
+    def how_to_read(self) -> str:
+        """What the columns mean."""
+        return f"{HOW_TO_READ} {ON_CORRECTED}" if self.has_corrected else HOW_TO_READ
 
     def about(self) -> list[str]:
         """Which weights were used."""
@@ -209,3 +244,12 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"±{claim.tolerance:g}",
         outcome.verdict,
     )
+
+
+def _corrected(outcome: Outcome) -> str:
+    if outcome.corrected is None:
+        return "–"
+    estimate = outcome.corrected_estimate
+    if estimate is not None and estimate.value == outcome.corrected:
+        return with_interval(estimate)
+    return figure(outcome.corrected)

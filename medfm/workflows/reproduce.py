@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfm.core.errors import CohortError, ConfigError, EvaluationError, MedfmError
+from medfm.core.errors import CohortError, ConfigError, EvaluationError, MedfmError, UnknownNameError
 from medfm.core.progress import ProgressMaker
 from medfm.encoders.weights import NOT_PUBLISHED
 from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.protocol import KNN
 from medfm.evaluation.summary import Estimate
-from medfm.reporting.reproduction import OFF_BY, Claim, Outcome, Reproduction
+from medfm.reporting.reproduction import OFF_BY, SECOND_HAND, UNVERIFIED, Claim, Outcome, Reproduction
 from medfm.reporting.result import Result
 
 if TYPE_CHECKING:
@@ -106,27 +106,33 @@ def run_claims(
         out: Where to save the result folders, if at all.
         blockers: Why a figure may not count as reproduced although it is near; empty if it may.
     """
-    results: dict[tuple[str, str, str], Result | MedfmError] = {}
-    outcomes = []
-    for claim in claims:
-        key = (claim.cohort, claim.target, claim.protocol)
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(key))
+    results: dict[str, Result | MedfmError] = {}
+
+    def ran(claim: Claim) -> tuple[Result | MedfmError, str]:
+        key = re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join((claim.cohort, claim.target or "own", claim.protocol)))
         if key not in results:
             try:
-                ran = runner(claim)
+                results[key] = done = runner(claim)
             except MedfmError as error:
                 results[key] = error
             else:
-                results[key] = ran
                 if out is not None:
-                    ran.save(Path(out) / "results" / name, overwrite=True)
-        made = results[key]
+                    done.save(Path(out) / "results" / key, overwrite=True)
+        return results[key], key
+
+    outcomes = []
+    for claim in claims:
+        made, name = ran(claim)
         if isinstance(made, MedfmError):
             outcomes.append(Outcome(claim=claim, verdict="could not run", reason=one_line(made)))
             continue
         outcome = judge(claim, made, blockers(claim, made) if blockers else _untrusted(made))
         folder = "" if out is None else f"results/{name}"
-        outcomes.append(outcome.model_copy(update={"result_folder": folder}))
+        more: dict[str, Any] = {"result_folder": folder}
+        twin = corrected_cohort(claim.cohort)
+        if twin is not None:
+            more |= on_corrected(claim, ran(claim.model_copy(update={"cohort": twin}))[0])
+        outcomes.append(outcome.model_copy(update=more))
     return outcomes
 
 
@@ -165,12 +171,16 @@ def judge(claim: Claim, result: Result, blocker: str = "") -> Outcome:
         return outcome.model_copy(update={"reason": f"no published value is known{'; ' + blocker if blocker else ''}"})
     # A hair above the tolerance allows for the decimal figures having no exact binary form.
     near = abs(measured - claim.value) <= claim.tolerance + 1e-12
+    if claim.sourcing == "unverified":
+        # Nobody read the figure anywhere: meeting it would prove nothing, missing it neither.
+        return outcome.model_copy(update={"reason": UNVERIFIED})
     if blocker:
         return outcome.model_copy(update={"verdict": "not reproduced", "reason": blocker})
+    said = SECOND_HAND if claim.sourcing == "secondary" else ""
     if near:
-        return outcome.model_copy(update={"verdict": "reproduced", "reason": ""})
-    difference = measured - claim.value
-    return outcome.model_copy(update={"verdict": "not reproduced", "reason": f"{OFF_BY} {difference:+.3f}"})
+        return outcome.model_copy(update={"verdict": "reproduced", "reason": said})
+    reason = f"{OFF_BY} {measured - claim.value:+.3f}" + (f"; {said}" if said else "")
+    return outcome.model_copy(update={"verdict": "not reproduced", "reason": reason})
 
 
 def variant_of(claim: Claim, result: Result) -> str:
@@ -251,12 +261,41 @@ def claims_of(results: Sequence[Any], only: Sequence[str], encoder: str) -> list
     """
     claims = [Claim(**{name: getattr(result, name) for name in Claim.model_fields}) for result in results]
     known = sorted({claim.cohort for claim in claims})
-    wrong = [name for name in only if name not in known]
+    wrong = [name for name in only if not any(_is(claim, name) for claim in claims)]
     if wrong:
         raise ConfigError(
             f"The card of {encoder} has no result on '{wrong[0]}'.", where="--only", expected=" or ".join(known)
         )
-    return [claim for claim in claims if not only or claim.cohort in only]
+    return [claim for claim in claims if not only or any(_is(claim, name) for name in only)]
+
+
+def corrected_cohort(cohort: str) -> str | None:
+    """The name of the same data set with corrected labels; ``None`` where `cohort` has no published errors."""
+    from medfm.cohorts.adapters.registry import get_adapter
+
+    name, _, labels = cohort.partition("@")
+    if labels != "published":
+        return None
+    try:
+        get_adapter(f"{name}@corrected")
+    except UnknownNameError:
+        return None
+    return f"{name}@corrected"
+
+
+def on_corrected(claim: Claim, made: Result | MedfmError) -> dict[str, Any]:
+    """What an outcome holds of the same run on corrected labels: a figure, or why there is none."""
+    if isinstance(made, MedfmError):
+        return {"corrected_note": one_line(made)}
+    found = judge(claim, made)
+    if found.measured is None:
+        return {"corrected_note": found.reason}
+    return {"corrected": found.measured, "corrected_estimate": found.estimate}
+
+
+def _is(claim: Claim, name: str) -> bool:
+    """Whether `name` is the claim's data set, whichever labels it has."""
+    return name in (claim.cohort, claim.cohort.partition("@")[0])
 
 
 def one_line(error: MedfmError) -> str:
@@ -281,7 +320,7 @@ class Site:
     progress: ProgressMaker | None
     work: Path
     partial: set[str] = field(default_factory=set)
-    _encoder: Encoder | MedfmError | None = None
+    _encoders: dict[str | None, Encoder | MedfmError] = field(default_factory=dict)
     _cohorts: dict[str, Cohort] = field(default_factory=dict)
     _embeddings: dict[str, Embeddings] = field(default_factory=dict)
 
@@ -292,7 +331,7 @@ class Site:
         from medfm.workflows.probe import probe
 
         cohort = self.cohort(claim.cohort)
-        encoder = self.encoder()
+        encoder = self.encoder(self.variant(claim.cohort))
         if claim.cohort not in self._embeddings:
             settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}
             vectors = embed(encoder, cohort, progress=self.progress, **settings)
@@ -311,18 +350,28 @@ class Site:
         # A bag of cells has no picture of its own.
         return made if made.kind == "mil" else replace(made, thumbnails=thumbnails(made, cohort))
 
-    def encoder(self) -> Encoder:
+    def variant(self, cohort: str) -> str | None:
+        """The preprocessing that the card names after this data set, if any (MERL's ``cpsc2018``)."""
+        from medfm.encoders.registry import get_card
+
+        name = cohort.partition("@")[0]
+        return name if name in get_card(self.card).spec.preprocessing_variants else None
+
+    def encoder(self, variant: str | None = None) -> Encoder:
         """The encoder; the same error every time where it cannot be loaded."""
         from medfm.encoders.load import load_encoder
 
-        if self._encoder is None:
+        if variant not in self._encoders:
             try:
-                self._encoder = load_encoder(self.card, weights=self.weights, device=self.device)
+                self._encoders[variant] = load_encoder(
+                    self.card, weights=self.weights, device=self.device, variant=variant
+                )
             except MedfmError as error:
-                self._encoder = error
-        if isinstance(self._encoder, MedfmError):
-            raise self._encoder
-        return self._encoder
+                self._encoders[variant] = error
+        found = self._encoders[variant]
+        if isinstance(found, MedfmError):
+            raise found
+        return found
 
     def cohort(self, name: str) -> Cohort:
         """The data set `name`: as prepared before, or prepared now from its official layout."""
@@ -379,10 +428,13 @@ class Site:
 
     def about(self) -> dict[str, str]:
         """Which weights ran, for the table."""
-        if self._encoder is None or isinstance(self._encoder, MedfmError):
+        # The usual preprocessing first: its fingerprint is the one the card's users know.
+        held = (self._encoders.get(None), *self._encoders.values())
+        loaded = [e for e in held if e is not None and not isinstance(e, MedfmError)]
+        if not loaded:
             return {}
         return {
-            "fingerprint": self._encoder.fingerprint,
-            "weights_kind": str(self._encoder.weights_kind),
-            "weights_note": self._encoder.weights_note,
+            "fingerprint": loaded[0].fingerprint,
+            "weights_kind": str(loaded[0].weights_kind),
+            "weights_note": loaded[0].weights_note,
         }

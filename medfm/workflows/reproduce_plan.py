@@ -15,7 +15,7 @@ from medfm.encoders.card import Card
 from medfm.encoders.registry import get_card
 from medfm.encoders.weights import find_local, instructions, local_file
 from medfm.evaluation.protocol import load_protocol
-from medfm.workflows.reproduce import Site, claims_of, one_line
+from medfm.workflows.reproduce import Site, claims_of, corrected_cohort, one_line
 
 
 class PlannedWeights(StrictConfig):
@@ -40,7 +40,7 @@ class PlannedRun(StrictConfig):
     """One evaluation: its data, its protocol, the figures that are read off it."""
 
     cohort: str
-    target: str
+    target: str | None
     protocol: str
     protocol_sha256: str = ""
     records: int = Field(0, description="rows of the cohort table; 0 when the data are not there")
@@ -86,12 +86,16 @@ def plan_reproduction(
     """
     found = get_card(card)
     claims = claims_of(found.spec.results, only, found.id)
-    runs: dict[tuple[str, str, str], list[PlannedFigure]] = {}
+    runs: dict[tuple[str, str | None, str], list[PlannedFigure]] = {}
     for claim in claims:
         figure = PlannedFigure(
             metric=claim.metric, variant=claim.variant, published=claim.value, tolerance=claim.tolerance
         )
         runs.setdefault((claim.cohort, claim.target, claim.protocol), []).append(figure)
+    for cohort, target, protocol in list(runs):
+        twin = corrected_cohort(cohort)
+        if twin is not None:
+            runs.setdefault((twin, target, protocol), [])  # for information: no figure is judged there
     with tempfile.TemporaryDirectory(prefix="medfm-reproduce-") as work:
         site = Site(card, data, weights, allow, allow_partial, "cpu", None, None, Path(work))
         planned = tuple(_run(site, *key, tuple(figures)) for key, figures in runs.items())
@@ -105,12 +109,13 @@ def plan_reproduction(
     )
 
 
-def _run(site: Site, cohort: str, target: str, protocol: str, figures: tuple[PlannedFigure, ...]) -> PlannedRun:
+def _run(site: Site, cohort: str, target: str | None, protocol: str, figures: tuple[PlannedFigure, ...]) -> PlannedRun:
     run = PlannedRun(cohort=cohort, target=target, protocol=protocol, figures=figures)
     try:
         run = run.model_copy(update={"protocol_sha256": load_protocol(protocol).digest()})
         records = site.cohort(cohort)
-        records.column(target)
+        if target is not None:
+            records.column(target)
     except MedfmError as error:
         return run.model_copy(update={"why_not": one_line(error)})
     return run.model_copy(

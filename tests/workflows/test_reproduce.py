@@ -295,7 +295,9 @@ def test_from_files_to_verdict_with_the_real_workflows(prepared, notes, monkeypa
     published = SimpleNamespace(
         **claim(protocol="dinobloom-knn@1", metric="accuracy", value=0.5, tolerance=1.0).to_dict()
     )
-    fake = SimpleNamespace(id=real.id, title=real.title, spec=SimpleNamespace(results=(published,)))
+    fake = SimpleNamespace(
+        id=real.id, title=real.title, spec=SimpleNamespace(results=(published,), preprocessing_variants={})
+    )
     monkeypatch.setattr(registry, "get_card", lambda name: fake)
     site = module.Site("dinov2-tiny", prepared, "random", (), False, "cpu", tmp_path / "cache", None, tmp_path / "work")
     made = site.run(claim(protocol="dinobloom-knn@1"))
