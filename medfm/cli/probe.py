@@ -16,6 +16,7 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for multilabel.")
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
+@click.option("--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs].")
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
@@ -52,8 +53,9 @@ def command(
       medfm probe labels.csv --encoder dinobloom-s --target label --out runs/first
       medfm probe labels.csv --embeddings cells.npz --protocol dinobloom-knn@1 --set method.k=[1,5]
       medfm probe labels.csv --encoder dinobloom-s --protocol mil@1 --map patient_id=donor --out runs/mil
-    Protocols: linear-probe@1, knn@1, mil@1; of papers: dinobloom-linear@1, dinobloom-linear-split@1,
-    dinobloom-knn@1, dinobloom-aml-mil@1, reddino-linear@1; or a YAML file. --dry-run shows one.
+    Protocols: linear-probe@1, gradient-probe@1, knn@1, mil@1; of papers: dinobloom-linear@1,
+    dinobloom-linear-split@1, dinobloom-knn@1, dinobloom-aml-mil@1, reddino-linear@1, merl-linear@1;
+    or a YAML file. --dry-run shows one.
     Checked before any work: the table, leakage between splits, classes, the encoder's training data.
     Nothing is ever chosen on test records. Exit code 1: done, but records could not be read.
     Common errors: a patient in two splits (mend it, or --allow CODE), missing labels

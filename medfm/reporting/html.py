@@ -13,6 +13,7 @@ from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.summary import Estimate, Summary
 from medfm.reporting import tables
 from medfm.reporting.banners import banners
+from medfm.reporting.baseline import baseline_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
@@ -27,7 +28,7 @@ from medfm.reporting.words import count, figure, interval, method_name, sentence
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
-_SHOWN = ("chosen", "paper_average")  # extras with a table of their own
+_SHOWN = ("chosen", "paper_average", "untrained")  # extras with a table of their own
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
 
@@ -64,6 +65,7 @@ def _context(result: Result) -> dict[str, Any]:
         "title": result.title,
         "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
         "verdict": verdict(result),
+        "baseline": baseline_context(result),
         "banners": banners(result),
         "lead": _lead(result),
         "headline": _headline(result),

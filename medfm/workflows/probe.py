@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
     from medfm.cohorts.findings import Finding
     from medfm.reporting.result import Result
+    from medfm.workflows.baseline import BaselineChoice
 
 MapMethod = Literal["umap", "pca", "none"]
 
@@ -48,6 +49,7 @@ def probe(
     name: str = "",
     progress: ProgressMaker | None = None,
     attention_out: str | Path | None = None,
+    baseline: Embeddings | str | None = None,
 ) -> Result:
     """Evaluate `embeddings` on a target of `cohort` under `protocol`.
 
@@ -67,6 +69,8 @@ def probe(
         name: What people call the result.
         progress: Makes the progress displays from a title and a total.
         attention_out: For attention pooling: CSV file for the attention to every tested cell.
+        baseline: Embeddings of the same network with ``weights="random"``, which are then evaluated beside
+            (see ``medfm.workflows.baseline``), or why there are none.
 
     Raises:
         ChecksFailedError: A check failed whose code is not in `allow`.
@@ -76,6 +80,7 @@ def probe(
     """
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
+    from medfm.workflows.baseline import with_baseline
 
     plan = _protocol(protocol, overrides)
     chosen_target = _target_names(cohort, target)
@@ -115,7 +120,7 @@ def probe(
         extras["paper_average"] = averages
     if done.attention is not None and attention_out is not None:
         extras["attention_file"] = Path(attention_out).name
-    return Result(
+    made = Result(
         kind=plan.method.kind,
         protocol=plan,
         summary=summary,
@@ -135,6 +140,7 @@ def probe(
         extras=extras,
         name=name,
     )
+    return with_baseline(made, cohort, baseline, device=device, progress=progress)
 
 
 def linear_probe(
@@ -203,6 +209,7 @@ def probe_table(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
+    baseline: BaselineChoice = "auto",
     **settings: Any,
 ) -> ProbeRun:
     """Load a cohort, embed it (cached) or read its embeddings, evaluate, and save the result.
@@ -218,6 +225,7 @@ def probe_table(
         out: Result folder to write.
         overwrite: Replace an earlier result folder.
         progress: Makes the progress displays.
+        baseline: ``"untrained"`` evaluates the same network with random weights beside; ``"auto"`` does so for ECGs.
         settings: As of :func:`probe`.
 
     Raises:
@@ -226,6 +234,7 @@ def probe_table(
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
+    from medfm.workflows.baseline import untrained
     from medfm.workflows.embed import embed
 
     if (encoder is None) == (embeddings is None):
@@ -243,6 +252,7 @@ def probe_table(
         records.column(column)  # a wrong name comes out before the embedding, not after it
     considered = labelled(records, target) if settings.get("drop_unlabelled") else records
     make_target(considered, target, settings.get("task", "auto"), positive=settings.get("positive"))  # so do its labels
+    loaded = None
     if embeddings is not None:
         vectors = load_embeddings(embeddings)
     else:
@@ -258,6 +268,7 @@ def probe_table(
         plan,
         device=None if device == "auto" else device,
         progress=progress,
+        baseline=untrained(loaded, records, baseline, settings=embed_settings, progress=progress),
         **settings,
     )
     folder = None

@@ -1,0 +1,59 @@
+"""The report's section on the untrained encoder: one sentence and a table beside the trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medfm.evaluation.predictions import MAIN
+from medfm.reporting.result import Result
+from medfm.reporting.tables import Table
+from medfm.reporting.words import figure, word
+
+
+def baseline_context(result: Result) -> dict[str, Any] | None:
+    """What the partial template needs; ``None`` where the result has no such entry."""
+    entry = result.extras.get("untrained")
+    if not isinstance(entry, dict):
+        return None
+    if "why_not" in entry:
+        return {"sentence": "", "why_not": entry["why_not"], "table": None, "notes": []}
+    return {"sentence": entry["sentence"], "why_not": "", "table": _table(entry), "notes": entry["notes"]}
+
+
+def baseline_line(result: Result) -> str:
+    """The same for a terminal; empty where the result has no such entry."""
+    entry = result.extras.get("untrained")
+    if not isinstance(entry, dict):
+        return ""
+    return entry.get("sentence") or f"No untrained encoder stands beside this one: {entry['why_not']}."
+
+
+def _table(entry: Mapping[str, Any]) -> Table:
+    """Every headline figure of the main variant, and the first one of each other variant."""
+    rows, seen = [], set()
+    for row in entry["rows"]:
+        variant = row["variant"]
+        if variant != MAIN and variant in seen:
+            continue
+        seen.add(variant)
+        name = word(row["metric"]).title + ("" if variant == MAIN else f", {variant}")
+        rows.append((name, _cell(row["trained"]), _cell(row["untrained"]), _signed(row["difference"])))
+    level = f"{100 * entry['level']:g} %"
+    note = (
+        f"Brackets give the {level} confidence interval. The difference is trained minus untrained under the same resampled "
+        f"patients; intervals are not corrected for their number. Untrained weights: seed {entry['seed']}."
+    )
+    return Table(("figure", "trained", "untrained", "difference"), tuple(rows), note)
+
+
+def _cell(ends: Mapping[str, float | None]) -> str:
+    low, high = ends["low"], ends["high"]
+    return figure(ends["value"]) + ("" if low is None or high is None else f" ({figure(low)}–{figure(high)})")
+
+
+def _signed(ends: Mapping[str, float | None]) -> str:
+    value, low, high = ends["value"], ends["low"], ends["high"]
+    if value is None:
+        return "–"
+    return f"{value:+.3f}" + ("" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})")
