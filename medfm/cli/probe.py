@@ -16,7 +16,9 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for multilabel.")
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
-@click.option("--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs].")
+@click.option(
+    "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
+)
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")

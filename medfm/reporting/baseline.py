@@ -37,14 +37,16 @@ def _table(entry: Mapping[str, Any]) -> Table:
         if variant != MAIN and variant in seen:
             continue
         seen.add(variant)
-        name = word(row["metric"]).title + ("" if variant == MAIN else f", {variant}")
+        less = " (less is better)" if row["better"] == "lower" else ""
+        name = word(row["metric"]).title + less + ("" if variant == MAIN else f", {variant}")
         rows.append((name, _cell(row["trained"]), _cell(row["untrained"]), _signed(row["difference"])))
-    level = f"{100 * entry['level']:g} %"
+    methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))
     note = (
-        f"Brackets give the {level} confidence interval. The difference is trained minus untrained under the same resampled "
-        f"patients; intervals are not corrected for their number. Untrained weights: seed {entry['seed']}."
+        f"Brackets give the {100 * entry['level']:g} % confidence interval. The difference is trained minus untrained"
+        f"{f' ({methods})' if methods else ''}; intervals are not corrected for their number. Untrained weights: seed "
+        f"{entry['seed']}."
     )
-    return Table(("figure", "trained", "untrained", "difference"), tuple(rows), note)
+    return Table(("figure", "trained", "untrained", "difference"), tuple(rows), note, figures=False)
 
 
 def _cell(ends: Mapping[str, float | None]) -> str:
