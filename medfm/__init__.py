@@ -29,6 +29,7 @@ _PUBLIC = {
     "pretrain": "medfm.workflows.pretrain",
     "read_record": "medfm.modalities.registry",
     "reproduce": "medfm.workflows.reproduce",
+    "transfer_table": "medfm.workflows.transfer",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
