@@ -230,6 +230,8 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     published = "not sourced" if claim.value is None else figure(claim.value)
     if claim.value is not None and claim.spread is not None:
         published += f" ± {figure(claim.spread)}"
+    if claim.value is not None and claim.sourcing == "unverified":
+        published += " (unverified)"
     measured = figure(outcome.measured)
     if outcome.measured is not None and outcome.spread is not None:
         measured += f" ± {figure(outcome.spread)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from medfm.reporting.html import render_page
 from medfm.reporting.tables import Table, with_interval
 from medfm.reporting.words import figure
 
+_WIDTH = 100
 HEADER = ("source", "target", "result", "classes", "AUROC over shared classes", "over all classes")
 
 
@@ -38,12 +40,16 @@ def transfer_markdown(found: Mapping[str, Any]) -> str:
 
 def transfer_lines(found: Mapping[str, Any]) -> str:
     """The same for a terminal: one block per pair."""
-    lines = [found["title"], _about(found), ""]
+    lines = [found["title"], *_wrap(_about(found)), ""]
     for row in found["rows"]:
         _, _, result, classes, mean, every = _row(row)
-        lines += [_pair(row), f"  {result}", f"  AUROC over {classes} classes {mean}; over all classes {every}"]
-        lines += [f"  {_classes(row)}", ""]
-    return "\n".join([*lines, *(f"Note: {note}" for note in found["notes"])])
+        lines += [_pair(row), f"  {result}", f"  AUROC over {classes} classes {mean}; over all {every}"]
+        lines += [*_wrap(_classes(row), "  "), ""]
+    return "\n".join([*lines, *(line for note in found["notes"] for line in _wrap(f"Note: {note}"))])
+
+
+def _wrap(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent="  ")
 
 
 def _about(found: Mapping[str, Any]) -> str:
@@ -57,7 +63,7 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["source"],
         row["target"],
-        f"{row['result']} ({row['cohort']})" if row["cohort"] else row["result"],
+        row["result"] if row["cohort"] in row["result"] else f"{row['result']} ({row['cohort']})",
         f"{used} of {row['n_classes']}",
         with_interval(Estimate(**row["mean"])),
         with_interval(Estimate(**row["all_classes"])),

@@ -327,13 +327,14 @@ class Site:
     def run(self, claim: Claim) -> Result:
         """Data, embeddings, evaluation."""
         from medfm.reporting.thumbnails import thumbnails
+        from medfm.workflows.baseline import untrained
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
 
         cohort = self.cohort(claim.cohort)
         encoder = self.encoder(self.variant(claim.cohort))
+        settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}
         if claim.cohort not in self._embeddings:
-            settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}
             vectors = embed(encoder, cohort, progress=self.progress, **settings)
             about = {**vectors.provenance, "weights_note": encoder.weights_note}
             self._embeddings[claim.cohort] = replace(vectors, provenance=about)
@@ -346,6 +347,7 @@ class Site:
             device=None if self.device == "auto" else self.device,
             name=f"{encoder.id}: {claim.dataset}, {claim.protocol}",
             progress=self.progress,
+            baseline=untrained(encoder, cohort, "auto", settings=settings, progress=self.progress),
         )
         # A bag of cells has no picture of its own.
         return made if made.kind == "mil" else replace(made, thumbnails=thumbnails(made, cohort))

@@ -115,6 +115,8 @@ def test_table_page_and_markdown_show_the_column_only_where_there_is_one(offered
     assert all(len(row) == len(done.brief()) for _, rows in done.groups() for row in rows)
     for text in (done.to_html(), done.to_markdown()):
         assert CORRECTED in text and "the verdict rests on the published labels" in text
+    doubtful = run_claims([claim(sourcing="unverified")], lambda c: made[c.cohort])
+    assert "0.800 (unverified)" in Reproduction(encoder="e", outcomes=tuple(doubtful)).to_html()
     plain = Reproduction(encoder="e", outcomes=outcomes[1:])
     assert plain.header() == HEADER and CORRECTED not in plain.to_html()
 
