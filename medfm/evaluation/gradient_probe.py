@@ -157,7 +157,7 @@ def _with_validation(
             raise EvaluationError(
                 "The training records of a fold come from a single patient, so none can be held out to choose the "
                 "epoch.",
-                fix="--set method.report_epoch=last, or a larger cohort",
+                fix="larger fractions (--set fractions=[1,0.1]), --set method.report_epoch=last, or a larger cohort",
             )
         strata = target.take(fold.train).strata(parts)
         pairs, _ = split_rows(parts, groups, strata, seed=seed, count=len(fold.train))
@@ -301,7 +301,7 @@ def _losses(logits: np.ndarray, truth: np.ndarray, softmax: bool) -> np.ndarray:
 
 
 def epoch_notes(summary: Summary, method: object) -> tuple[str, ...]:
-    """One sentence with the first headline figure at every reported epoch; nothing for other methods.
+    """One sentence with the AUROC (or what chose the epoch) at every reported epoch; nothing for other methods.
 
     Args:
         summary: Statistics of the run.
@@ -309,7 +309,9 @@ def epoch_notes(summary: Summary, method: object) -> tuple[str, ...]:
     """
     if not isinstance(method, GradientProbe) or len(method.reported) < 2 or not summary.headline:
         return ()
-    first = summary.headline[0]
+    # The figure that the epoch was chosen by, where the headline has it.
+    by_choice = [e for e in summary.headline if e.metric.startswith(method.selection_metric)]
+    first = (by_choice or summary.headline)[0]
     values = {"epoch=" + method.report_epoch: first.value}
     values.update({e.variant: e.value for e in summary.variants if e.metric == first.metric})
     shown = [

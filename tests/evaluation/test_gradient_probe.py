@@ -258,6 +258,17 @@ def test_the_published_protocol_end_to_end():
         assert f"{summary.estimate('auroc_macro', variant).value:.4f}" in note
 
 
+def test_the_sentence_on_epochs_is_about_the_figure_that_chose_them():
+    cohort, embeddings = pair(n=320, signal=0.5)
+    plan = load_protocol("merl-linear@1", overrides=("fractions=[1]", "method.epochs=6"))
+    done = evaluate(embeddings, cohort, "label", plan)
+    summary = summarise(done.predictions, plan.statistics.model_copy(update={"resamples": 0}))
+    assert summary.headline[0].metric == "balanced_accuracy"
+    (note,) = epoch_notes(summary, plan.method)
+    for variant in ("main", "epoch=best_validation", "epoch=last"):
+        assert f"{summary.estimate('auroc_ovr_macro', variant).value:.4f}" in note
+
+
 def test_the_default_protocol_keeps_patients_apart_and_folds_complete():
     cohort, embeddings = pair(n=160)
     done = evaluate(embeddings, cohort, "label", load_protocol("gradient-probe@1", overrides=("method.epochs=5",)))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from medfm.cohorts.findings import Finding
+from medfm.evaluation.protocol import load_protocol
 from medfm.reporting.banners import banners
 
 
@@ -90,3 +91,10 @@ def test_unknown_patients_are_said_once(make, result):
     assert found == ["Patients unknown"]
     found = titles(make(provenance={"weights_kind": "published"}, findings=(finding,)))
     assert found == ["Check T002"]
+
+
+def test_an_epoch_chosen_on_test_records_is_stamped(make):
+    for rule, said in (("best_test", True), ("best_validation", False), ("last", False)):
+        protocol = load_protocol("merl-linear@1", overrides=(f"method.report_epoch={rule}",))
+        stops = [b.title for b in banners(make(protocol=protocol)) if b.level == "stop"]
+        assert ("Epoch chosen on the test records" in stops) is said
