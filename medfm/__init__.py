@@ -29,6 +29,7 @@ _PUBLIC = {
     "pretrain": "medfm.workflows.pretrain",
     "read_record": "medfm.modalities.registry",
     "reproduce": "medfm.workflows.reproduce",
+    "zero_shot": "medfm.workflows.zero_shot",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -72,18 +72,22 @@ def match_classes(
 
 def _no_prompt(knowledge: Knowledge, lacking: list[str], labels: dict[str, str], names: list[str]) -> ConfigError:
     choices = [*labels, *(c.id for c in knowledge.classes), *(c.name for c in knowledge.classes)]
-    first = names[0] if names else ""
+    near = [hint for name in names[:3] if (hint := _hint(name, choices))]
+    sets = [(len(set(names) & set(s.labels)), title) for title, s in knowledge.label_sets.items()]
+    count, best = max(sets, default=(0, ""))
+    if count and not labels:
+        near.append(f"the label set '{best}' knows {count} of them (--label-set)")
     return ConfigError(
         f"No prompt can be made for {', '.join(lacking)}: the knowledge '{knowledge.domain}' knows no such class.",
         expected="a label of the label set, or the id, name or synonym of a class",
-        fix=f"{_hint(first, choices)}; map it with --map-class '{first}=CLASS', or leave its records out with "
-        f"--leave-out '{first}'",
-    )
+        fix="; ".join([*near, f"map it with --map-class '{names[0]}=CLASS', or leave its records out with "
+                       f"--leave-out '{names[0]}'"]),
+    )  # fmt: skip
 
 
 def _hint(name: str, choices: Sequence[str]) -> str:
     text = did_you_mean(name, choices)
-    return text if text.startswith("did you mean") else "no class has a similar name"
+    return f"for '{name}' {text}" if text.startswith("did you mean") else ""
 
 
 def _ids(

@@ -148,4 +148,5 @@ def sentence(estimate: Estimate, patients_known: bool = True) -> str:
 def method_name(kind: str) -> str:
     """The method as people call it."""
     names = {"linear_probe": "linear probe", "knn": "k nearest neighbours", "mil": "multiple-instance learning"}
+    names["zero_shot"] = "zero-shot scoring"
     return names.get(kind, kind.replace("_", " "))
