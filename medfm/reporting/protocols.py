@@ -8,6 +8,7 @@ from medfm.evaluation.protocol import Protocol, list_protocols, load_protocol
 from medfm.reporting.tables import flat
 
 _NOT_SETTINGS = ("title", "source", "deviations")
+_PLACES = ("method.prompt_file",)  # where a file lies on this machine changes no procedure
 
 
 def protocol_changes(protocol: Protocol) -> list[str]:
@@ -21,7 +22,7 @@ def protocol_changes(protocol: Protocol) -> list[str]:
     return [
         f"{key}: {used.get(key, 'not set')} (the protocol has {shipped.get(key, 'nothing')})"
         for key in dict.fromkeys([*shipped, *used])
-        if used.get(key) != shipped.get(key)
+        if used.get(key) != shipped.get(key) and key not in _PLACES
     ]
 
 

@@ -33,7 +33,7 @@ class Claim(StrictConfig):
     name: str
     dataset: str = Field(description="what people call it")
     cohort: str = Field(description="adapter that reads it")
-    target: str
+    target: str | None = Field(description="cohort column; None: the cohort's own target or targets")
     protocol: str
     split: str = ""
     metric: str

@@ -45,6 +45,7 @@ def reproduce(
     allow_partial: bool = False,
     device: str = "auto",
     cache: str | Path | None = None,
+    prompt_file: str | Path | None = None,
     progress: ProgressMaker | None = None,
     runner: Runner | None = None,
 ) -> Reproduction:
@@ -61,6 +62,7 @@ def reproduce(
         allow_partial: Run on incomplete data sets; their figures then never count as reproduced.
         device: ``"auto"`` or a torch device.
         cache: Cache folder of the embeddings.
+        prompt_file: The authors' prompts, for zero-shot results; figures of other prompts never count.
         progress: Makes the progress displays.
         runner: Runs one claim; the embed and probe workflows when ``None``.
 
@@ -78,6 +80,7 @@ def reproduce(
     claims = claims_of(found.spec.results, only, found.id)
     with tempfile.TemporaryDirectory(prefix="medfm-reproduce-") as work:
         site = Site(card, data, weights, allow, allow_partial, device, cache, progress, Path(work))
+        site.prompt_file = prompt_file
         outcomes = run_claims(claims, runner or site.run, out=out, blockers=site.blockers)
     done = Reproduction(
         encoder=found.id,
@@ -109,7 +112,7 @@ def run_claims(
     results: dict[tuple[str, str, str], Result | MedfmError] = {}
     outcomes = []
     for claim in claims:
-        key = (claim.cohort, claim.target, claim.protocol)
+        key = (claim.cohort, claim.target or "own", claim.protocol)
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(key))
         if key not in results:
             try:
@@ -240,6 +243,8 @@ def _untrusted(result: Result) -> str:
     failures = result.provenance.get("failures") or []
     if failures:
         return f"{len(failures)} records could not be read"
+    if (result.extras.get("zero_shot") or {}).get("stand_in"):
+        return "the prompts are not the published ones (name the authors' file with --prompt-file)"
     return ""
 
 
@@ -280,6 +285,7 @@ class Site:
     cache: str | Path | None
     progress: ProgressMaker | None
     work: Path
+    prompt_file: str | Path | None = None
     partial: set[str] = field(default_factory=set)
     _encoder: Encoder | MedfmError | None = None
     _cohorts: dict[str, Cohort] = field(default_factory=dict)
@@ -290,7 +296,10 @@ class Site:
         from medfm.reporting.thumbnails import thumbnails
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
+        from medfm.workflows.reproduce_zero_shot import is_zero_shot, run_zero_shot
 
+        if is_zero_shot(claim):
+            return run_zero_shot(self, claim)
         cohort = self.cohort(claim.cohort)
         encoder = self.encoder()
         if claim.cohort not in self._embeddings:

@@ -40,7 +40,7 @@ class PlannedRun(StrictConfig):
     """One evaluation: its data, its protocol, the figures that are read off it."""
 
     cohort: str
-    target: str
+    target: str | None
     protocol: str
     protocol_sha256: str = ""
     records: int = Field(0, description="rows of the cohort table; 0 when the data are not there")
@@ -86,7 +86,7 @@ def plan_reproduction(
     """
     found = get_card(card)
     claims = claims_of(found.spec.results, only, found.id)
-    runs: dict[tuple[str, str, str], list[PlannedFigure]] = {}
+    runs: dict[tuple[str, str | None, str], list[PlannedFigure]] = {}
     for claim in claims:
         figure = PlannedFigure(
             metric=claim.metric, variant=claim.variant, published=claim.value, tolerance=claim.tolerance
@@ -105,12 +105,13 @@ def plan_reproduction(
     )
 
 
-def _run(site: Site, cohort: str, target: str, protocol: str, figures: tuple[PlannedFigure, ...]) -> PlannedRun:
+def _run(site: Site, cohort: str, target: str | None, protocol: str, figures: tuple[PlannedFigure, ...]) -> PlannedRun:
     run = PlannedRun(cohort=cohort, target=target, protocol=protocol, figures=figures)
     try:
         run = run.model_copy(update={"protocol_sha256": load_protocol(protocol).digest()})
         records = site.cohort(cohort)
-        records.column(target)
+        if target is not None:
+            records.column(target)
     except MedfmError as error:
         return run.model_copy(update={"why_not": one_line(error)})
     return run.model_copy(

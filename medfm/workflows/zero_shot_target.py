@@ -151,7 +151,8 @@ def target_names(cohort: Cohort, target: str | Sequence[str] | None, method: Zer
     Raises:
         ConfigError: None of these exists.
     """
-    if target is not None:
+    # A published result may name its label columns by the label set in a word.
+    if target is not None and (target != cohort.info.get("label_set") or target in cohort.table.columns):
         return target if isinstance(target, str) else list(target)
     own = cohort.info.get("target")
     if isinstance(own, (list, tuple)) and own:
