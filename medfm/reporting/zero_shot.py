@@ -144,12 +144,13 @@ def _strategy(extras: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, 
     note = f"{left} further prompts are in result.json. " if left > 0 else ""
     if several:
         note += (
-            "Without it: the label's AUROC when this prompt is left out. A negative change means that the prompt helps. "
-            "Choosing prompts by this table would be training on the test records."
+            "AUROC of the label's cosine against all other records. Without it: the same when this prompt is left "
+            "out; a negative change means that the prompt helps. Choosing prompts by this table would be training on "
+            "the test records."
         )
     return {
         "name": about["strategy"],
-        "does": about["does"],
+        "does": about["does"][:1].upper() + about["does"][1:],
         "main": about["variant"] == "main",
         "count": count(about["prompts"], "prompt"),
         "table": Table(tuple(header), tuple(cells), note, figures=False),
@@ -187,7 +188,9 @@ def _comparisons(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
                     ends,
                     _p(row["p"]),
                     _p(row["p_holm"]),
-                    row["verdict"],
+                    f"{other if row['winner'] == 'other' else found['reference']} is better"
+                    if row["winner"]
+                    else "no difference shown",
                 )
             )
         header = (

@@ -18,7 +18,6 @@ from medfm.core.errors import ConfigError, EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.embeddings.store import cache_root
-from medfm.evaluation.evaluate import Evaluation
 from medfm.evaluation.predictions import Predictions, TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
@@ -94,6 +93,7 @@ def zero_shot(
         EvaluationError: The data do not allow this evaluation.
         ChecksFailedError: A check failed whose code is not in `allow`.
     """
+    from medfm.evaluation.evaluate import Evaluation
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
 
