@@ -46,7 +46,7 @@ def match_classes(
     labels = dict(knowledge.label_set(label_set).labels) if label_set is not None else {}
     words = _words(knowledge)
     found: dict[str, tuple[str, ...]] = {}
-    lacking: list[str] = []
+    lacking: dict[str, str] = {}
     for name in names:
         if name in wanted:
             # A label may hold the sign itself, so the whole comes first.
@@ -56,7 +56,7 @@ def match_classes(
         else:
             parts, asked = [_ids(name, knowledge, labels, words)], name
         if not all(parts):
-            lacking.append(f"'{name}'" + (f" (mapped to '{asked}')" if asked != name else ""))
+            lacking[name] = f"'{name}'" + (f" (mapped to '{asked}')" if asked != name else "")
         many = [part for part in parts if len(part) > 1]
         if many:
             raise ConfigError(
@@ -66,11 +66,12 @@ def match_classes(
             )
         found[name] = tuple(dict.fromkeys(i for part in parts for i in part))
     if lacking:
-        raise _no_prompt(knowledge, lacking, labels, [n for n in names if not found[n]])
+        raise _no_prompt(knowledge, lacking, labels)
     return found
 
 
-def _no_prompt(knowledge: Knowledge, lacking: list[str], labels: dict[str, str], names: list[str]) -> ConfigError:
+def _no_prompt(knowledge: Knowledge, lacking: Mapping[str, str], labels: Mapping[str, str]) -> ConfigError:
+    names = list(lacking)
     choices = [*labels, *(c.id for c in knowledge.classes), *(c.name for c in knowledge.classes)]
     near = [hint for name in names[:3] if (hint := _hint(name, choices))]
     sets = [(len(set(names) & set(s.labels)), title) for title, s in knowledge.label_sets.items()]
@@ -78,7 +79,7 @@ def _no_prompt(knowledge: Knowledge, lacking: list[str], labels: dict[str, str],
     if count and not labels:
         near.append(f"the label set '{best}' knows {count} of them (--label-set)")
     return ConfigError(
-        f"No prompt can be made for {', '.join(lacking)}: the knowledge '{knowledge.domain}' knows no such class.",
+        f"No prompt can be made for {', '.join(lacking.values())}: the knowledge '{knowledge.domain}' knows no such class.",
         expected="a label of the label set, or the id, name or synonym of a class",
         fix="; ".join([*near, f"map it with --map-class '{names[0]}=CLASS', or leave its records out with "
                        f"--leave-out '{names[0]}'"]),

@@ -8,7 +8,8 @@ from medfm.evaluation.protocol import Protocol, list_protocols, load_protocol
 from medfm.reporting.tables import flat
 
 _NOT_SETTINGS = ("title", "source", "deviations")
-_PLACES = ("method.prompt_file",)  # where a file lies on this machine changes no procedure
+# Where a file lies on this machine, and what the cohort calls its labels, change no procedure.
+_PLACES = ("method.prompt_file", "method.label_set")
 
 
 def protocol_changes(protocol: Protocol) -> list[str]:

@@ -215,7 +215,11 @@ def test_templates_of_ones_own(knowledge) -> None:
     case = planted()
     settings = [*FAST, "method.strategy=templates@1", 'method.templates=["noise {name}"]']
     found = ask(case, knowledge, label_set="cohort", overrides=settings)
-    assert [r["text"] for r in found.extras["zero_shot"]["prompts"]] == ["noise circle", "noise square", "noise ellipse"]
+    assert [r["text"] for r in found.extras["zero_shot"]["prompts"]] == [
+        "noise circle",
+        "noise square",
+        "noise ellipse",
+    ]
     with pytest.raises(ConfigError, match="must hold exactly"):
         ask(case, knowledge, label_set="cohort", overrides=[*settings, "method.templates=[noise]"])
 

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 import yaml
 
-for _folder in ("evaluation", "knowledge"):
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / _folder))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "evaluation"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "knowledge"))
 
 from planted_text import PlantedTower, records
 from small_knowledge import values
