@@ -30,6 +30,7 @@ _PUBLIC = {
     "read_record": "medfm.modalities.registry",
     "reproduce": "medfm.workflows.reproduce",
     "transfer_table": "medfm.workflows.transfer",
+    "zero_shot": "medfm.workflows.zero_shot",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

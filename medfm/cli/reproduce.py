@@ -17,6 +17,7 @@ from medfm.cli.common import Verb, json_option, print_config, print_json, table
 @click.option("--allow-partial", is_flag=True, help="Run on incomplete data sets (then not counted).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--prompt-file", type=click.Path(dir_okay=False), help="The authors' prompts, for zero-shot results.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, with which data and weights; run nothing.")
 @json_option
 def command(
@@ -29,6 +30,7 @@ def command(
     allow_partial: bool,
     device: str,
     cache: str | None,
+    prompt_file: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -68,6 +70,7 @@ def command(
         allow_partial=allow_partial,
         device=device,
         cache=cache,
+        prompt_file=prompt_file,
         progress=for_people,
     )
     if as_json:

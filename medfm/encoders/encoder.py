@@ -17,7 +17,7 @@ from medfm.encoders.keymaps import KeyReport
 from medfm.encoders.preprocessing import Preprocessing
 from medfm.encoders.preprocessing_steps import Step
 from medfm.encoders.published import family_of
-from medfm.encoders.tokens import TextTokenizer
+from medfm.encoders.tokens import SingleTexts, TextTokenizer
 from medfm.encoders.weights import Kind
 
 if TYPE_CHECKING:
@@ -203,6 +203,11 @@ class Encoder:
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text, special ones counted; beyond ``card.spec.text.max_tokens`` a text is cut off."""
         return self._tokenizer.lengths(texts)
+
+    @property
+    def text_tokenizer(self) -> SingleTexts:
+        """Shows what of a text reaches the tower; errors as of :meth:`encode_text`."""
+        return SingleTexts(self._tokenizer)
 
     @cached_property
     def _tokenizer(self) -> TextTokenizer:

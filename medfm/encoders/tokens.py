@@ -15,6 +15,8 @@ from medfm.encoders.weights import weights_folder
 if TYPE_CHECKING:
     import torch
 
+    from medfm.encoders.card import Card
+
 FILES = ("vocab.txt", "tokenizer.json")
 
 
@@ -55,6 +57,16 @@ class TextTokenizer:
             mask[index, : len(row)] = 1
         return ids, mask
 
+    @property
+    def present(self) -> bool:
+        """Whether the vocabulary is on this machine."""
+        return self._here() is not None
+
+    @property
+    def wanted(self) -> str:
+        """Which file is needed, and where."""
+        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""
         return [len(row) for row in self._rows(texts)]
@@ -85,30 +97,37 @@ class TextTokenizer:
             )
         return tokenizer
 
-    def _locate(self) -> Path:
+    def _here(self) -> Path | None:
         for folder in self.folders():
             for name in FILES:
                 if (folder / name).is_file():
                     return folder / name
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import try_to_load_from_cache
 
         for name in FILES:
             hit = try_to_load_from_cache(self.spec.tokenizer, name, revision=self.spec.revision)
             if isinstance(hit, str):
                 return Path(hit)
-        wanted = f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
+        return None
+
+    def _locate(self) -> Path:
+        here = self._here()
+        if here is not None:
+            return here
         if is_offline():
             raise OfflineError(
                 f"The tokenizer of '{self.encoder_id}' is not on this machine, and MEDFM_OFFLINE or HF_HUB_OFFLINE "
                 "forbids downloads.",
-                expected=wanted,
+                expected=self.wanted,
                 fix="put the file there; the weights of the text tower come with the checkpoint and need no other file",
             )
+        from huggingface_hub import hf_hub_download
+
         try:
             return Path(hf_hub_download(self.spec.tokenizer, FILES[0], revision=self.spec.revision))
         except Exception as error:  # the hub client raises a dozen unrelated kinds; the cause is kept
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"The download of the tokenizer failed: {reason}", expected=wanted) from error
+            raise WeightsError(f"The download of the tokenizer failed: {reason}", expected=self.wanted) from error
 
 
 def _read(file: Path, lower_case: bool) -> Any:
@@ -123,3 +142,36 @@ def _read(file: Path, lower_case: bool) -> Any:
     from tokenizers import BertWordPieceTokenizer
 
     return BertWordPieceTokenizer(str(file), lowercase=lower_case)
+
+
+class SingleTexts:
+    """A tokenizer with Hugging Face's words, one text at a time, for looking at what reaches the tower.
+
+    Args:
+        tokenizer: The text tower's.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._own = tokenizer
+        self.max_tokens = tokenizer.spec.max_tokens
+
+    def encode(self, text: str, *, truncation: bool = False, max_length: int | None = None) -> list[int]:
+        """Token ids, special ones included; cut off as the tower's input is."""
+        if not truncation:
+            return list(self._own._rows([text])[0])
+        return [int(i) for i in self._own.encode([text])[0][0]][:max_length]
+
+    def decode(self, token_ids: Any, *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids."""
+        return str(self._own._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
+
+
+def tokenizer_of_card(card: Card) -> TextTokenizer | None:
+    """The tokenizer of a card's text tower, without its weights; ``None`` where it has no tower."""
+    from medfm.encoders.families import family_args
+
+    spec = card.spec.architecture
+    text = getattr(family_args(spec.family, spec.args, str(card.path)), "text", None)
+    if card.spec.text is None or text is None:
+        return None
+    return TextTokenizer(card.spec.text, card.id, text.vocabulary)

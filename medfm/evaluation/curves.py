@@ -6,6 +6,8 @@ keeps a thousand resamples cheap; between cut-offs it is interpolated as the cur
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from medfm.evaluation.bootstrap import percentile_interval
@@ -57,12 +59,11 @@ class ClassCurves:
         result = np.full((2, len(self.labels), len(GRID), view.count), np.nan)
         for i, parts in enumerate(self._parts):
             true, false = (np.cumsum(np.asarray(part @ view.weights, np.float64), axis=0) for part in parts)
-            for b in range(view.count):
-                positives, negatives = true[-1, b], false[-1, b]
-                if positives <= 0 or negatives <= 0:
-                    continue
-                result[0, i, :, b] = roc_at(false[:, b] / negatives, true[:, b] / positives)
-                result[1, i, :, b] = precision_at(true[:, b], false[:, b])
+            good = np.flatnonzero((true[-1] > 0) & (false[-1] > 0))
+            if len(good):
+                true, false = true[:, good], false[:, good]
+                result[0, i][:, good] = roc_columns(false / false[-1], true / true[-1])
+                result[1, i][:, good] = precision_columns(true, false)
         return result
 
 
@@ -74,26 +75,48 @@ def roc_at(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRI
         true_rate: float (m,), likewise.
         grid: Where to read the curve.
     """
-    x, y = np.append(0.0, false_rate), np.append(0.0, true_rate)
+    return roc_columns(false_rate[:, None], true_rate[:, None], grid)[:, 0]
+
+
+def roc_columns(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
+    """As :func:`roc_at` for many curves: float (m, B) in, (grid, B) out."""
+    start = np.zeros((1, false_rate.shape[1]))
+    x, y = np.concatenate([start, false_rate]), np.concatenate([start, true_rate])
     # The last point at or before each grid value, and the next one: the polyline between them.
-    before = np.searchsorted(x, grid + 1e-12, side="right") - 1
+    before = _places(x, np.repeat(grid[:, None] + 1e-12, x.shape[1], axis=1), 2.0, "right") - 1
     after = np.minimum(before + 1, len(x) - 1)
-    width = x[after] - x[before]
-    share = np.divide(grid - x[before], width, out=np.zeros(len(grid)), where=width > 0)
-    return np.asarray(y[before] + (y[after] - y[before]) * np.clip(share, 0.0, 1.0))
+    x_before, y_before = np.take_along_axis(x, before, 0), np.take_along_axis(y, before, 0)
+    width = np.take_along_axis(x, after, 0) - x_before
+    share = np.divide(grid[:, None] - x_before, width, out=np.zeros(width.shape), where=width > 0)
+    return np.asarray(y_before + (np.take_along_axis(y, after, 0) - y_before) * np.clip(share, 0.0, 1.0))
 
 
 def precision_at(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
     """Precision at the first (highest) cut-off that reaches each recall of `grid`.
 
     Args:
-        true: float (m,), records found rightly, at falling cut-offs; the last is all positives.
+        true: float (m,), records found rightly (whole numbers), at falling cut-offs; the last is all positives.
         false: float (m,), records found wrongly.
         grid: Recalls; at recall 0 the precision of the first cut-off that finds a positive.
     """
-    wanted = np.maximum(grid * true[-1], 1e-9) * (1 - 1e-12)
-    place = np.minimum(np.searchsorted(true, wanted, side="left"), len(true) - 1)
-    return np.asarray(true[place] / (true[place] + false[place]))
+    return precision_columns(true[:, None], false[:, None], grid)[:, 0]
+
+
+def precision_columns(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
+    """As :func:`precision_at` for many curves: float (m, B) in, (grid, B) out."""
+    wanted = np.maximum(grid[:, None] * true[-1], 1e-3) * (1 - 1e-12)
+    place = np.minimum(_places(true, wanted, float(true[-1].max()) + 2, "left"), len(true) - 1)
+    found = np.take_along_axis(true, place, 0)
+    return np.asarray(found / (found + np.take_along_axis(false, place, 0)))
+
+
+def _places(columns: np.ndarray, wanted: np.ndarray, apart: float, side: Literal["left", "right"]) -> np.ndarray:
+    """``np.searchsorted`` column by column: int (q, B) of rising (m, B) and (q, B), all below `apart`."""
+    rows, count = columns.shape
+    shift = np.arange(count) * apart
+    # One search over all columns, each lifted above the one before it.
+    found = np.searchsorted((columns + shift).T.ravel(), (wanted + shift).T.ravel(), side=side)
+    return np.asarray(found.reshape(count, -1).T - np.arange(count) * rows)
 
 
 def curves(

@@ -19,7 +19,7 @@ from medfm.evaluation.knn import knn_scores
 from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
-from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol
+from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
 from medfm.evaluation.target import Target, make_target
@@ -73,6 +73,11 @@ def evaluate(
         CohortError: There is no such column.
         EvaluationError: Ids do not match, labels are missing, or the folds are impossible.
     """
+    if isinstance(protocol.method, ZeroShot):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' trains nothing: it asks a text tower.",
+            fix="medfm zeroshot runs it (in Python medfm.zero_shot)",
+        )
     cohort, values, notes = _align(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)
     table = cohort.table

@@ -74,6 +74,32 @@ class MIL(StrictConfig):
     standardise: bool = False
 
 
+class ZeroShot(StrictConfig):
+    """Cosine between a record and the prompts of each label; nothing is trained."""
+
+    kind: Literal["zero_shot"] = "zero_shot"
+    strategy: str = Field("synonyms@1", description="prompt strategy, name@version; file@1 takes prompt_file")
+    templates: tuple[str, ...] = Field((), description="for templates@1, each with {name}; the knowledge's when empty")
+    knowledge: str | None = Field(None, description="domain or YAML file; null: the cohort's modality")
+    label_set: str | None = Field(None, description="label set of the knowledge; null: the cohort's own, or none")
+    prompt_file: str | None = Field(None, description="JSON or YAML of LABEL: text, for file@1")
+    without_file: str | None = Field(
+        None,
+        description="strategy in place of file@1 where no prompt file is given; the result then never counts as "
+        "reproduced",
+    )
+    lower_case: bool | None = Field(None, description="lower-case every text; null: as the encoder's card says")
+    weighting: Literal["none", "zpe", "consensus"] = Field("none", description="prompt weights without labels")
+    multiclass_score: Literal["softmax", "cosine"] = Field(
+        "softmax", description="of one label column: softmax(cosine / temperature), or (1 + cosine) / 2"
+    )
+    temperature: float = Field(0.07, gt=0, description="of that softmax and of zpe")
+    split: Literal["test", "val", "train", "all"] = Field(
+        "test", description="records that are scored; all of them where the cohort has no split"
+    )
+    best_f1: bool = Field(False, description="also the best F1 over all thresholds, chosen on the scored records")
+
+
 class Scheme(StrictConfig):
     """Which records train and which test."""
 
@@ -106,7 +132,7 @@ class Protocol(StrictConfig):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
-    method: Annotated[LinearProbe | GradientProbe | KNN | MIL, Field(discriminator="kind")]
+    method: Annotated[LinearProbe | GradientProbe | KNN | MIL | ZeroShot, Field(discriminator="kind")]
     scheme: Scheme = Scheme()
     fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")
     fraction_repeats: int = Field(5, ge=1, description="draws for each fraction below 1")

@@ -39,10 +39,17 @@ def _label_precision(view: Weighted) -> np.ndarray:
     return ratio(hit, predicted)
 
 
-def per_class_metrics(task: str) -> dict[str, Metric]:
-    """What is computed for each class or label; empty for regression."""
+def per_class_metrics(task: str, *, thresholds: bool = True) -> dict[str, Metric]:
+    """What is computed for each class or label; empty for regression.
+
+    Args:
+        task: Kind of task.
+        thresholds: Whether figures of decisions are wanted too, not only those of rankings.
+    """
     if task == "regression":
         return {}
+    if not thresholds:
+        return {name: PER_CLASS[name] for name in ("auroc", "average_precision")}
     if task != "multilabel":
         return PER_CLASS
     own = {
@@ -54,16 +61,19 @@ def per_class_metrics(task: str) -> dict[str, Metric]:
     return {name: replace(m, compute=own.get(name, m.compute)) for name, m in PER_CLASS.items()}
 
 
-def class_rows(sample: Sample, point: Weighted, drawn: dict[str, np.ndarray]) -> tuple[ClassRow, ...]:
+def class_rows(
+    sample: Sample, point: Weighted, drawn: dict[str, np.ndarray], found: dict[str, Metric] | None = None
+) -> tuple[ClassRow, ...]:
     """One row per class or label.
 
     Args:
         sample: What is described.
         point: The sample with all weights 1.
         drawn: ``class:NAME`` -> float64 (classes, B) for the names of :func:`per_class_metrics`.
+        found: The metrics; all of :func:`per_class_metrics` when ``None``.
     """
     outcomes = sample.outcomes
-    found = per_class_metrics(outcomes.task)
+    found = per_class_metrics(outcomes.task) if found is None else found
     values = {name: m.compute(point)[:, 0] for name, m in found.items()}
     rows = []
     for c, title in enumerate(outcomes.classes):

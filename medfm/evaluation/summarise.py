@@ -36,6 +36,7 @@ def summarise(
     *,
     metrics: Sequence[str] = (),
     patients_known: bool = True,
+    probabilities: bool = True,
     progress: Progress | None = None,
 ) -> Summary:
     """All statistics of one evaluation.
@@ -47,6 +48,8 @@ def summarise(
         metrics: Headline metrics; the task's default when empty.
         patients_known: Whether ``patient_id`` says who is who. If not, intervals are record-level
             and a note says that they are too narrow.
+        probabilities: Whether scores may be read as probabilities. If not (zero-shot) calibration and
+            decision curves are left out, and for multilabel tasks every figure at the threshold 0.5.
         progress: Advanced by the resamples of the headline variant, ``plan.resamples`` in all.
 
     Returns:
@@ -67,7 +70,8 @@ def summarise(
     sample = Sample.of(main, plan, variant=main_name, patients_known=patients_known)
     outcomes = sample.outcomes
     point = Weighted(outcomes, np.ones((len(outcomes), 1)))
-    drawn = _resample(sample, chosen, progress)
+    per_class = per_class_metrics(outcomes.task, thresholds=probabilities or outcomes.task != "multilabel")
+    drawn = _resample(sample, chosen, list(per_class.values()), probabilities, progress)
     labels = _drawn_classes(outcomes)
     names = [outcomes.classes[c] for c in labels]
     roc: tuple[Curve, ...] = ()
@@ -98,12 +102,12 @@ def summarise(
         ),
         variants=_variants(predictions, main_name, chosen, plan, patients_known),
         folds=fold_rows(predictions, chosen),
-        per_class=class_rows(sample, point, drawn) if outcomes.task != "regression" else (),
+        per_class=class_rows(sample, point, drawn, per_class) if outcomes.task != "regression" else (),
         confusion=_confusion(point),
         roc=roc,
         pr=pr,
-        calibration=_calibration(sample, point, drawn) if outcomes.task != "regression" else None,
-        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if binary else (),
+        calibration=_calibration(sample, point, drawn) if probabilities and outcomes.task != "regression" else None,
+        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if probabilities and binary else (),
         sites=sites,
         subgroups=tuple(row for rows in subgroups for row in rows),
         gaps=tuple(g for rows in (sites, *subgroups) for g in group_gaps(main, rows)) if binary else (),
@@ -131,22 +135,29 @@ def fold_rows(predictions: Predictions, metrics: Sequence[Metric]) -> tuple[Fold
     return tuple(rows)
 
 
-def _resample(sample: Sample, metrics: Sequence[Metric], progress: Progress | None) -> dict[str, np.ndarray]:
+def _resample(
+    sample: Sample,
+    metrics: Sequence[Metric],
+    per_class: Sequence[Metric],
+    probabilities: bool,
+    progress: Progress | None,
+) -> dict[str, np.ndarray]:
     """Every statistic of the main variant under the same resamples; empty when there are none."""
     outcomes = sample.outcomes
     if sample.plan.resamples == 0 or sample.clusters.count < 2:
         return {}
     statistics: dict[str, Statistic] = {f"metric:{m.name}": m.compute for m in metrics}
     if outcomes.task != "regression":
-        for name, m in per_class_metrics(outcomes.task).items():
-            statistics[f"class:{name}"] = m.compute
-        for name in ("ece", "mce", "brier"):
-            statistics[f"calibration:{name}"] = metric(name, outcomes.task).compute
-        statistics["bins"] = lambda view: view.calibration_bins
+        for m in per_class:
+            statistics[f"class:{m.name}"] = m.compute
         binary = outcomes.task == "binary"
         statistics["curves"] = ClassCurves(outcomes, [1] if binary else list(range(len(outcomes.classes))))
-        if binary:
-            statistics["decision"] = NetBenefit(outcomes)
+        if probabilities:
+            for name in ("ece", "mce", "brier"):
+                statistics[f"calibration:{name}"] = metric(name, outcomes.task).compute
+            statistics["bins"] = lambda view: view.calibration_bins
+            if binary:
+                statistics["decision"] = NetBenefit(outcomes)
     return collect(
         outcomes,
         sample.clusters,

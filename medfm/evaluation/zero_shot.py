@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -159,11 +160,12 @@ def zero_shot_predictions(
     records: pd.DataFrame,
     *,
     temperature: float = 0.07,
+    multiclass_score: Literal["softmax", "cosine"] = "softmax",
     variant: str = MAIN,
 ) -> Predictions:
     """Cosines as predictions that every statistic accepts; truth is matched by label name.
 
-    Multilabel scores are (1 + cosine) / 2 and multiclass scores softmax(cosine / temperature), for
+    Multilabel scores are (1 + cosine) / 2 and those of one label column softmax(cosine / temperature), for
     these must lie in [0, 1]. The first keeps every ranking, hence every AUROC; neither is a
     calibrated probability, so thresholds, Brier scores and calibration say nothing about a
     zero-shot result. The cosines themselves are kept in columns ``cosine:LABEL``.
@@ -174,6 +176,7 @@ def zero_shot_predictions(
         target: The truth of the same n records.
         records: n rows with ``record_id, patient_id``; ``site`` and further columns are carried.
         temperature: Of the softmax.
+        multiclass_score: ``"cosine"`` gives (1 + cosine) / 2 for one label column too.
         variant: Such as the name of the prompt strategy when several are compared.
 
     Raises:
@@ -202,11 +205,13 @@ def zero_shot_predictions(
     if "site" not in table:
         table["site"] = None
     columns: dict[str, np.ndarray] = {}
-    if target.task == "multilabel":
+    if target.task == "multilabel" or multiclass_score == "cosine":
         shown = np.clip((1.0 + chosen) / 2.0, 0.0, 1.0)
-        columns |= {f"truth:{c}": target.values[:, i] for i, c in enumerate(target.classes)}
     else:
         shown = _softmax(chosen / temperature)
+    if target.task == "multilabel":
+        columns |= {f"truth:{c}": target.values[:, i] for i, c in enumerate(target.classes)}
+    else:
         columns |= {"truth": target.names(target.values), "predicted": target.names(chosen.argmax(axis=1))}
     columns |= {f"score:{c}": shown[:, i] for i, c in enumerate(target.classes)}
     columns |= {f"cosine:{c}": chosen[:, i] for i, c in enumerate(target.classes)}

@@ -7,7 +7,7 @@ strategy has a name and a version; a change of its wording is a new version.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -207,13 +207,18 @@ def describe_strategy(name: str) -> str:
 
 
 def build_prompts(
-    knowledge: Knowledge, label_set: str | Sequence[str], strategy: str, *, context: Context | None = None
+    knowledge: Knowledge,
+    label_set: str | Sequence[str] | Mapping[str, Sequence[str]],
+    strategy: str,
+    *,
+    context: Context | None = None,
 ) -> PromptSet:
     """The prompts of a label set under a strategy.
 
     Args:
         knowledge: The domain's knowledge.
-        label_set: Name of one of its label sets, or class ids (then the labels are these ids).
+        label_set: Name of one of its label sets, class ids (then the labels are these ids), or the
+            class ids of each label; of several ids of one label the highest score counts.
         strategy: ``name@version``, see :func:`list_strategies`.
         context: Age and sex for ``context@1``; other strategies do not use it.
 
@@ -222,15 +227,20 @@ def build_prompts(
         ConfigError: No labels.
     """
     _, make = _strategy(strategy)
-    chosen = (
-        dict(knowledge.label_set(label_set).labels)
-        if isinstance(label_set, str)
-        else {name: name for name in label_set}
-    )
+    chosen: dict[str, Sequence[str]]
+    if isinstance(label_set, str):
+        chosen = {label: (class_id,) for label, class_id in knowledge.label_set(label_set).labels.items()}
+    elif isinstance(label_set, Mapping):
+        chosen = dict(label_set)
+    else:
+        chosen = {name: (name,) for name in label_set}
     context = context if context is not None else Context()
     return PromptSet(
         strategy,
-        tuple(ClassPrompts(label, make(knowledge, class_id, context)) for label, class_id in chosen.items()),
+        tuple(
+            ClassPrompts(label, tuple(group for class_id in ids for group in make(knowledge, class_id, context)))
+            for label, ids in chosen.items()
+        ),
         f"knowledge {knowledge.domain} version {knowledge.version} ({knowledge.digest()[:12]})",
     )
 

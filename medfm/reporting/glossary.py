@@ -21,6 +21,11 @@ _METHODS = {
         "One prediction per patient from all of the patient's cells, which carry no labels of their own.",
     ),
 }
+_METHODS["zero_shot"] = (
+    "zero-shot scoring, prompt",
+    "Nothing is fitted to labels. A prompt is a text that describes a class; a record's score for the class is how close "
+    "its embedding lies to that of the text. Scores rank records; they are no probabilities.",
+)
 _GENERAL = (
     (
         "encoder, embedding",

@@ -24,11 +24,12 @@ from medfm.reporting.result import Result
 from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
+from medfm.reporting.zero_shot import zero_shot_section
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
-_SHOWN = ("chosen", "paper_average", "untrained")  # extras with a table of their own
+_SHOWN = ("chosen", "paper_average", "untrained", "zero_shot")  # extras with a table of their own
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
 
@@ -98,6 +99,7 @@ def _context(result: Result) -> dict[str, Any]:
         "hardware_rows": tables.flat(provenance.get("hardware") or {}),
         "config_rows": tables.flat({k: v for k, v in result.config.items() if k not in _ELSEWHERE}),
         "failures": (provenance.get("failures") or [])[:_MOST_FAILURES],
+        "zero_shot": zero_shot_section(result),
         "glossary": glossary(result),
         "result_id": result.id,
     }
@@ -201,6 +203,7 @@ def _errors(result: Result) -> list[dict[str, str]]:
 def _protocol_rows(result: Result) -> list[tuple[str, str]]:
     settings = result.protocol.to_dict()
     rows = [(key, settings[key]) for key in ("method", "scheme", "statistics")]
+    rows = [row for row in rows if result.kind != "zero_shot" or row[0] != "scheme"]  # nothing is trained
     flat = [row for key, group in rows for row in tables.flat({key: group})]
     if result.protocol.fractions != (1.0,):
         flat.append(("fractions", ", ".join(f"{100 * f:g} %" for f in result.protocol.fractions)))

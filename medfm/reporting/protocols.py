@@ -8,6 +8,8 @@ from medfm.evaluation.protocol import Protocol, list_protocols, load_protocol
 from medfm.reporting.tables import flat
 
 _NOT_SETTINGS = ("title", "source", "deviations")
+# Where a file lies on this machine, and what the cohort calls its labels, change no procedure.
+_PLACES = ("method.prompt_file", "method.label_set")
 
 
 def protocol_changes(protocol: Protocol) -> list[str]:
@@ -21,7 +23,7 @@ def protocol_changes(protocol: Protocol) -> list[str]:
     return [
         f"{key}: {used.get(key, 'not set')} (the protocol has {shipped.get(key, 'nothing')})"
         for key in dict.fromkeys([*shipped, *used])
-        if used.get(key) != shipped.get(key)
+        if used.get(key) != shipped.get(key) and key not in _PLACES
     ]
 
 

@@ -152,5 +152,6 @@ def method_name(kind: str) -> str:
         "gradient_probe": "linear probe by gradient descent",
         "knn": "k nearest neighbours",
         "mil": "multiple-instance learning",
+        "zero_shot": "zero-shot scoring",
     }
     return names.get(kind, kind.replace("_", " "))

@@ -45,6 +45,7 @@ def reproduce(
     allow_partial: bool = False,
     device: str = "auto",
     cache: str | Path | None = None,
+    prompt_file: str | Path | None = None,
     progress: ProgressMaker | None = None,
     runner: Runner | None = None,
 ) -> Reproduction:
@@ -61,6 +62,7 @@ def reproduce(
         allow_partial: Run on incomplete data sets; their figures then never count as reproduced.
         device: ``"auto"`` or a torch device.
         cache: Cache folder of the embeddings.
+        prompt_file: The authors' prompts, for zero-shot results; figures of other prompts never count.
         progress: Makes the progress displays.
         runner: Runs one claim; the embed and probe workflows when ``None``.
 
@@ -78,6 +80,7 @@ def reproduce(
     claims = claims_of(found.spec.results, only, found.id)
     with tempfile.TemporaryDirectory(prefix="medfm-reproduce-") as work:
         site = Site(card, data, weights, allow, allow_partial, device, cache, progress, Path(work))
+        site.prompt_file = prompt_file
         outcomes = run_claims(claims, runner or site.run, out=out, blockers=site.blockers)
     done = Reproduction(
         encoder=found.id,
@@ -250,6 +253,8 @@ def _untrusted(result: Result) -> str:
     failures = result.provenance.get("failures") or []
     if failures:
         return f"{len(failures)} records could not be read"
+    if (result.extras.get("zero_shot") or {}).get("stand_in"):
+        return "the prompts are not the published ones (name the authors' file with --prompt-file)"
     return ""
 
 
@@ -319,6 +324,7 @@ class Site:
     cache: str | Path | None
     progress: ProgressMaker | None
     work: Path
+    prompt_file: str | Path | None = None
     partial: set[str] = field(default_factory=set)
     _encoders: dict[str | None, Encoder | MedfmError] = field(default_factory=dict)
     _cohorts: dict[str, Cohort] = field(default_factory=dict)
@@ -330,7 +336,10 @@ class Site:
         from medfm.workflows.baseline import untrained
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
+        from medfm.workflows.reproduce_zero_shot import is_zero_shot, run_zero_shot
 
+        if is_zero_shot(claim):
+            return run_zero_shot(self, claim)
         cohort = self.cohort(claim.cohort)
         encoder = self.encoder(self.variant(claim.cohort))
         settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}

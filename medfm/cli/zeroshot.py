@@ -1,0 +1,168 @@
+"""``medfm zeroshot``: labels and an encoder with a text tower in, scores without training out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from medfm.cli.common import (
+    Verb,
+    cohort_options,
+    config_options,
+    json_option,
+    pairs,
+    print_config,
+    print_json,
+    table,
+)
+
+
+@click.command(cls=Verb)
+@click.argument("table_file", metavar="TABLE", type=click.Path())
+@click.option("--encoder", required=True, metavar="ID", help="Encoder with a text tower (medfm encoders).")
+@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card, such as cpsc2018.")
+@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out: records are not read.")
+@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for label columns.")
+@click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel"]), default="auto")
+@click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
+@click.option("--protocol", default="zero-shot@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Prompt strategy; several are compared.")
+@click.option("--prompt-file", type=click.Path(dir_okay=False), help="Ready prompts, LABEL: text (JSON or YAML).")
+@click.option("--knowledge", metavar="NAME|FILE", help="Where prompts come from [the modality's].")
+@click.option("--label-set", metavar="NAME", help="Label set of the knowledge [the cohort's].")
+@click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there; A+B: either.")
+@click.option("--leave-out", multiple=True, metavar="CLASS", help="Do not score records of this class.")
+@click.option("--split", type=click.Choice(["test", "val", "train", "all"]), help="Which records [test].")
+@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@click.option("--name", default="", help="What the result is called.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@cohort_options
+@config_options
+@json_option
+def command(
+    table_file: str,
+    encoder: str,
+    targets: tuple[str, ...],
+    protocol: str,
+    strategies: tuple[str, ...],
+    prompt_file: str | None,
+    knowledge: str | None,
+    label_set: str | None,
+    map_class: tuple[str, ...],
+    split: str | None,
+    modality: str,
+    root: str | None,
+    mapping: tuple[str, ...],
+    where: tuple[str, ...],
+    allow: tuple[str, ...],
+    on_error: str | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Score records against texts that describe the labels; nothing is trained.
+
+    Examples:
+      medfm zeroshot ptbxl.csv --encoder merl-resnet18 --label-set ptbxl-super --out runs/zero
+      medfm zeroshot labels.csv --encoder merl-resnet18 --strategy class-name@1 --strategy findings@1
+      medfm zeroshot ptbxl.csv --encoder merl-resnet18 --protocol merl-zeroshot@1 --prompt-file CKEPE_prompt.json
+    Protocols: zero-shot@1 (ours), merl-zeroshot@1 (as published), or a YAML file.
+    Strategies: class-name@1, templates@1, synonyms@1, descriptors@1, findings@1, hierarchy@1, context@1,
+    file@1. --dry-run shows every prompt with its tokens.
+    Checked before any work: every class has a prompt, the text tower and its vocabulary are here.
+    Exit code 1: done, but records could not be read.
+    Common errors: a class without a prompt (--map-class, --leave-out), no vocabulary (the message
+    says what to put where), no text tower (choose an encoder with one), the folder exists (--overwrite).
+    """
+    from medfm.encoders.registry import get_card
+    from medfm.workflows.zero_shot_target import zero_shot_plan
+
+    if click.get_current_context().get_parameter_source("modality") is ParameterSource.DEFAULT:
+        modality = get_card(encoder).modality
+    given = (f"method.split={split}",) if split else ()
+    plan = zero_shot_plan(
+        protocol, (*overrides, *given), knowledge=knowledge, label_set=label_set, prompt_file=prompt_file
+    )
+    target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    cohort = {
+        "modality": modality,
+        "root": root,
+        "map": pairs(mapping, "--map"),
+        "where": pairs(where, "--where"),
+        "allow": allow,
+    }
+    chosen = _class_pairs(map_class)
+    if dry_run:
+        from medfm.workflows.zero_shot_preview import preview
+
+        seen = preview(
+            table_file,
+            encoder,
+            plan,
+            cohort=cohort,
+            target=target,
+            strategies=strategies,
+            map_class=chosen,
+            **{k: options[k] for k in ("leave_out", "task", "positive", "drop_unlabelled")},
+        )
+        if as_json:
+            print_json({"prompts": seen.rows, "notes": seen.notes, "config": plan.to_dict(), "sha256": plan.digest()})
+            return 0
+        table([[r["label"], r["strategy"], r["text"], r["tokens"]] for r in seen.rows],
+              ["label", "strategy", "prompt", "tokens"], seen.title)  # fmt: skip
+        for note in seen.notes:
+            click.echo(note)
+        click.echo("")
+        print_config(plan)
+        return 0
+    from medfm.core.progress import Silent, for_people
+    from medfm.workflows.zero_shot import zero_shot_table
+
+    run = zero_shot_table(
+        table_file,
+        encoder=encoder,
+        cohort=cohort,
+        target=target,
+        protocol=plan,
+        strategy=strategies,
+        map_class=chosen,
+        allow=allow,
+        embed_settings={"on_error": on_error},
+        progress=Silent if as_json else for_people,
+        **options,
+    )
+    if as_json:
+        print_json(
+            {
+                "id": run.result.id,
+                "out": None if run.out is None else str(run.out),
+                "failed": run.failed,
+                "summary": run.result.summary.to_dict(),
+                "extras": run.result.extras,
+            }
+        )
+    else:
+        click.echo(str(run.result))
+        if run.out is not None:
+            click.echo(f"report    {run.out / 'report.html'}")
+    return 1 if run.failed and on_error != "skip" else 0
+
+
+def _class_pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    """``CLASS=NAME``; the last sign parts them, for a class may hold one itself."""
+    result = {}
+    for text in texts:
+        key, sign, value = text.rpartition("=")
+        if not sign or not key or not value:
+            raise click.UsageError(f"--map-class takes CLASS=NAME, not '{text}'.")
+        result[key] = value
+    return result

@@ -1,0 +1,405 @@
+"""Zero-shot: a cohort scored against prompts, without training, with intervals and what was really asked.
+
+Steps: target and scored records -> prompts of each strategy -> text vectors (kept on disk) ->
+embeddings (cached) -> cosines -> statistics, prompt sensitivity, comparison of the strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from medfm.core.errors import ConfigError, EvaluationError
+from medfm.core.progress import ProgressMaker, Silent
+from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.store import cache_root
+from medfm.evaluation.predictions import Predictions, TaskKind
+from medfm.evaluation.protocol import Protocol, ZeroShot
+from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
+from medfm.evaluation.zero_shot_text import TextCache
+from medfm.evaluation.zero_shot_weights import weigh_prompts
+from medfm.knowledge.prompts import Context, context_of
+from medfm.workflows.embed import embed
+from medfm.workflows.probe import MapMethod, _checked, _map, _provenance, _resolved
+from medfm.workflows.zero_shot_extras import Scored, zero_shot_extras
+from medfm.workflows.zero_shot_prompts import Question, Questions, questions, reaching_the_tower, with_weights
+from medfm.workflows.zero_shot_target import Scope, headline_metrics, scope_of, zero_shot_plan
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
+    from medfm.reporting.result import Result
+
+_CARRIED = ("age", "sex")
+_TEXTS = "texts"
+
+
+def zero_shot(
+    encoder: Any,
+    cohort: Cohort,
+    target: str | Sequence[str] | None = None,
+    protocol: str | Protocol = "zero-shot@1",
+    *,
+    strategy: str | Sequence[str] = (),
+    text_encoder: Any = None,
+    knowledge: str | Path | None = None,
+    label_set: str | None = None,
+    prompt_file: str | Path | None = None,
+    map_class: Mapping[str, str] | None = None,
+    leave_out: Sequence[str] = (),
+    task: Literal["auto"] | TaskKind = "auto",
+    positive: str | None = None,
+    allow: Sequence[str] = (),
+    drop_unlabelled: bool = False,
+    overrides: Sequence[str] = (),
+    embedding_map: MapMethod = "pca",
+    cache: str | Path | None = None,
+    embed_settings: Mapping[str, Any] | None = None,
+    name: str = "",
+    progress: ProgressMaker | None = None,
+) -> Result:
+    """Score the records of `cohort` against prompts of their labels.
+
+    Args:
+        encoder: A loaded encoder or its id, or :class:`medfm.Embeddings` (then give `text_encoder`).
+        cohort: Records with labels, and a split where only test records are to be scored.
+        target: Label column, or a list of 0/1 columns named after labels; by default the
+            cohort's own, else the columns of its label set, else ``label``.
+        protocol: Id of a shipped protocol, a YAML file, or a :class:`Protocol`, of kind zero_shot.
+        strategy: Prompt strategies instead of the protocol's; the first is the headline, the others
+            are variants that are compared with it.
+        text_encoder: Encoder whose text tower shares a space with given embeddings.
+        knowledge: Domain or YAML file instead of the protocol's.
+        label_set: Label set of the knowledge; the cohort's own by default.
+        prompt_file: JSON or YAML of ``LABEL: text``; then the strategy is ``file@1`` unless named.
+        map_class: Class of the cohort -> class of the knowledge (id, name, synonym or label, or
+            several joined by ``+``), or key of the prompt file.
+        leave_out: Classes whose records are not scored (of a single label column).
+        task, positive, allow, drop_unlabelled, overrides, embedding_map, name, progress: As of
+            :func:`medfm.workflows.probe.probe`.
+        cache: Cache folder of embeddings and text vectors.
+        embed_settings: Settings of the embedding run (``medfm.workflows.embed.EmbedConfig``).
+
+    Returns:
+        A result of kind ``zero_shot``; ``extras["zero_shot"]`` holds texts, prompts and comparison.
+
+    Raises:
+        ConfigError: A class has no prompt, the protocol is of another kind, a setting is wrong.
+        CardError, OfflineError: There is no text tower, or its vocabulary is not on this machine.
+        EvaluationError: The data do not allow this evaluation.
+        ChecksFailedError: A check failed whose code is not in `allow`.
+    """
+    from medfm.evaluation.evaluate import Evaluation
+    from medfm.evaluation.summarise import summarise
+    from medfm.reporting.result import Result
+
+    plan = zero_shot_plan(
+        protocol, overrides, knowledge=knowledge, label_set=label_set, prompt_file=prompt_file, cohort=cohort
+    )
+    method = plan.method
+    assert isinstance(method, ZeroShot)
+    scope = scope_of(cohort, target, method, leave_out, task, positive, drop_unlabelled)
+    metrics = headline_metrics(plan, scope.truth.task)
+    asked = questions(
+        method,
+        scope.truth.classes,
+        strategies=[strategy] if isinstance(strategy, str) else strategy,
+        modality=cohort.modality,
+        label_set=cohort.info.get("label_set"),
+        given=map_class,
+    )
+    encoder, text_encoder = _loaded(encoder), _loaded(text_encoder)
+    tower, lower_case = _tower(encoder, text_encoder, method)
+    texts = _text_cache(tower, cache)
+    shown = _shown_texts(asked, scope, tower, lower_case)
+    _encode(texts, asked, scope, lower_case, progress)
+    vectors = _embeddings(encoder, tower, scope.cohort, cache, embed_settings, progress)
+    findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
+    scored = _score(asked, scope, vectors, texts, method, lower_case)
+    predictions = _predictions(scored, plan)
+    with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
+        summary = summarise(
+            predictions,
+            plan.statistics,
+            metrics=metrics,
+            patients_known=cohort.patients_known,
+            probabilities=False,
+            progress=resampling,
+        )
+    extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
+    notes = (*summary.notes, *scope.notes, *scored.notes, *_cut(shown))
+    plan = plan.model_copy(update={"method": _named(method, asked)})
+    return Result(
+        kind="zero_shot",
+        protocol=plan,
+        summary=summary.model_copy(update={"notes": notes}),
+        predictions=predictions,
+        provenance={
+            **_provenance(vectors, cohort, plan),
+            "text_fingerprint": getattr(tower, "text_fingerprint", None),
+            "preprocessing": getattr(tower, "variant", None),
+            "strategies": [q.strategy for q in asked.asked],
+            "prompts_sha256": extras["strategies"][0]["sha256"],
+            "knowledge": None if asked.knowledge is None else f"{asked.knowledge.domain}, {asked.knowledge.version}",
+            "knowledge_sha256": None if asked.knowledge is None else asked.knowledge.digest(),
+            "prompt_file_sha256": None if asked.file is None else asked.file["sha256"],
+        },
+        findings=findings,
+        config={
+            "target": list(scope.truth.classes) if scope.truth.task == "multilabel" else scope.truth.name,
+            "task": scope.truth.task,
+            "positive": scope.truth.classes[1] if scope.truth.task == "binary" else None,
+            "strategies": [q.strategy for q in asked.asked],
+            "map_class": dict(map_class or {}),
+            "leave_out": sorted(leave_out),
+            "drop_unlabelled": drop_unlabelled,
+            "allow": sorted(allow),
+            "prompts": [entry["sha256"] for entry in extras["strategies"]],
+            **_resolved(vectors, cohort, plan),
+        },
+        embedding_map=_map(vectors, scope.cohort, Evaluation(predictions, (), ()), plan, embedding_map),
+        extras={"zero_shot": extras},
+        name=name,
+    )
+
+
+@dataclass(frozen=True)
+class ZeroShotRun:
+    """What ``medfm zeroshot`` did: the result, its folder, and whether records were lost on the way."""
+
+    result: Result
+    out: Path | None
+    failed: int
+
+
+def zero_shot_table(
+    table: str | Path,
+    *,
+    encoder: str,
+    weights: str | None = None,
+    preprocessing: str | None = None,
+    embeddings: str | Path | None = None,
+    cohort: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: ProgressMaker | None = None,
+    **settings: Any,
+) -> ZeroShotRun:
+    """Load a cohort and an encoder, score, and save the result.
+
+    Args:
+        table: The cohort's table.
+        encoder: Encoder id.
+        weights: Checkpoint file, ``"random"``, or ``None`` for the card's own.
+        preprocessing: Another preprocessing of the card, such as ``"cpsc2018"``.
+        embeddings: File that ``medfm embed --out`` wrote with the same encoder; then records are not read.
+        cohort: Arguments of :func:`medfm.load_cohort`.
+        device: ``"auto"`` or a torch device.
+        out: Result folder to write.
+        overwrite: Replace an earlier result folder.
+        progress: Makes the progress displays.
+        settings: As of :func:`zero_shot`.
+    """
+    from medfm.cohorts.load import load_cohort
+    from medfm.embeddings.export import load_embeddings
+    from medfm.encoders.load import load_encoder
+    from medfm.workflows.probe import _refuse_existing
+
+    if out is not None:
+        _refuse_existing(Path(out), overwrite)
+    records = load_cohort(table, **dict(cohort or {}))
+    vectors = None if embeddings is None else load_embeddings(embeddings)
+    loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
+    result = zero_shot(
+        loaded if vectors is None else vectors, records, text_encoder=loaded, progress=progress, **settings
+    )
+    folder = None if out is None else result.save(out, overwrite=overwrite, images=records)
+    return ZeroShotRun(result, folder, len(result.provenance.get("failures") or []))
+
+
+def _loaded(encoder: Any) -> Any:
+    if not isinstance(encoder, str):
+        return encoder
+    from medfm.encoders.load import load_encoder
+
+    return load_encoder(encoder)
+
+
+def _tower(encoder: Any, text_encoder: Any, method: ZeroShot) -> tuple[Any, bool]:
+    """The encoder with the text tower, checked against given embeddings, and whether texts are lower-cased."""
+    tower = text_encoder if isinstance(encoder, Embeddings) else encoder
+    if tower is None:
+        raise ConfigError(
+            "Embeddings alone cannot be asked: texts need the text tower of their encoder.",
+            fix="pass text_encoder=medfm.load_encoder(ID)",
+        )
+    if isinstance(encoder, Embeddings):
+        made_by = encoder.provenance.get("fingerprint")
+        if made_by and made_by != tower.fingerprint:
+            raise ConfigError(
+                f"The embeddings were not made by this encoder '{tower.id}': the fingerprints differ.",
+                expected=f"embeddings with the fingerprint {tower.fingerprint[:16]}; these have {str(made_by)[:16]}",
+                fix="name the encoder, weights and preprocessing that made them",
+            )
+    spec = getattr(getattr(tower, "card", None), "spec", None)
+    text = getattr(spec, "text", None)
+    lower = method.lower_case if method.lower_case is not None else text is None or text.lower_case
+    return tower, bool(lower)
+
+
+def _text_cache(tower: Any, cache: str | Path | None) -> TextCache:
+    fingerprint = tower.text_fingerprint
+    if not fingerprint:
+        tower.encode_text(["."])  # raises what is wrong: no tower in the card, or none in the weights
+    return TextCache(
+        lambda texts: np.asarray(tower.encode_text(texts).cpu().numpy()),
+        f"{fingerprint}",
+        folder=cache_root(cache) / _TEXTS,
+    )
+
+
+def _contexts(scope: Scope) -> list[Context]:
+    table = scope.cohort.table
+    columns = [table[c] if c in table.columns else pd.Series([None] * len(table)) for c in _CARRIED]
+    return [context_of(age, sex) for age, sex in zip(*columns, strict=True)]
+
+
+def _all_texts(asked: Questions, scope: Scope) -> list[str]:
+    contexts = _contexts(scope) if any(q.in_context for q in asked.asked) else []
+    return list(dict.fromkeys(text for q in asked.asked for text in q.texts(contexts)))
+
+
+def _shown_texts(asked: Questions, scope: Scope, tower: Any, lower_case: bool) -> list[dict[str, Any]]:
+    """What of each text reaches the tower; a missing tokenizer comes out here, before any work."""
+    return [
+        {"text": e.text, "encoded": e.encoded, "tokens": e.tokens, "kept": e.kept}
+        for e in reaching_the_tower(_all_texts(asked, scope), tower, lower_case)
+    ]
+
+
+def _encode(texts: TextCache, asked: Questions, scope: Scope, lower_case: bool, progress: ProgressMaker | None) -> None:
+    """Every text once, before the records: what the tower cannot do comes out early."""
+    wanted = [text.lower() if lower_case else text for text in _all_texts(asked, scope)]
+    with (progress or Silent)("encoding texts", len(wanted), "texts") as shown:
+        for start in range(0, len(wanted), 16):
+            part = wanted[start : start + 16]
+            texts.vectors(part)
+            shown.advance(len(part))
+
+
+def _embeddings(
+    encoder: Any,
+    tower: Any,
+    cohort: Cohort,
+    cache: str | Path | None,
+    settings: Mapping[str, Any] | None,
+    progress: ProgressMaker | None,
+) -> Embeddings:
+    if isinstance(encoder, Embeddings):
+        vectors = encoder
+    else:
+        given = dict(settings or {})
+        if cache is not None:
+            given["cache"] = str(cache)
+        vectors = embed(encoder, cohort, progress=progress, **given)
+    about = {"weights_note": getattr(tower, "weights_note", ""), **vectors.provenance}
+    about.setdefault("encoder", tower.id)
+    about.setdefault("fingerprint", tower.fingerprint)
+    about.setdefault("weights_kind", str(tower.weights_kind))
+    return replace(vectors, provenance=about)
+
+
+def _score(
+    asked: Questions, scope: Scope, vectors: Embeddings, texts: TextCache, method: ZeroShot, lower_case: bool
+) -> Scored:
+    """Cosines of the embedded records under each strategy, with weighted prompts where asked."""
+    rows = vectors.rows(scope.cohort.record_ids)
+    found = np.flatnonzero(rows >= 0)
+    notes: list[str] = []
+    if not len(found):
+        raise EvaluationError(
+            "No record of the cohort has an embedding.",
+            where=f"cohort '{scope.cohort.name}', {len(scope.cohort)} records",
+            expected="embeddings of this cohort's record ids",
+            fix="embed this cohort, or see which records failed (medfm embed)",
+        )
+    if len(found) < len(rows):
+        notes.append(f"{len(rows) - len(found)} of {len(rows)} records have no embedding and are left out.")
+    values = vectors.values[rows[found]]
+    contexts = [_contexts(scope)[i] for i in found] if any(q.in_context for q in asked.asked) else []
+    if contexts:
+        unknown = sum(c == Context() for c in contexts)
+        notes.append(
+            "context@1 asks each record by its own age and sex, so its AUROC also holds what age and sex say "
+            f"themselves; of {unknown} of {len(contexts)} records neither is known."
+        )
+    kept: list[Question] = []
+    cosines = []
+    for question in asked.asked:
+        if method.weighting != "none" and question.in_context is None:
+            weighed = weigh_prompts(
+                question.prompts,
+                values,
+                texts,
+                method.weighting,
+                temperature=method.temperature,
+                lower_case=lower_case,
+            )
+            question = with_weights(question, weighed)
+        if question.in_context is not None:
+            cosines.append(zero_shot_in_contexts(values, contexts, question.in_context, texts, lower_case=lower_case))
+        else:
+            cosines.append(zero_shot_scores(values, class_vectors(question.prompts, texts, lower_case=lower_case)))
+        kept.append(question)
+    if method.weighting != "none":
+        notes.append(f"Prompts are weighted by '{method.weighting}' on the scored records, without their labels.")
+    return Scored(
+        tuple(kept), tuple(cosines), values, scope.truth.take(found), scope.cohort.subset(found), tuple(notes)
+    )
+
+
+def _predictions(scored: Scored, plan: Protocol) -> Predictions:
+    method = plan.method
+    assert isinstance(method, ZeroShot)
+    table = scored.cohort.table
+    wanted = [c for c in dict.fromkeys((*_CARRIED, *plan.statistics.subgroups)) if c in table.columns]
+    columns = [c for c in wanted if c not in ("patient_id", "site")]
+    base = table[["record_id", "patient_id", "site", *columns]]
+    parts = [
+        zero_shot_predictions(
+            cosines,
+            question.prompts.labels,
+            scored.truth,
+            base,
+            temperature=method.temperature,
+            multiclass_score=method.multiclass_score,
+            variant=variant,
+        ).table
+        for variant, question, cosines in scored.variants()
+    ]
+    truth = scored.truth
+    return Predictions(pd.concat(parts, ignore_index=True), truth.task, tuple(truth.classes), truth.name)
+
+
+def _named(method: ZeroShot, asked: Questions) -> ZeroShot:
+    """The method as it ran: its strategy, and files by name (where they lay is no part of a result)."""
+    strategy = asked.asked[0].strategy
+    named: dict[str, Any] = {"strategy": strategy}
+    for key in ("prompt_file", "knowledge"):
+        value = getattr(method, key)
+        named[key] = None if value is None else Path(value).name
+    return method.model_copy(update=named)
+
+
+def _cut(shown: Sequence[Mapping[str, Any]]) -> list[str]:
+    cut = [entry for entry in shown if entry["kept"] < entry["tokens"]]
+    if not cut:
+        return []
+    return [
+        f"{len(cut)} of {len(shown)} texts are longer than the text tower takes and were cut off; see the table of texts."
+    ]
