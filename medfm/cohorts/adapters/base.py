@@ -219,12 +219,14 @@ class Adapter(ABC):
             "title": self.title,
             "modality": self.modality,
             "task": self.task,
+            "labels": ", ".join(self.labels),
             "expected": dict(self.expected),
             "licence": self.licence,
             "where": self.where,
             "layout": self.layout,
             "citation": self.citation,
             "patients_known": self.patients,
+            "notes": list(self.notes),
             "unverified": list(self.unverified),
         }
 

@@ -38,14 +38,17 @@ class Cpsc2018(EcgAdapter):
     aliases = ("CPSC 2018", "icbeb", "ICBEB2018", "cpsc_2018")
     layout = f"{REFERENCE} with A0001.mat to A6877.mat, or A0001.hea with .mat as PhysioNet gives them, in any folders"
     where = "2018.icbeb.org/Challenge.html, or physionet.org/content/challenge-2020 (training/cpsc_2018)"
-    licence = "CC BY 4.0 (the copy on PhysioNet; the challenge's own page states none)"
+    licence = "CC BY 4.0 (PhysioNet copy)"
     citation = "Liu F. et al., Journal of Medical Imaging and Health Informatics 8 (2018) 1368"
     columns = ("age", "sex")
-    unverified = ("the counts per label are those of MERL's split files",)
+    unverified = (
+        "the licence of the challenge's own files",
+        "the counts per label are those of MERL's split files",
+    )
 
     def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
         super().__init__(task, labelling)
-        self.task = "multilabel, 9 labels of rhythm, conduction, beats and ST segment"
+        self.task = "multilabel, 9 labels"
         self.expected = {"total": 6877, **positives(self.id)}
         self.notes = (
             "who a recording is from is not published: patients are unknown",
@@ -100,9 +103,10 @@ def _search(source: Path) -> tuple[dict[str, Path], Path | None]:
     for file in sorted(source.rglob("*")) if source.is_dir() else []:
         if file.name == REFERENCE:
             reference = reference or file
+        # Folders are searched in order, and "A0001.hea" comes before "A0001.mat" in each.
         elif file.suffix in (".hea", ".mat") and _RECORD.fullmatch(file.stem):
-            if file.stem not in files or (file.suffix == ".hea" and files[file.stem].suffix != ".hea"):
-                files[file.stem] = file
+            known = files.setdefault(file.stem, file)
+            files[file.stem] = file if (file.suffix, known.suffix) == (".hea", ".mat") else known
     return files, reference
 
 

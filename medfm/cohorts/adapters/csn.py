@@ -31,13 +31,13 @@ class Csn(EcgAdapter):
     citation = "Zheng J. et al., Scientific Reports 10 (2020) 2898"
     columns = ("age", "sex", "dx_snomed")
     unverified = (
-        "how many recordings the release holds (45,152 is published) and how many have one of the labels: without "
-        "split files no count is enforced",
+        "how many recordings the release holds (45,152 is published) and how many have one of the labels: counts "
+        "are enforced with split files (--splits) only",
     )
 
     def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
         super().__init__(task, labelling)
-        self.task = "multilabel, 38 labels of rhythm, conduction, beats, axis and shape"
+        self.task = "multilabel, 38 labels"
         self.expected = split_sizes(self.id)
         if labelling == PUBLISHED:
             self.expected |= test_positives(self.id)

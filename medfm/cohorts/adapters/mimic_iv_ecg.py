@@ -48,9 +48,9 @@ class MimicIvEcg(EcgAdapter):
     )
     layout = f"{LIST}, {REPORTS} and files/pNNNN/pNNNNNNNN/sNNNNNNNN/NNNNNNNN.hea with .dat"
     where = "physionet.org/content/mimic-iv-ecg/1.0"
-    licence = "ODC Open Database License v1.0, as its page states; read it before use"
+    licence = "ODbL 1.0 (read its page)"
     citation = "Gow B. et al., MIMIC-IV-ECG: Diagnostic Electrocardiogram Matched Subset, PhysioNet 2023"
-    task = "pretraining pairs of recording and machine report"
+    task = "pretraining pairs, recording and report"
     patients = True
     multilabel = False
     expected = {"total": 771693}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, read_csv
@@ -49,7 +50,8 @@ class Ptbxl(EcgAdapter):
     def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
         super().__init__(task, labelling)
         self.kind = task or TASKS[0]
-        self.task = f"multilabel, {_WORDS[self.kind]}" + (" (tasks super, sub, form, rhythm)" if task is None else "")
+        self.task = f"multilabel, {_WORDS[self.kind]}"
+        self._task_named = task is not None
         name = str(self.label_set)
         self.expected = {**split_sizes(name), **test_positives(name)}
         if not self._permuted:
@@ -69,6 +71,11 @@ class Ptbxl(EcgAdapter):
             )
         elif labelling == PUBLISHED:
             self.notes += ("for this task the published labels equal the corrected ones",)
+
+    def info(self) -> dict[str, Any]:
+        """As of :meth:`Adapter.info`; of the set as a whole, all tasks."""
+        facts = super().info()
+        return facts if self._task_named else facts | {"task": "multilabel: super (5 labels), sub, form, rhythm"}
 
     @property
     def _permuted(self) -> bool:

@@ -59,7 +59,7 @@ def _of(name: str) -> Adapter:
 
 def all_aliases() -> list[tuple[str, ...]]:
     """For every adapter all names of its set."""
-    return [tuple(dict.fromkeys((a.id, *a.cohort_names(), a.title, *a.aliases))) for a in map(_of, list_adapters())]
+    return [tuple(dict.fromkeys((a.id, a.title, *a.aliases, *a.cohort_names()))) for a in map(_of, list_adapters())]
 
 
 def prepare(
