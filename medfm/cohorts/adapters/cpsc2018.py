@@ -8,7 +8,7 @@ from pathlib import Path
 from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, random_split, read_csv
 from medfm.cohorts.adapters.ecg_header import HeaderFacts, header_facts
-from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, test_positives
+from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, positives_in_test
 from medfm.core.errors import CohortError
 
 REFERENCE = "REFERENCE.csv"
@@ -93,7 +93,7 @@ class Cpsc2018(EcgAdapter):
         absent = sum(name not in files for name in published)
         notes.append("records and splits are those of MERL's split files")
         partial = (f"{absent:,} recordings of the split files are not in the folder",) if absent else ()
-        return Found(rows, tuple(notes), partial, {**split_sizes(self.id), **test_positives(self.id)})
+        return Found(rows, tuple(notes), partial, {**split_sizes(self.id), **positives_in_test(self.id)})
 
 
 def _search(source: Path) -> tuple[dict[str, Path], Path | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, random_split, read_csv
 from medfm.cohorts.adapters.ecg_header import HeaderFacts, header_facts
-from medfm.cohorts.adapters.ecg_labels import split_sizes, test_positives
+from medfm.cohorts.adapters.ecg_labels import split_sizes, positives_in_test
 from medfm.cohorts.adapters.merl_splits import SplitRow
 from medfm.core.errors import CohortError
 
@@ -40,7 +40,7 @@ class Csn(EcgAdapter):
         self.task = "multilabel, 38 labels"
         self.expected = split_sizes(self.id)
         if labelling == PUBLISHED:
-            self.expected |= test_positives(self.id)
+            self.expected |= positives_in_test(self.id)
         self.notes = (
             "who a recording is from is not published: patients are unknown",
             f"where {CONDITIONS} gives one code to several acronyms the first is taken (LBBB, MI)",

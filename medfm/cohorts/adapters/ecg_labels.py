@@ -69,7 +69,7 @@ def split_sizes(label_set: str) -> dict[str, int]:
     return dict(zip(("train", "val", "test"), _SIZES[label_set], strict=True))
 
 
-def test_positives(label_set: str) -> dict[str, int]:
+def positives_in_test(label_set: str) -> dict[str, int]:
     """Published positive test records: ``{"HYP in test": 262, ...}``."""
     names = (f"{label} in test" for label in labels_of(label_set))
     return dict(zip(names, _TEST_POSITIVES[label_set], strict=True))

@@ -56,6 +56,7 @@ class MimicIvEcg(EcgAdapter):
     expected = {"total": 771693}
     unverified = (
         "771,693 is the number of reports a comment of MERL's notebook expects; joined pairs were not counted",
+        "the licence was not read on its page",
     )
 
     def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
@@ -214,8 +215,8 @@ class _Recordings:
     def read(cls, file: Path) -> _Recordings:
         import pyarrow as pa
 
-        parts = list(_stream(file, {"study_id": pa.int64(), "subject_id": pa.int64(), "path": pa.string()}))
-        table = pa.Table.from_batches(parts)
+        types = {"study_id": pa.int64(), "subject_id": pa.int64(), "path": pa.string()}
+        table = pa.Table.from_batches(_stream(file, types), schema=pa.schema(types))
         if any(column.null_count for column in table.columns):
             raise CohortError("A row has no study_id, subject_id or path.", where=LIST)
         found = cls(table["study_id"].to_numpy(), table["subject_id"].to_numpy(), table["path"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, read_csv
-from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, test_positives
+from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, positives_in_test
 from medfm.core.errors import CohortError
 
 TABLE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
@@ -53,7 +53,7 @@ class Ptbxl(EcgAdapter):
         self.task = f"multilabel, {_WORDS[self.kind]}"
         self._task_named = task is not None
         name = str(self.label_set)
-        self.expected = {**split_sizes(name), **test_positives(name)}
+        self.expected = {**split_sizes(name), **positives_in_test(name)}
         if not self._permuted:
             self.expected |= positives(name)
         self.notes = (
