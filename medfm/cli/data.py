@@ -146,7 +146,7 @@ def prepare_command(
 @json_option
 def check_command(
     cohort_table: str,
-    modality: str,
+    modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
     where: tuple[str, ...],

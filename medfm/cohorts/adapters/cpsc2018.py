@@ -8,7 +8,7 @@ from pathlib import Path
 from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, random_split, read_csv
 from medfm.cohorts.adapters.ecg_header import HeaderFacts, header_facts
-from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, positives_in_test
+from medfm.cohorts.adapters.ecg_labels import positives, positives_in_test, split_sizes
 from medfm.core.errors import CohortError
 
 REFERENCE = "REFERENCE.csv"

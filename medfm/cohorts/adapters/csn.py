@@ -9,7 +9,7 @@ from pathlib import Path
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, random_split, read_csv
 from medfm.cohorts.adapters.ecg_header import HeaderFacts, header_facts
-from medfm.cohorts.adapters.ecg_labels import split_sizes, positives_in_test
+from medfm.cohorts.adapters.ecg_labels import positives_in_test, split_sizes
 from medfm.cohorts.adapters.merl_splits import SplitRow
 from medfm.core.errors import CohortError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, read_csv
-from medfm.cohorts.adapters.ecg_labels import positives, split_sizes, positives_in_test
+from medfm.cohorts.adapters.ecg_labels import positives, positives_in_test, split_sizes
 from medfm.core.errors import CohortError
 
 TABLE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"

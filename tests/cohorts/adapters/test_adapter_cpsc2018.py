@@ -155,5 +155,5 @@ def test_a_reference_that_is_not_as_published(line: str, match: str, tmp_path: P
 def test_signals_without_labels_are_refused(tmp_path: Path) -> None:
     root = by_reference(tmp_path / "c")
     (root / "REFERENCE.csv").unlink()
-    with pytest.raises(CohortError, match="neither REFERENCE.csv nor a header"):
+    with pytest.raises(CohortError, match=r"neither REFERENCE\.csv nor a header"):
         prepare("cpsc2018", root, tmp_path / "out", allow_partial=True)

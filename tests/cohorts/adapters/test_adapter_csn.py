@@ -13,7 +13,7 @@ from medfm.cohorts.load import load_cohort
 from medfm.core.errors import CohortError
 
 LABELS = labels_of("csn")
-CODE = {acronym: code for acronym, code in reversed(CONDITIONS)}
+CODE = dict(reversed(CONDITIONS))
 # Record -> acronyms; "?" stands for a code that the table of the release does not have.
 TRUTH = {
     "JS00001": ["AFIB", "RBBB", "TWC"],
@@ -43,9 +43,7 @@ def labels_in(table: Path) -> dict[str, set[str]]:
 def test_corrected_labels_are_exact(folder: Path, tmp_path: Path) -> None:
     done = prepare("csn", folder, tmp_path / "out")
     assert labels_in(done.table) == {
-        name: found
-        for name, acronyms in TRUTH.items()
-        if (found := {a for a in acronyms if a in LABELS})
+        name: found for name, acronyms in TRUTH.items() if (found := {a for a in acronyms if a in LABELS})
     }
     assert done.complete
     cohort = load_cohort(done.table)

@@ -8,7 +8,7 @@ from ecg_sets import write_ptbxl
 
 from medfm.cohorts.adapters import all_aliases, get_adapter, list_adapters, prepare
 from medfm.cohorts.adapters.cpsc2018 import NUMBERS, SNOMED
-from medfm.cohorts.adapters.ecg_labels import labels_of, positives, split_sizes, positives_in_test
+from medfm.cohorts.adapters.ecg_labels import labels_of, positives, positives_in_test, split_sizes
 from medfm.cohorts.info import CohortInfo
 from medfm.core.errors import ConfigError, StoreError, UnknownNameError
 from medfm.knowledge.load import load_knowledge

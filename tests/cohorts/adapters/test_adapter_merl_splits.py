@@ -67,7 +67,7 @@ def test_records_of_the_files_only(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="There is no ptbxl/sub_class/ptbxl_sub_class_test.csv"):
+    with pytest.raises(CohortError, match=r"There is no ptbxl/sub_class/ptbxl_sub_class_test\.csv"):
         read_splits(tmp_path, "ptbxl-sub", SUB)
     with pytest.raises(CohortError, match="not the published ones"):
         read_splits(write(tmp_path / "a", train=[*TRAIN[:-1], "OTHER"]), "ptbxl-sub", SUB)

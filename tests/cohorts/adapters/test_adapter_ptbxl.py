@@ -106,7 +106,9 @@ def test_published_sub_permutes_three_columns_of_train_rows_only(folder: Path, t
         assert published[record] == right[record], "val and test rows are right"
     notes = yaml.safe_load((tmp_path / "published" / "labels.yaml").read_text())["notes"]
     assert any("by position" in note for note in notes)
-    assert not any("by position" in n for n in yaml.safe_load((tmp_path / "right" / "labels.yaml").read_text())["notes"])
+    assert not any(
+        "by position" in n for n in yaml.safe_load((tmp_path / "right" / "labels.yaml").read_text())["notes"]
+    )
 
 
 def test_the_permutation_is_that_of_the_two_column_orders() -> None:
