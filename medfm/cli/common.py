@@ -97,7 +97,7 @@ def config_options(function: F) -> F:
 def cohort_options(function: F) -> F:
     """The options that describe a cohort table (see ``medfm.cohorts.load.load_cohort``)."""
     options = [
-        click.option("--modality", default="blood_cell", show_default=True, help="Modality of the records."),
+        click.option("--modality", help="Modality of the records [the YAML's, else blood_cell]."),
         click.option("--root", type=click.Path(), help="Folder the table's paths are relative to [the table's own]."),
         click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="Read NAME from COLUMN."),
         click.option("--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Keep only these rows."),

@@ -76,6 +76,8 @@ def _counts(expected: dict[str, int]) -> str:
 
 def _show(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
+        if value in ("", []):
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v:,}" for k, v in value.items())
         for i, line in enumerate(value if isinstance(value, list) else [value]):
@@ -89,31 +91,47 @@ def _show(facts: dict[str, Any]) -> None:
 @click.argument("name")
 @click.option("--source", required=True, type=click.Path(), help="Folder of the data set as released.")
 @click.option("--out", required=True, type=click.Path(), help="Folder to write labels.csv and labels.yaml into.")
+@click.option("--task", metavar="TASK", help="Task of a set with several [the first; medfm data list NAME].")
+@click.option("--labels", metavar="VARIANT", help="How ECG sets are labelled: corrected or published [corrected].")
+@click.option("--splits", type=click.Path(), help="Your copy of MERL's data_split folder, for its records and splits.")
 @click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
 @json_option
-def prepare_command(name: str, source: str, out: str, allow_partial: bool, as_json: bool) -> None:
-    """Turn a public data set, as released, into a cohort table. No pixel is copied.
+def prepare_command(
+    name: str,
+    source: str,
+    out: str,
+    task: str | None,
+    labels: str | None,
+    splits: str | None,
+    allow_partial: bool,
+    as_json: bool,
+) -> None:
+    """Turn a public data set, as released, into a cohort table. No file is copied.
 
     Examples:
       medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
-      medfm data prepare bccd --source BCCD_Dataset --out cohorts/bccd
       medfm data prepare bmc --source part_of_it --out cohorts/bmc --allow-partial
+      medfm data prepare ptbxl --task super --source ptb-xl-1.0.3 --out cohorts/ptbxl-super
+      medfm data prepare ptbxl-sub@published --source ptb-xl-1.0.3 --out cohorts/sub-published
 
-    Checks the layout and the published counts; writes licence, citation and what could not
-    be verified beside the table. Nothing is written when a check fails.
+    NAME is SET[-TASK][@LABELS]; --task and --labels say the same. Checks the layout and the
+    published counts; writes licence, citation and what could not be verified beside the
+    table. Nothing is written when a check fails.
 
     Common errors: the folder holds another set; the download is incomplete.
     """
     from medfm.workflows.data import prepare
 
-    done = prepare(name, source, out, allow_partial=allow_partial)
+    done = prepare(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits)
     if as_json:
         facts = {"table": str(done.table), "info": str(done.info), "records": done.records, "counts": done.counts}
         print_json({**facts, "complete": done.complete, "differences": list(done.differences)})
         return
     table(list(done.counts.items()), ("class", "records"))
-    for line in done.differences:
+    for line in done.differences[:12]:
         click.echo(f"warning: {line}")
+    if len(done.differences) > 12:
+        click.echo(f"warning: {len(done.differences) - 12} more; all are in {done.info.name}")
     click.echo(f"{done.records:,} records -> {done.table}")
     click.echo(f"next: medfm data check {done.table}")
 
@@ -121,19 +139,19 @@ def prepare_command(name: str, source: str, out: str, allow_partial: bool, as_js
 @command.command("check", cls=Verb)
 @click.argument("cohort_table", metavar="TABLE", type=click.Path())
 @cohort_options
-@click.option("--target", help="Label column [the YAML's, else 'label'].")
+@click.option("--target", "targets", multiple=True, help="Label column [the YAML's, else 'label']; repeat: multilabel.")
 @click.option("--trained-on", multiple=True, metavar="NAME", help="Set the encoder was trained on; may be repeated.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds planned.")
 @click.option("--quick", is_flag=True, help="Do not open the files.")
 @json_option
 def check_command(
     cohort_table: str,
-    modality: str,
+    modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
     where: tuple[str, ...],
     allow: tuple[str, ...],
-    target: str | None,
+    targets: tuple[str, ...],
     trained_on: tuple[str, ...],
     folds: int,
     quick: bool,
@@ -163,7 +181,7 @@ def check_command(
         map=pairs(mapping, "--map"),
         where=pairs(where, "--where"),
         allow=allow,
-        target=target,
+        target=None if not targets else targets[0] if len(targets) == 1 else targets,
         trained_on=trained_on,
         folds=folds,
         deep=not quick,
@@ -181,7 +199,9 @@ def _print_report(report: CheckReport) -> None:
     click.echo(f"{report.cohort}: {report.records:,} records, {report.patients:,} patients{synthetic}")
     if report.classes:
         classes = ", ".join(f"{name} {n:,}" for name, n in report.classes.items())
-        click.echo(textwrap.fill(f"{report.target}: {classes}", text_width(), subsequent_indent="  "))
+        # The labels of a multilabel task name themselves in the counts.
+        head = report.target if isinstance(report.target, str) else "positive"
+        click.echo(textwrap.fill(f"{head}: {classes}", text_width(), subsequent_indent="  "))
     click.echo("")
     for finding in report.findings:
         if finding.severity != "passed":

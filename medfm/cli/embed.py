@@ -30,7 +30,7 @@ def command(
     weights: str | None,
     device: str,
     out: str | None,
-    modality: str,
+    modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
     where: tuple[str, ...],

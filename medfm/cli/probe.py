@@ -37,7 +37,7 @@ def command(
     table: str,
     targets: tuple[str, ...],
     protocol: str,
-    modality: str,
+    modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
     where: tuple[str, ...],

@@ -18,7 +18,10 @@ class CohortInfo(StrictConfig):
     name: str | None = Field(None, description="name shown in reports")
     modality: str | None = Field(None, description="modality of the records")
     task: str | None = Field(None, description="what is to be predicted, in a sentence")
-    target: str | None = Field(None, description="the target column meant by the task")
+    target: str | list[str] | None = Field(
+        None, description="the target column meant by the task, or the 0/1 columns of a multilabel task in order"
+    )
+    label_set: str | None = Field(None, description="label set of the knowledge file that the 0/1 columns are named by")
     root: str | None = Field(None, description="folder of the paths, relative to the table")
     columns: dict[str, str] = Field(default_factory=dict, description="NAME: column of the table that holds it")
     label_map: dict[str, dict[str, str]] = Field(
@@ -32,6 +35,11 @@ class CohortInfo(StrictConfig):
     counts: dict[str, int] = Field(default_factory=dict, description="counts found when the table was written")
     notes: list[str] = Field(default_factory=list, description="what a reader of results should know")
     synthetic: bool = Field(False, description="true for cohorts drawn by a program")
+
+    @property
+    def prepared_as(self) -> str:
+        """Name of the cohort that an adapter wrote: ``"ptbxl-super@published"`` of ``"ptbxl-super@published@1"``."""
+        return (self.adapter or "").rpartition("@")[0]
 
 
 def info_path(table: Path) -> Path:

@@ -136,7 +136,9 @@ class PublishedResult(StrictConfig):
     name: str
     dataset: str = Field(description="what people call it")
     cohort: str = Field(description="cohort adapter that reads it")
-    target: str | None = Field(description="cohort column to predict; null: the cohort's own target or targets")
+    target: str | None = Field(
+        description="cohort column, or the label set of a multilabel cohort; null: the cohort's own target or targets"
+    )
     protocol: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$", description="name@version")
     split: str = Field("test", description="which records are tested on, in words")
     metric: str

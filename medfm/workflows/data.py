@@ -11,7 +11,7 @@ from medfm.cohorts.adapters import get_adapter, list_adapters
 from medfm.cohorts.adapters import prepare as prepare_set
 from medfm.cohorts.adapters.base import Prepared
 from medfm.cohorts.checks import run_checks
-from medfm.cohorts.checks.run import default_target
+from medfm.cohorts.checks.run import resolve_target
 from medfm.cohorts.findings import Finding
 from medfm.cohorts.load import load_cohort
 from medfm.core.config import StrictConfig
@@ -25,8 +25,8 @@ class CheckReport(StrictConfig):
         cohort: Name of the cohort.
         records: Rows checked.
         patients: Different patients (or what stands in for them).
-        target: The label column checked, or ``None``.
-        classes: Records per class of the target; empty for many-valued targets.
+        target: The label column checked, the 0/1 columns of a multilabel task, or ``None``.
+        classes: Records per class of the target, or positive records per label; empty for many-valued targets.
         synthetic: Whether the cohort was drawn by a program.
         findings: All outcomes, errors first.
         ok: False when an error was found that was not allowed.
@@ -35,7 +35,7 @@ class CheckReport(StrictConfig):
     cohort: str
     records: int
     patients: int
-    target: str | None
+    target: str | tuple[str, ...] | None
     classes: dict[str, int]
     synthetic: bool
     findings: tuple[Finding, ...]
@@ -50,7 +50,7 @@ def check(
     map: Mapping[str, str] | None = None,
     where: Mapping[str, Any] | None = None,
     allow: Sequence[str] = (),
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     trained_on: Sequence[str] = (),
     folds: int = 5,
     deep: bool = True,
@@ -62,15 +62,19 @@ def check(
         CohortError: The table is too malformed to be checked.
     """
     cohort = load_cohort(table, modality, root, map, where, allow, check=False)
-    chosen = target or default_target(cohort)
+    chosen = resolve_target(cohort, target)
     findings = run_checks(cohort, chosen, deep, trained_on, progress, folds)
-    classes = Counter(cohort.table[chosen].dropna().map(str)) if chosen else Counter()
+    if chosen is None or isinstance(chosen, str):
+        classes = Counter(cohort.table[chosen].dropna().map(str)) if chosen else Counter()
+        ordered = dict(sorted(classes.items()))
+    else:
+        ordered = {label: int((cohort.table[label] == 1).sum()) for label in chosen}
     return CheckReport(
         cohort=cohort.name,
         records=len(cohort),
         patients=int(cohort.table["patient_id"].nunique()),
-        target=chosen,
-        classes=dict(sorted(classes.items())) if len(classes) <= 100 else {},
+        target=chosen if chosen is None or isinstance(chosen, str) else tuple(chosen),
+        classes=ordered if len(ordered) <= 100 else {},
         synthetic=cohort.synthetic,
         findings=findings,
         ok=not any(f.severity == "error" and not f.allowed for f in findings),
@@ -82,6 +86,15 @@ def list_sets() -> list[dict[str, Any]]:
     return [get_adapter(name).info() for name in list_adapters()]
 
 
-def prepare(name: str, source: str | Path, out: str | Path, *, allow_partial: bool = False) -> Prepared:
-    """Write the cohort table of the public set `name`; see :meth:`Adapter.prepare`."""
-    return prepare_set(name, source, out, allow_partial=allow_partial)
+def prepare(
+    name: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    allow_partial: bool = False,
+    task: str | None = None,
+    labels: str | None = None,
+    splits: str | Path | None = None,
+) -> Prepared:
+    """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`."""
+    return prepare_set(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits)

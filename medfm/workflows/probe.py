@@ -56,8 +56,8 @@ def probe(
     Args:
         embeddings: From :func:`medfm.embed` or a file.
         cohort: Records with labels, patients and splits.
-        target: Label column, or a list of 0/1 columns for multilabel; the cohort's own target
-            (its YAML's, else ``label``) when ``None``.
+        target: Label column, a list of 0/1 columns for multilabel, or the name of the cohort's label
+            set for its columns; the cohort's own target (its YAML's, else ``label``) when ``None``.
         protocol: Id of a shipped protocol, a YAML file, or a :class:`Protocol`.
         task: Kind of task, guessed from the column by default.
         positive: Positive class of a binary task; the second in order by default.
@@ -318,19 +318,17 @@ def _protocol(protocol: str | Protocol, overrides: Sequence[str]) -> Protocol:
 
 
 def _target_names(cohort: Cohort, target: str | Sequence[str] | None) -> str | list[str]:
-    from medfm.cohorts.checks.run import default_target
+    from medfm.cohorts.checks.run import resolve_target
 
-    if target is None:
-        found = default_target(cohort)
-        if found is None:
-            raise ConfigError(
-                "It is not said what to predict.",
-                where=f"cohort '{cohort.name}'",
-                expected="a column 'label', or a target in the YAML beside the table",
-                fix="name the column with --target (target=)",
-            )
-        return found
-    return target if isinstance(target, str) else list(target)
+    found = resolve_target(cohort, target)
+    if found is None:
+        raise ConfigError(
+            "It is not said what to predict.",
+            where=f"cohort '{cohort.name}'",
+            expected="a column 'label', or a target in the YAML beside the table",
+            fix="name the column with --target (target=)",
+        )
+    return found
 
 
 def _checked(
@@ -346,9 +344,9 @@ def _checked(
     from medfm.cohorts.findings import allow, stop_on_errors
     from medfm.embeddings.copies import content_keys
 
-    classes: str | Literal[False] = False  # labels of other tasks have no classes to check
-    if isinstance(target, str) and task in ("binary", "multiclass"):
-        classes = target
+    classes: str | list[str] | Literal[False] = False  # labels of other tasks have no classes to check
+    if task == "multilabel" or (isinstance(target, str) and task in ("binary", "multiclass")):
+        classes = [target] if isinstance(target, str) and task == "multilabel" else target
     findings = run_checks(
         cohort,
         target=classes,

@@ -407,11 +407,11 @@ class Site:
         root = Path(self.data)
         if not root.is_dir():
             raise CohortError("The data folder does not exist.", where=str(root), fix="check --data")
-        named = [root / part for part in (name, *adapter.aliases) if (root / part).is_dir()]
+        named = [root / part for part in (name, adapter.name, adapter.id, *adapter.aliases) if (root / part).is_dir()]
         source = named[0] if named else root
         for table in (source / "labels.csv", root / f"{name}.csv"):
             info = load_info(table) if table.is_file() else None
-            if info is not None and (info.adapter or "").partition("@")[0] == name:
+            if info is not None and info.prepared_as == adapter.name:
                 if any(note.startswith("incomplete") for note in info.notes):
                     self.partial.add(name)
                 return table

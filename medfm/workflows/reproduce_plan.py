@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from medfm.cohorts.checks.run import resolve_target
 from medfm.core.config import StrictConfig
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_file
@@ -114,8 +115,9 @@ def _run(site: Site, cohort: str, target: str | None, protocol: str, figures: tu
     try:
         run = run.model_copy(update={"protocol_sha256": load_protocol(protocol).digest()})
         records = site.cohort(cohort)
-        if target is not None:
-            records.column(target)
+        meant = resolve_target(records, target)
+        for column in [meant] if isinstance(meant, str) else meant or ():
+            records.column(column)
     except MedfmError as error:
         return run.model_copy(update={"why_not": one_line(error)})
     return run.model_copy(

@@ -146,7 +146,7 @@ class TestOthers:
         assert code == 0
         assert all(name in out for name in ("acevedo", "aml_hehr", "bccd", "bmc", "chula_rbc12", "elsafty", "raabin"))
         assert "171,373" in run("list", "bmc")[1]
-        assert len(json.loads(run("list", "--json")[1])) == 7
+        assert len(json.loads(run("list", "--json")[1])) == 11
         assert json.loads(run("list", "bccd", "--json")[1])["expected"] == {"smears": 364}
         assert "did you mean 'bccd'" in run("list", "bcd")[2]
 

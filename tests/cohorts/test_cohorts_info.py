@@ -33,6 +33,7 @@ source: d
 adapter: acevedo@1
 counts: {total: 3}
 notes: [one, two]
+label_set: csn
 synthetic: true
 """
     )
@@ -58,3 +59,12 @@ def test_wrong_yaml(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         load_info(tmp_path / "t.csv")
     assert "t.yaml" in str(caught.value)
+
+
+def test_a_multilabel_target_is_a_list(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("target: [1AVB, NORM]\nlabel_set: cpsc2018\n")
+    info = load_info(tmp_path / "t.csv")
+    assert (info.target, info.label_set) == (["1AVB", "NORM"], "cpsc2018")
+    (tmp_path / "t.yaml").write_text("target: {a: b}\n")
+    with pytest.raises(ConfigError):
+        load_info(tmp_path / "t.csv")

@@ -51,7 +51,7 @@ def test_malformed_tables_cannot_be_checked(table: Path) -> None:
 
 def test_all_sets_are_listed_with_their_licence() -> None:
     assert all(facts["licence"] for facts in list_sets())
-    assert len(list_sets()) == 7
+    assert len(list_sets()) == 11
 
 
 def test_prepare_hands_on_to_the_adapter(tmp_path: Path) -> None:

@@ -17,9 +17,27 @@ import yaml
 from medfm.cohorts.info import CohortInfo, info_path, load_info
 from medfm.core.errors import CohortError, MedfmError, StoreError
 from medfm.core.files import make_folder, write_text
+from medfm.core.names import unknown_name
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an adapter found in a folder.
+
+    Attributes:
+        rows: One row per record.
+        notes: What a reader of the table should know about how it was made.
+        partial: One line per thing that is missing; such a table is incomplete.
+        expected: Published counts that hold for this way of finding; the adapter's own where ``None``.
+    """
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    expected: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Prepared:
         table: The cohort table, ``labels.csv``.
         info: The YAML beside it.
         records: Number of rows.
-        counts: Rows per class.
+        counts: Rows per class; of a multilabel task the positive rows per label.
         complete: Whether every expected count was found.
         differences: One line per count that differs from the published one.
     """
@@ -58,6 +76,10 @@ class Adapter(ABC):
         expected: Published counts: of a class or split by its name, or ``total``, ``smears``, ``patients``.
         unverified: What could not be checked against the original release.
         columns: Columns of the table after record_id, path, patient_id, site, split and label.
+        tasks: Tasks of the set, the default first; empty where it has one task.
+        variants: Ways to label it, the default first; empty where there is one.
+        labels: 0/1 columns of a multilabel task, in order; empty where the column ``label`` is the target.
+        label_set: Label set of the knowledge file that `labels` are named by.
     """
 
     id: str
@@ -74,18 +96,60 @@ class Adapter(ABC):
     notes: tuple[str, ...] = ()
     patients: bool = False
     columns: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    label_set: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the cohort written: the id, with task and label variant where there are some."""
+        return self.id
+
+    def variant(self, task: str | None = None, labels: str | None = None) -> Adapter:
+        """The adapter of the task `task` under the label variant `labels`; ``None`` is the default of each.
+
+        Raises:
+            UnknownNameError: There is no such task or variant.
+        """
+        for kind, given, known in (("task", task, self.tasks), ("label variant", labels, self.variants)):
+            if given is not None and given not in known:
+                raise unknown_name(f"{kind} of {self.id}", given, known)
+        return self
+
+    def cohort_names(self) -> list[str]:
+        """Every name that a cohort of this set can have."""
+        return [self.name]
 
     @abstractmethod
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per record, ``path`` relative to `source`; raises when files are missing."""
 
-    def prepare(self, source: str | Path, out: str | Path, *, allow_partial: bool = False) -> Prepared:
+    def find(self, source: Path, splits: Path | None = None) -> Found:
+        """Everything :meth:`prepare` writes.
+
+        Raises:
+            CohortError: Files are missing or malformed; `splits` is given and the set takes none.
+        """
+        if splits is not None:
+            raise CohortError(f"{self.title} is not prepared from published split files.", fix="leave out --splits")
+        return Found(list(self.rows(source)))
+
+    def prepare(
+        self,
+        source: str | Path,
+        out: str | Path,
+        *,
+        allow_partial: bool = False,
+        splits: str | Path | None = None,
+    ) -> Prepared:
         """Write ``labels.csv`` and ``labels.yaml`` into the folder `out`; no pixel is copied.
 
         Args:
             source: The folder of the data set as released.
             out: Folder to write into.
             allow_partial: Accept counts below the published ones (noted in the YAML).
+            splits: Folder of published split files, for the sets that take one.
 
         Raises:
             CohortError: The folder does not hold the set, or counts differ from the published ones.
@@ -94,23 +158,31 @@ class Adapter(ABC):
         folder = Path(source)
         if not folder.is_dir():
             raise self.missing(folder, "the folder does not exist")
-        rows = sorted(self.rows(folder), key=lambda row: (row["path"], str(row.get("record_id", ""))))
+        found = self.find(folder, None if splits is None else Path(splits))
+        rows = sorted(found.rows, key=lambda row: (row["path"], str(row.get("record_id", ""))))
         if not rows:
-            raise self.missing(folder, "no image was found in it")
-        counts = dict(sorted(Counter(str(row["label"]) for row in rows).items()))
-        differences = self.compare_counts(rows, counts)
+            raise self.missing(folder, "no record was found in it")
+        counts = self.count(rows)
+        expected = self.expected if found.expected is None else found.expected
+        differences = [*found.partial, *self.compare_counts(rows, counts, expected)]
         if differences and not allow_partial:
-            raise CohortError(
-                "The counts differ from the published ones:\n  - " + "\n  - ".join(differences),
-                where=str(folder),
-                fix=f"complete the download ({self.where}), or pass --allow-partial to go on with what is there",
-            )
-        return self._write(folder, Path(out), rows, counts, differences)
+            raise self._differs(folder, differences)
+        return self._write(folder, Path(out), rows, counts, differences, found.notes)
 
-    def compare_counts(self, rows: Sequence[Row], counts: Mapping[str, int]) -> list[str]:
+    def count(self, rows: Sequence[Row]) -> dict[str, int]:
+        """Rows per class, or positive rows per label of a multilabel task."""
+        if self.labels:
+            return {label: sum(1 for row in rows if row.get(label) == 1) for label in self.labels}
+        return dict(sorted(Counter(str(row["label"]) for row in rows).items()))
+
+    def compare_counts(
+        self, rows: Sequence[Row], counts: Mapping[str, int], expected: Mapping[str, int] | None = None
+    ) -> list[str]:
         """One line per published count (see :attr:`expected`) that the found one differs from."""
+        tested = [row for row in rows if row.get("split") == "test"]
         found = {
             **Counter(str(row["split"]) for row in rows if row.get("split")),
+            **{f"{label} in test": sum(1 for row in tested if row.get(label) == 1) for label in self.labels},
             **counts,
             "total": len(rows),
             "smears": len({row.get("smear") for row in rows}),
@@ -118,9 +190,17 @@ class Adapter(ABC):
         }
         return [
             f"{name}: expected {number:,}, found {found.get(name, 0):,}"
-            for name, number in self.expected.items()
+            for name, number in (self.expected if expected is None else expected).items()
             if found.get(name, 0) != number
         ]
+
+    def _differs(self, folder: Path, differences: Sequence[str]) -> CohortError:
+        shown = [*differences[:12], f"and {len(differences) - 12} more"] if len(differences) > 13 else differences
+        return CohortError(
+            "The counts differ from the published ones:\n  - " + "\n  - ".join(shown),
+            where=str(folder),
+            fix=f"complete the download ({self.where}), or pass --allow-partial to go on with what is there",
+        )
 
     def missing(self, folder: Path, why: str) -> CohortError:
         """The error for a folder that does not hold this set: layout expected, where to get it."""
@@ -135,55 +215,52 @@ class Adapter(ABC):
         """The facts as plain data, for ``medfm data list``."""
         return {
             "id": self.id,
+            "cohorts": self.cohort_names(),
             "title": self.title,
             "modality": self.modality,
             "task": self.task,
+            "labels": ", ".join(self.labels),
             "expected": dict(self.expected),
             "licence": self.licence,
             "where": self.where,
             "layout": self.layout,
             "citation": self.citation,
             "patients_known": self.patients,
+            "notes": list(self.notes),
             "unverified": list(self.unverified),
         }
 
     def _refuse_other_table(self, table: Path) -> None:
         """A table that this adapter did not write is somebody's work."""
         try:
-            mine = (load_info(table).adapter or "").startswith(f"{self.id}@")
+            mine = load_info(table).prepared_as == self.name
         except MedfmError:
             mine = False
         if table.exists() and not mine:
             raise StoreError(
-                f"The folder has another table, which 'prepare {self.id}' did not write.",
+                f"The folder has another table, which 'prepare {self.name}' did not write.",
                 where=str(table),
                 fix="choose another folder with --out, or move that table away",
             )
 
     def _write(
-        self, source: Path, out: Path, rows: Sequence[Row], counts: dict[str, int], differences: Sequence[str]
+        self,
+        source: Path,
+        out: Path,
+        rows: Sequence[Row],
+        counts: dict[str, int],
+        differences: Sequence[str],
+        notes: Sequence[str],
     ) -> Prepared:
         self._refuse_other_table(out / "labels.csv")
-        known = ("record_id", "path", "patient_id", "site", "split", "label", *self.columns)
+        targets = self.labels or ("label",)
+        known = ("record_id", "path", "patient_id", "site", "split", *targets, *self.columns)
         used = [c for c in known if any(row.get(c) is not None for row in rows)]
         text = io.StringIO()
         writer = csv.DictWriter(text, used, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        partial = [f"incomplete: {line}" for line in differences]
-        info = CohortInfo(
-            name=self.id,
-            modality=self.modality,
-            task=self.task,
-            target="label",
-            root=str(source.resolve()),
-            licence=self.licence,
-            citation=self.citation,
-            source=f"{self.title}, {self.where}",
-            adapter=f"{self.id}@1",
-            counts={"total": len(rows), **counts},
-            notes=[*self.notes, *(f"unverified: {u}" for u in self.unverified), *partial],
-        )
+        info = self.describe(source, len(rows), counts, differences, notes)
         table = make_folder(out) / "labels.csv"
         # The YAML first: a table without its licence must not exist.
         write_text(
@@ -192,6 +269,30 @@ class Adapter(ABC):
         )
         write_text(table, text.getvalue())
         return Prepared(table, info_path(table), len(rows), counts, not differences, tuple(differences))
+
+    def describe(
+        self, source: Path, records: int, counts: Mapping[str, int], differences: Sequence[str], notes: Sequence[str]
+    ) -> CohortInfo:
+        """The YAML to be written beside the table."""
+        return CohortInfo(
+            name=self.name,
+            modality=self.modality,
+            task=self.task,
+            target=list(self.labels) or "label",
+            label_set=self.label_set,
+            root=str(source.resolve()),
+            licence=self.licence,
+            citation=self.citation,
+            source=f"{self.title}, {self.where}",
+            adapter=f"{self.name}@1",
+            counts={"total": records, **counts},
+            notes=[
+                *self.notes,
+                *notes,
+                *(f"unverified: {u}" for u in self.unverified),
+                *(f"incomplete: {line}" for line in differences),
+            ],
+        )
 
 
 def images_in(folder: Path, endings: Iterable[str] = IMAGE_ENDINGS) -> list[Path]:

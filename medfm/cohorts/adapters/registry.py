@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from medfm.cohorts.adapters.base import Adapter, Prepared
+from medfm.core.errors import ConfigError
 from medfm.core.names import unknown_name
 
 # id -> "module:object"; a new set adds a line here and a file beside this one.
@@ -16,7 +17,11 @@ _ADAPTERS = {
     "bccd": "medfm.cohorts.adapters.bccd:BCCD",
     "bmc": "medfm.cohorts.adapters.bmc:BMC",
     "chula_rbc12": "medfm.cohorts.adapters.chula_rbc12:CHULA_RBC12",
+    "cpsc2018": "medfm.cohorts.adapters.cpsc2018:CPSC2018",
+    "csn": "medfm.cohorts.adapters.csn:CSN",
     "elsafty": "medfm.cohorts.adapters.elsafty:ELSAFTY",
+    "mimic-iv-ecg": "medfm.cohorts.adapters.mimic_iv_ecg:MIMIC_IV_ECG",
+    "ptbxl": "medfm.cohorts.adapters.ptbxl:PTBXL",
     "raabin": "medfm.cohorts.adapters.raabin:RAABIN",
 }
 
@@ -28,9 +33,25 @@ def list_adapters() -> list[str]:
 
 @cache
 def get_adapter(name: str) -> Adapter:
-    """The adapter called `name`; raises :class:`UnknownNameError` with near names."""
-    if name not in _ADAPTERS:
-        raise unknown_name("data set", name, _ADAPTERS)
+    """The adapter called `name`: ``SET[-TASK][@LABELS]``, such as ``"ptbxl-super@published"``.
+
+    A set alone has its first task and its first way to label.
+
+    Raises:
+        UnknownNameError: There is no such set, task or label variant; near names are given.
+    """
+    whole, _, labels = name.partition("@")
+    # A set's own name may hold a hyphen, so the longest one that fits is taken.
+    fits = [known for known in _ADAPTERS if whole == known or whole.startswith(f"{known}-")]
+    if not fits:
+        raise unknown_name(
+            "data set", name, [*_ADAPTERS, *(n for known in _ADAPTERS for n in _of(known).cohort_names())]
+        )
+    found = max(fits, key=len)
+    return _of(found).variant(whole[len(found) + 1 :] or None, labels or None)
+
+
+def _of(name: str) -> Adapter:
     module, _, attribute = _ADAPTERS[name].partition(":")
     adapter: Adapter = getattr(importlib.import_module(module), attribute)
     return adapter
@@ -38,9 +59,42 @@ def get_adapter(name: str) -> Adapter:
 
 def all_aliases() -> list[tuple[str, ...]]:
     """For every adapter all names of its set."""
-    return [(a.id, a.title, *a.aliases) for a in map(get_adapter, list_adapters())]
+    return [tuple(dict.fromkeys((a.id, a.title, *a.aliases, *a.cohort_names()))) for a in map(_of, list_adapters())]
 
 
-def prepare(name: str, source: str | Path, out: str | Path, *, allow_partial: bool = False) -> Prepared:
-    """Prepare the set `name` from the folder `source`; see :meth:`Adapter.prepare`."""
-    return get_adapter(name).prepare(source, out, allow_partial=allow_partial)
+def prepare(
+    name: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    allow_partial: bool = False,
+    task: str | None = None,
+    labels: str | None = None,
+    splits: str | Path | None = None,
+) -> Prepared:
+    """Prepare the set `name` from the folder `source`; see :meth:`Adapter.prepare`.
+
+    Args:
+        name: As of :func:`get_adapter`.
+        source: The folder of the data set as released.
+        out: Folder to write into.
+        allow_partial: Accept other counts than the published ones.
+        task, labels: Task and label variant, where the name does not say them.
+        splits: Folder of published split files, for the sets that take one.
+
+    Raises:
+        ConfigError: `task` or `labels` contradict the name.
+    """
+    return get_adapter(_whole_name(name, task, labels)).prepare(source, out, allow_partial=allow_partial, splits=splits)
+
+
+def _whole_name(name: str, task: str | None, labels: str | None) -> str:
+    whole, at, variant = name.partition("@")
+    if labels is not None and at and labels != variant:
+        raise ConfigError(f"The name '{name}' and the label variant '{labels}' contradict each other.")
+    if task is not None and not whole.endswith(f"-{task}"):
+        if whole not in _ADAPTERS:
+            raise ConfigError(f"The name '{name}' and the task '{task}' contradict each other.")
+        whole = f"{whole}-{task}"
+    variant = labels or variant
+    return f"{whole}@{variant}" if variant else whole

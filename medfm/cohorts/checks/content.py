@@ -10,6 +10,7 @@ import pandas as pd
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.checks.near import near_pairs
 from medfm.cohorts.checks.scan import Seen
+from medfm.cohorts.checks.table import Target
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
 
@@ -18,7 +19,7 @@ BLANK = 1.0
 SMALLEST = 16
 
 
-def check_content(cohort: Cohort, seen: Sequence[Seen], target: str | None) -> Iterator[Finding]:
+def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -> Iterator[Finding]:
     """All deep checks, from one :func:`medfm.cohorts.checks.scan.scan`."""
     yield from _readable(cohort, seen)
     if all(s.error for s in seen):
@@ -46,7 +47,7 @@ def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
         yield passed("F004")
 
 
-def check_copies(cohort: Cohort, keys: Sequence[str | None], target: str | None) -> Iterator[Finding]:
+def check_copies(cohort: Cohort, keys: Sequence[str | None], target: Target | None) -> Iterator[Finding]:
     """L002, L003 (with a `target`) and L004, from one content key per row (``None`` = not known)."""
     table = cohort.table.assign(_key=pd.Series(list(keys), dtype=object)).dropna(subset=["_key"])
     same = table[table.duplicated("_key", keep=False)]
@@ -58,11 +59,15 @@ def check_copies(cohort: Cohort, keys: Sequence[str | None], target: str | None)
     else:
         yield passed("L002", "SHA-256 of file and box")
     if target is not None:
-        labels = same.dropna(subset=[target]).groupby("_key")[target].nunique()
-        torn = set(labels[labels > 1].index)
+        names = [target] if isinstance(target, str) else list(target)
+        torn = set()
+        for name in names:
+            labels = same.dropna(subset=[name]).groupby("_key")[name].nunique()
+            torn |= set(labels[labels > 1].index)
         rows = same[same["_key"].isin(torn)]
         if torn:
-            detail = f"{count(len(torn), 'file')} appear with different values of '{target}'"
+            what = f"different values of '{target}'" if isinstance(target, str) else "different labels"
+            detail = f"{count(len(torn), 'file')} appear with {what}"
             yield found("L003", "error", detail, _pairs(rows))
         else:
             yield passed("L003")

@@ -8,7 +8,7 @@ from typing import Literal
 from medfm.cohorts.checks.content import check_content, check_copies
 from medfm.cohorts.checks.files import check_files
 from medfm.cohorts.checks.scan import scan
-from medfm.cohorts.checks.table import check_classes, check_groups, check_table
+from medfm.cohorts.checks.table import Target, check_classes, check_groups, check_table
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, allow
 from medfm.core.progress import ProgressMaker, Silent
@@ -18,7 +18,7 @@ _ORDER = {"error": 0, "warning": 1, "info": 2, "passed": 3}
 
 def run_checks(
     cohort: Cohort,
-    target: str | Literal[False] | None = None,
+    target: Target | Literal[False] | None = None,
     deep: bool = True,
     training_data: Sequence[str] = (),
     progress: ProgressMaker = Silent,
@@ -30,7 +30,7 @@ def run_checks(
 
     Args:
         cohort: The cohort. Codes allowed when it was loaded are marked as allowed.
-        target: The column to be predicted; the YAML's, else ``label`` where there is one;
+        target: The column to be predicted, or the 0/1 columns of a multilabel task; the YAML's, else ``label`` where there is one;
             ``False`` leaves the labels unchecked.
         deep: Whether to read every file (content, copies, pixels). False takes well under a
             second for 20 000 records; missing files are then a warning, since embedding
@@ -46,8 +46,8 @@ def run_checks(
         CohortError: There is no column `target`.
     """
     chosen = None if target is False else target or default_target(cohort)
-    if chosen is not None:
-        cohort.column(chosen)
+    for name in [] if chosen is None else [chosen] if isinstance(chosen, str) else chosen:
+        cohort.column(name)
     findings = [
         *check_table(cohort, chosen),
         *check_files(cohort, deep=deep),
@@ -63,9 +63,28 @@ def run_checks(
     return allow(findings, list(cohort.info.get("allowed_codes", [])))
 
 
-def default_target(cohort: Cohort) -> str | None:
-    """The target named in the cohort's YAML, else ``label`` where there is such a column."""
+def default_target(cohort: Cohort) -> str | list[str] | None:
+    """The target named in the cohort's YAML (a list for 0/1 columns), else ``label`` where there is such a column."""
     named = cohort.info.get("target")
+    if isinstance(named, (list, tuple)):
+        # A listed column that is gone is said by name where the target is used, not passed over.
+        return [str(name) for name in named]
     if named in cohort.table.columns:
         return str(named)
     return "label" if "label" in cohort.table.columns else None
+
+
+def resolve_target(cohort: Cohort, target: Target | None) -> str | list[str] | None:
+    """The column or columns that `target` means.
+
+    ``None`` is the cohort's own target. The name of the cohort's label set (``"ptbxl-super"``) is the list of
+    its 0/1 columns, so that a published result can name a multilabel target in a word. Anything else is
+    taken as it is.
+    """
+    if target is None:
+        return default_target(cohort)
+    if not isinstance(target, str):
+        return list(target)
+    if target == cohort.info.get("label_set") and target not in cohort.table.columns:
+        return default_target(cohort)
+    return target

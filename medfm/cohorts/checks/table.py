@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from medfm.cohorts.checks.codes import count, found, passed
+from medfm.cohorts.checks.labels import check_filled, check_labels
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
 from medfm.modalities.registry import get_modality
@@ -16,7 +17,11 @@ from medfm.modalities.registry import get_modality
 TINY_CLASS = 10
 
 
-def check_table(cohort: Cohort, target: str | None) -> Iterator[Finding]:
+# One column, or the 0/1 columns of a multilabel task.
+Target = str | Sequence[str]
+
+
+def check_table(cohort: Cohort, target: Target | None) -> Iterator[Finding]:
     """T001 to T005."""
     table = cohort.table
     doubled = table.loc[table["record_id"].duplicated(), "record_id"]
@@ -33,7 +38,9 @@ def check_table(cohort: Cohort, target: str | None) -> Iterator[Finding]:
             "no patient column was given: every record (or image, where cells are cut by boxes) counts as a patient, "
             "so intervals may be too narrow and a patient may be on both sides of a split",
         )
-    if target is not None:
+    if target is not None and not isinstance(target, str):
+        yield check_filled(cohort, target)
+    elif target is not None:
         gone = cohort.column(target).isna()
         if gone.all():
             yield found("T003", "error", f"'{target}' is empty in every record")
@@ -53,7 +60,7 @@ def check_table(cohort: Cohort, target: str | None) -> Iterator[Finding]:
     yield _listed_twice(cohort, target)
 
 
-def _listed_twice(cohort: Cohort, target: str | None) -> Finding:
+def _listed_twice(cohort: Cohort, target: Target | None) -> Finding:
     table = cohort.table
     columns = ["path", *(c for c in get_modality(cohort.modality).option_columns if c in table.columns)]
     twice = table.duplicated(columns, keep=False)
@@ -61,19 +68,20 @@ def _listed_twice(cohort: Cohort, target: str | None) -> Finding:
         return passed("T005")
     groups = table[twice].groupby(columns, dropna=False)
     split_by = (groups["split"].nunique(dropna=False) > 1).any()
-    labels = target is not None and (groups[target].nunique() > 1).any()
+    names = [] if target is None else [target] if isinstance(target, str) else list(target)
+    labels = any((groups[name].nunique() > 1).any() for name in names)
     extra = " with different labels" if labels else " in different splits" if split_by else ""
     severity: Severity = "error" if labels or split_by else "warning"
     detail = f"{count(int(twice.sum()), 'row')} share a file{extra}"
     return found("T005", severity, detail, table.loc[twice, "record_id"])
 
 
-def check_groups(cohort: Cohort, target: str | None, training_data: tuple[str, ...]) -> Iterator[Finding]:
+def check_groups(cohort: Cohort, target: Target | None, training_data: tuple[str, ...]) -> Iterator[Finding]:
     """L001, L006, L007, L008: leakage that the table alone shows."""
     for code, column, noun in (("L001", "patient_id", "patient"), ("L006", "study_id", "study")):
         if column in cohort.table.columns:
             yield _crosses(cohort, code, column, noun)
-    if target is not None:
+    if isinstance(target, str):
         yield _label_in_path(cohort, target)
     if training_data:
         yield _overlap(cohort, training_data)
@@ -138,8 +146,11 @@ def _same_set(theirs: str, mine: str) -> bool:
     return len(theirs) > 2 and (theirs in mine or mine in theirs)
 
 
-def check_classes(cohort: Cohort, target: str, folds: int) -> Iterator[Finding]:
-    """S001 to S005, for a categorical target; nothing for a continuous one."""
+def check_classes(cohort: Cohort, target: Target, folds: int) -> Iterator[Finding]:
+    """S001 to S005, for a categorical or a multilabel target; nothing for a continuous one."""
+    if not isinstance(target, str):
+        yield from check_labels(cohort, target, folds, TINY_CLASS)
+        return
     table = cohort.table.dropna(subset=[target])
     if table.empty or is_continuous(table[target]):
         return
