@@ -67,6 +67,11 @@ class ElectroCardiogram:
                 options[key] = str(row[key]).strip()
         return options
 
+    def locate(self, path: Path) -> Path:
+        """The file that `path` of a cohort means: a WFDB record may be named without the ending of its header."""
+        header = path.with_name(path.name + ".hea")
+        return header if path.name and not path.exists() and header.is_file() else path
+
     def files(self, ref: RecordRef) -> tuple[Path, ...]:
         """All files whose bytes make up the record: the content key covers header and signals."""
         return wfdb_files(ref.path, ref.record_id) if is_wfdb(ref.path) else (ref.path,)

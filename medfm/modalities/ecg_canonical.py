@@ -14,6 +14,7 @@ from medfm.io.ecg.resample import runs
 from medfm.io.ecg.units import implausible, millivolts_per
 
 _ROW = {name: row for row, name in enumerate(LEADS)}
+_IN_ORDER = list(range(12))
 # Einthoven and Goldberger: each as a share of I and of II.
 _DERIVED = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
@@ -37,10 +38,13 @@ def canonical(raw: RawECG, options: Options, where: str) -> tuple[np.ndarray, di
     rows, extras, others = _match(names, where)
     factors, units_source = _factors(raw, options, rows, where)
     rate, rate_source = _rate(raw, options, where)
-    array = np.full((12, values.shape[1]), np.nan, np.float32)
-    for lead, channel in rows.items():
-        # Conversion in the precision of the source; the copy rounds once to float32.
-        array[_ROW[lead]] = values[channel] if factors[channel] == 1.0 else values[channel] * factors[channel]
+    if list(rows) == list(LEADS) and list(rows.values()) == _IN_ORDER and factors[:12] == [1.0] * 12:
+        array = values[:12].astype(np.float32)  # twelve leads in mV, as most files have them: one pass
+    else:
+        array = np.full((12, values.shape[1]), np.nan, np.float32)
+        for lead, channel in rows.items():
+            # Conversion in the precision of the source; the copy rounds once to float32.
+            array[_ROW[lead]] = values[channel] if factors[channel] == 1.0 else values[channel] * factors[channel]
     derived = []
     for lead, (of_first, of_second) in _DERIVED.items():
         if lead not in rows:
