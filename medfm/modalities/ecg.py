@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from medfm.io.ecg.resample import resample
 from medfm.io.ecg.wfdb import wfdb_files
 from medfm.modalities.ecg_canonical import canonical
 from medfm.modalities.record import Record, RecordRef
+
+if TYPE_CHECKING:
+    from medfm.modalities.ecg_quality import Quality
 
 __all__ = ["ECG", "LEADS", "ElectroCardiogram", "resample"]
 
@@ -95,6 +98,12 @@ class ElectroCardiogram:
             options["leads"] = _lead_list(options["leads"])
         array, facts = canonical(read_raw(ref.path, options, ref.record_id), options, ref.record_id)
         return Record(ref.record_id, self.name, array, facts)
+
+    def measure(self, record: Record) -> Quality:
+        """What the deep checks of a cohort need to know of a record, in about a millisecond."""
+        from medfm.modalities.ecg_quality import measure
+
+        return measure(record.array, record.facts)
 
 
 ECG = ElectroCardiogram()
