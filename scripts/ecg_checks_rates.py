@@ -113,7 +113,7 @@ def refused(_: Quality, array: np.ndarray) -> bool:
 
 def measured(labels: Path, root: Path, where: dict[str, str]) -> list[Row]:
     """All rows of the table."""
-    cohort = load_cohort(labels, modality="ecg", root=root, where=where)
+    cohort = load_cohort(labels, modality="ecg", root=root, where=where, map={"patient_id": "path"})
     records = [cohort.read(i) for i in range(len(cohort))]
     plain = [(measure(r.array, r.facts), r.array) for r in records]
     median = float(np.median([quality.amplitude_mv for quality, _ in plain]))
