@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import scp_files
 
 from medfm.core.errors import ReadError
 from medfm.modalities.registry import read_record
@@ -59,6 +60,10 @@ def npy(folder: Path) -> Path:
     return folder / "a.npy"
 
 
+def scp(folder: Path) -> Path:
+    return scp_files.write_scp(folder / "a.scp", VALUES, LEADS)
+
+
 def table(folder: Path) -> Path:
     lines = [",".join([*LEADS, ecg_files.NAME]), *(",".join(map(str, [*row, 0])) for row in VALUES.T)]
     (folder / "a.csv").write_text("\n".join(lines))
@@ -71,6 +76,7 @@ CARRIERS: dict[str, tuple[Callable[[Path], Path], dict]] = {
     "dicom": (dicom, {}),
     "edf": (edf, {}),
     "wfdb": (wfdb, {}),
+    "scp": (scp, {}),
     "matlab": (matlab, STATED),
     "hdf5": (hdf5, STATED),
     "npy": (npy, STATED),
