@@ -125,8 +125,18 @@ def measured(labels: Path, root: Path, where: dict[str, str]) -> list[Row]:
         swapped = judged(lambda q: signals.swapped(q) is not None)
         yield "E001", "right and left arm exchanged", swap("RA/LA"), swapped
         yield "E001", "right arm and left leg exchanged", swap("RA/LL"), swapped
-        yield "E001", "right and left arm exchanged, and named", swap("RA/LA"), judged(lambda q: signals.swapped(q) == "RA/LA")
-        yield "E001", "right arm and left leg exchanged, and named", swap("RA/LL"), judged(lambda q: signals.swapped(q) == "RA/LL")
+        yield (
+            "E001",
+            "right and left arm exchanged, and named",
+            swap("RA/LA"),
+            judged(lambda q: signals.swapped(q) == "RA/LA"),
+        )
+        yield (
+            "E001",
+            "right arm and left leg exchanged, and named",
+            swap("RA/LL"),
+            judged(lambda q: signals.swapped(q) == "RA/LL"),
+        )
         yield "E002", "left arm and left leg exchanged (weak)", swap("LA/LL"), judged(signals.arm_for_leg)
         contradicting = always(lambda q: bool(signals.contradicting(q)))
         yield "E003", "aVR inverted", inverted_avr, contradicting

@@ -102,7 +102,7 @@ def _without_wander(array: np.ndarray, hz: float) -> np.ndarray:
 def _clipped(array: np.ndarray, hz: float, rows: list[int]) -> dict[str, float]:
     if array.shape[1] < 3:
         return {}
-    found = {}
+    found: dict[str, float] = {}
     held = array[rows]
     for extreme in (np.fmax.reduce(held, axis=1), np.fmin.reduce(held, axis=1)):
         at = held == extreme[:, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def differences(values: np.ndarray, order: int) -> list[int]:
     samples = [int(v) for v in values]
     if order == 0:
         return samples
-    first = [samples[0], *(b - a for a, b in zip(samples, samples[1:], strict=False))]
+    first = [samples[0], *(b - a for a, b in pairwise(samples))]
     if order == 1 or len(samples) < 3:
         return first if order == 1 else samples[:2]
     return samples[:2] + [

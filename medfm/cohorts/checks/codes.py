@@ -77,7 +77,9 @@ _ALL = (
         True,
         "check names and order of the leads (a 'leads' column overrides the file) and whether one lead is inverted",
     ),
-    Check("E004", "every lead has a signal", True, "look at the recordings; leave out those whose missing leads matter"),
+    Check(
+        "E004", "every lead has a signal", True, "look at the recordings; leave out those whose missing leads matter"
+    ),
     Check("E005", "no lead is clipped", True, "export again with a wider range, or leave the records out"),
     Check(
         "E006",
@@ -91,9 +93,21 @@ _ALL = (
         True,
         "state the true unit of these records in a 'units' column (uV, mV or V), or export them again",
     ),
-    Check("E008", "recordings are long enough", True, "encoders pad short recordings with zeros; leave them out if rare"),
-    Check("E009", "recordings have one rate", True, "nothing: encoders resample; check that the rate is not tied to label or site"),
-    Check("E010", "no lead and no stretch is missing", True, "see docs/ecg.md on what encoders do with gaps and absent leads"),
+    Check(
+        "E008", "recordings are long enough", True, "encoders pad short recordings with zeros; leave them out if rare"
+    ),
+    Check(
+        "E009",
+        "recordings have one rate",
+        True,
+        "nothing: encoders resample; check that the rate is not tied to label or site",
+    ),
+    Check(
+        "E010",
+        "no lead and no stretch is missing",
+        True,
+        "see docs/ecg.md on what encoders do with gaps and absent leads",
+    ),
     Check("S001", "there are at least two classes", False, "check the target and the filter"),
     Check("S002", "every class has enough patients for the folds", False, "use fewer folds, or merge or drop classes"),
     Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),

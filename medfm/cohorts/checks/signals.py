@@ -95,13 +95,17 @@ def _limbs(read: Read) -> Iterator[Finding]:
     kinds = [(name, swapped(q)) for name, q in judged]
     turned = [(name, kind) for name, kind in kinds if kind is not None]
     if turned:
-        detail = f"{len(turned):,} of {count(len(judged), 'record')} look swapped: {_tally(k for _, k in turned)}{unjudged}"
+        detail = (
+            f"{len(turned):,} of {count(len(judged), 'record')} look swapped: {_tally(k for _, k in turned)}{unjudged}"
+        )
         yield found("E001", "warning", detail, [name for name, _ in turned])
     else:
         yield passed("E001", f"{count(len(judged), 'record')}{unjudged}")
     hinted = [name for name, q in judged if arm_for_leg(q)]
     if hinted:
-        detail = f"{len(hinted):,} of {count(len(judged), 'record')} have a larger P wave in I than in II: a hint, no more"
+        detail = (
+            f"{len(hinted):,} of {count(len(judged), 'record')} have a larger P wave in I than in II: a hint, no more"
+        )
         yield found("E002", "info", detail, hinted)
     else:
         yield passed("E002", f"{count(len(judged), 'record')}{unjudged}")
@@ -124,7 +128,9 @@ def _leads(read: Read) -> Iterator[Finding]:
         if not bad:
             return passed(code, count(len(read), "record"))
         tally = _tally(lead for _, found_in in bad for lead in found_in)
-        return found(code, "warning", f"{len(bad):,} of {count(len(read), 'record')} {words}: {tally}", [n for n, _ in bad])
+        return found(
+            code, "warning", f"{len(bad):,} of {count(len(read), 'record')} {words}: {tally}", [n for n, _ in bad]
+        )
 
     yield of("E004", lambda q: q.flat, "have leads without a signal")
     yield of("E005", clipped, "have leads that stay at their highest or lowest value")
@@ -142,7 +148,9 @@ def _leads(read: Read) -> Iterator[Finding]:
 
 def _amplitudes(read: Read, refused: Sequence[str]) -> Finding:
     if not read or len(refused) > len(read):
-        detail = f"{len(refused):,} of {count(len(read) + len(refused), 'record')} are a thousand times off and were refused"
+        detail = (
+            f"{len(refused):,} of {count(len(read) + len(refused), 'record')} are a thousand times off and were refused"
+        )
         return found("E007", "error", detail, refused)
     median = float(np.median([q.amplitude_mv for _, q in read]))
     low, high = USUAL_MV
@@ -160,7 +168,7 @@ def _amplitudes(read: Read, refused: Sequence[str]) -> Finding:
     if odd:
         factors = [amplitude / median for _, amplitude in odd]
         parts.append(
-            f"{count(len(odd), 'record')} {min(factors):.2g} to {max(factors):.2g} times the cohort's median of {median:.2g} mV"
+            f"{count(len(odd), 'record')} {_range(min(factors), max(factors))} times the cohort's median of {median:.2g} mV"
         )
     return found("E007", "error" if refused else "warning", "; ".join(parts), [*refused, *(name for name, _ in odd)])
 
@@ -173,7 +181,7 @@ def _times(read: Read) -> Iterator[Finding]:
         detail = f"{len(short):,} of {count(len(read), 'record')} are shorter than {SHORT_SECONDS:g} s, the shortest {least:.3g} s"
         yield found("E008", "warning", detail, [name for name, _ in short])
     else:
-        yield passed("E008", f"{min(lengths):.3g} to {max(lengths):.3g} s")
+        yield passed("E008", f"{_range(min(lengths), max(lengths))} s")
     rates = Counter(q.sampling_hz for _, q in read)
     if len(rates) == 1:
         yield passed("E009", f"{next(iter(rates)):g} Hz")
@@ -190,14 +198,21 @@ def _gaps(read: Read) -> Finding:
         return passed("E010", count(len(read), "record"))
     parts = []
     if lacking:
-        parts.append(f"{count(len(lacking), 'record')} lack {_tally(lead for _, leads in lacking for lead in leads)}")
+        parts.append(
+            f"{count(len(lacking), 'record')} without {_tally(lead for _, leads in lacking for lead in leads)}"
+        )
     if holed:
         parts.append(
-            f"{count(len(holed), 'record')} have gaps, up to {max(share for _, share in holed):.1%} of the samples"
+            f"{count(len(holed), 'record')} with gaps, up to {max(share for _, share in holed):.1%} of the samples"
         )
     grave = bool(lacking) or any(share > MISSING_SHARE for _, share in holed)
     names = list(dict.fromkeys([name for name, _ in lacking] + [name for name, _ in holed]))
     return found("E010", "warning" if grave else "info", "; ".join(parts), names)
+
+
+def _range(low: float, high: float) -> str:
+    first, last = (f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in (low, high))
+    return first if first == last else f"{first} to {last}"
 
 
 def _tally(words: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,9 @@ class _Sections:
             raise ReadError(f"The pointer to section {number} leads out of the SCP-ECG record.", where=self._where)
         crc, found, length = struct.unpack_from("<HHI", self.data, start)
         if found != number or length != size:
-            raise ReadError(f"The pointer to section {number} of the SCP-ECG record leads elsewhere.", where=self._where)
+            raise ReadError(
+                f"The pointer to section {number} of the SCP-ECG record leads elsewhere.", where=self._where
+            )
         if binascii.crc_hqx(self.data[start + 2 : start + size], 0xFFFF) != crc:
             raise ReadError(
                 f"Section {number} of the SCP-ECG record does not fit its checksum.",
@@ -176,7 +179,7 @@ def _coded(body: bytes, leads: int, what: str, where: str) -> _Coded:
     if head + sum(sizes) > len(body):
         raise truncated(f"The section of the {what}", where, head + sum(sizes), len(body))
     ends = np.cumsum((head, *sizes))
-    parts = [body[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [body[a:b] for a, b in pairwise(ends)]
     return _Coded(nanovolts, microseconds, difference, bimodal == 1, parts)
 
 

@@ -53,8 +53,9 @@ def table(rows: list[tuple[int, int, int, int, int]], where: str = "") -> Table:
         if (span >= 0).any():
             raise ReadError("Two Huffman codes of the SCP-ECG record begin alike.", where=where)
         span[:] = number
-    prefix, total, mode, value, _ = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    return Table(prefix, total, mode == 0, np.where(mode == 0, value - 1, value), code_of)
+    columns = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
+    switches, value = columns[2] == 0, columns[3]
+    return Table(columns[0], columns[1], switches, np.where(switches, value - 1, value), code_of)
 
 
 def _default() -> Table:
@@ -77,7 +78,9 @@ def parse_tables(body: bytes, count: int, where: str) -> tuple[Table, ...]:
         ReadError: No table, too many, cut off, or malformed.
     """
     if not 1 <= count <= _MAX_TABLES:
-        raise ReadError(f"The SCP-ECG record promises {count} Huffman tables.", where=where, expected=f"1 to {_MAX_TABLES}")
+        raise ReadError(
+            f"The SCP-ECG record promises {count} Huffman tables.", where=where, expected=f"1 to {_MAX_TABLES}"
+        )
     tables: list[Table] = []
     offset = 0
     for _ in range(count):
@@ -108,7 +111,9 @@ def unpack(data: bytes, tables: tuple[Table, ...], count: int, where: str) -> np
     codes = [t.code_of[windows].tolist() for t in tables]
     totals = [t.total.tolist() for t in tables]
     switches = [t.switches.tolist() if t.switches.any() else None for t in tables]
-    places, numbers, chosen = [], [], []
+    places: list[int] = []
+    numbers: list[int] = []
+    chosen: list[int] = []
     position, current = 0, 0
     while len(places) < count:
         if position >= bits:
@@ -145,7 +150,9 @@ def _values(
             first = start // 8
             gathered = np.zeros(len(long), np.uint64)
             for byte in range(6):  # up to 39 bits from any bit on
-                gathered = gathered << np.uint64(8) | padded[np.minimum(first + byte, len(padded) - 1)].astype(np.uint64)
+                gathered = gathered << np.uint64(8) | padded[np.minimum(first + byte, len(padded) - 1)].astype(
+                    np.uint64
+                )
             size = width[long].astype(np.uint64)
             raw = gathered >> (np.uint64(48) - (start % 8).astype(np.uint64) - size)
             raw &= (np.uint64(1) << size) - np.uint64(1)

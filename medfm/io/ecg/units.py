@@ -30,9 +30,7 @@ def implausible(spread: float) -> str | None:
     if spread > LARGEST_SPREAD:
         return f"{_BEGINNING}{spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV."
     if 0 < spread < SMALLEST_SPREAD:
-        return (
-            f"{_BEGINNING}{spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
-        )
+        return f"{_BEGINNING}{spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
     return None
 
 
