@@ -98,7 +98,7 @@ def write_bad(folder: Path) -> None:
     write("one-limb", heart(23)[[1, 6]], leads=("II", "V1"))
     (folder / "no-header.dat").write_bytes(b"\1\2" * 500)
     write("nanovolts", heart(24), unit="nV")
-    bomb = "".join(f'<!ENTITY a{k} "{"&a%d;" % (k - 1) * 10}">' for k in range(1, 9))
+    bomb = "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 9))
     (folder / "bomb.xml").write_text(
         f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "{NAME}">{bomb}]><AnnotatedECG>&a8;</AnnotatedECG>'
     )

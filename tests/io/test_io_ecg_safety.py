@@ -9,6 +9,7 @@ from pathlib import Path
 import ecg_files
 import h5py
 import numpy as np
+import philips_files
 import pytest
 import scipy.io
 import scp_files
@@ -64,6 +65,10 @@ def scp(folder: Path) -> Path:
     return scp_files.write_scp(folder / "a.scp", VALUES, LEADS)
 
 
+def philips(folder: Path) -> Path:
+    return philips_files.write_philips(folder / "a.xml", VALUES // 5)
+
+
 def table(folder: Path) -> Path:
     lines = [",".join([*LEADS, ecg_files.NAME]), *(",".join(map(str, [*row, 0])) for row in VALUES.T)]
     (folder / "a.csv").write_text("\n".join(lines))
@@ -77,6 +82,7 @@ CARRIERS: dict[str, tuple[Callable[[Path], Path], dict]] = {
     "edf": (edf, {}),
     "wfdb": (wfdb, {}),
     "scp": (scp, {}),
+    "philips": (philips, {}),
     "matlab": (matlab, STATED),
     "hdf5": (hdf5, STATED),
     "npy": (npy, STATED),

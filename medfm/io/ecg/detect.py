@@ -99,6 +99,6 @@ def _kind(path: Path, where: str) -> str:
     raise ReadError(
         f"This is {words}, not an ECG medfm reads.",
         where=where,
-        expected="WFDB, DICOM, HL7 aECG, MUSE XML, SCP-ECG, EDF, MATLAB, CSV, NumPy or HDF5",
+        expected="WFDB, DICOM, HL7 aECG, MUSE or Philips XML, SCP-ECG, EDF, MATLAB, CSV, NumPy or HDF5",
         fix="export the recording again in one of these formats (renaming does not convert it)",
     )
