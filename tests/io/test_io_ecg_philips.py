@@ -46,6 +46,21 @@ def test_a_long_record_fills_the_table_of_codes(tmp_path: Path) -> None:
     np.testing.assert_allclose(record.array, values * 5e-3, atol=1e-6)
 
 
+def test_the_calibration_pulse_at_the_end_is_cut_off(tmp_path: Path) -> None:
+    pulse = np.tile(np.repeat(np.array([0, 200, 0], np.int16), [50, 100, 50]), (12, 1))
+    values = np.concatenate([VALUES, pulse], axis=1)
+    values[0, 399] += 1  # the last sample of the recording itself
+    record = read_record(philips_files.write_philips(tmp_path / "a.xml", values), "ecg")
+    assert record.array.shape == (12, 400)
+    assert record.facts["calibration_samples_removed"] == 200
+    np.testing.assert_allclose(record.array, values[:, :400] * 5e-3, atol=1e-6)
+    # A flat end, as after an electrode fell off, is no pulse.
+    values[:, 400:] = 0
+    record = read_record(philips_files.write_philips(tmp_path / "b.xml", values), "ecg")
+    assert record.array.shape == (12, 600)
+    assert "calibration_samples_removed" not in record.facts
+
+
 def test_utf_16_and_no_resolution(tmp_path: Path) -> None:
     file = philips_files.write_philips(tmp_path / "a.xml", VALUES)
     file.write_text(file.read_text().replace('version="1.0"', 'version="1.0" encoding="utf-16"'), encoding="utf-16")

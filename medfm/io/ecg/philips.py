@@ -2,7 +2,7 @@
 
 XLI stores a lead as LZW codes of 10 bits: first the high bytes of all samples, then the low bytes, of the negated
 second differences plus 64, after the first two samples. III, aVR, aVL and aVF are stored as what their equations
-leave over. The layout was learnt from the public sierra-ecg-tools and tried against its sample files.
+leave over. The recording ends with a calibration pulse, which is cut off. The layout was learnt from the public sierra-ecg-tools and tried against its sample files.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _STANDARD = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5"
 # Ten minutes at 1000 Hz; a resting ECG has ten seconds.
 _MAX_SAMPLES = 600_000
 _LARGEST = 1 << 20
+_PULSE_SECONDS = 0.2
 
 
 def read_philips(root: Element, where: str) -> RawECG:
@@ -69,7 +70,18 @@ def read_philips(root: Element, where: str) -> RawECG:
     # The resolution is in microvolts; without one the numbers have no unit.
     factor = number(scale, "resolution", where, positive=True) if scale else 1.0
     unit = "uV" if scale else None
-    return RawECG("philips-xml", values * factor, names, [unit] * len(names), rate, "file", {})
+    pulse = _calibration(values, rate)
+    kept = values[:, : values.shape[1] - pulse] * factor
+    facts = {"calibration_samples_removed": pulse} if pulse else {}
+    return RawECG("philips-xml", kept, names, [unit] * len(names), rate, "file", facts)
+
+
+def _calibration(values: np.ndarray, rate: float) -> int:
+    """Samples at the end that are the calibration pulse: zero, 1 mV, zero, the same in every lead."""
+    differ = np.flatnonzero((values != values[:1]).any(axis=0))
+    alike = values.shape[1] - (int(differ[-1]) + 1 if len(differ) else 0)
+    is_pulse = alike >= _PULSE_SECONDS * rate and alike < values.shape[1] and np.ptp(values[0, -alike:]) > 0
+    return alike if is_pulse else 0
 
 
 def _leads(data: bytes, count: int, most: int, where: str) -> Iterator[np.ndarray]:
