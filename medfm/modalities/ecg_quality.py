@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def _hum(rows: np.ndarray, hz: float) -> dict[int, float]:
     count = signal.shape[1]
     if count < 2 * hz:  # the neighbourhood would hold no bins
         return {}
-    window = np.hanning(count).astype(np.float32)
+    window = _window(count)
     steps = np.fft.rfftfreq(count, 1 / hz)
     found = {}
     spectrum = None
@@ -139,6 +140,12 @@ def _hum(rows: np.ndarray, hz: float) -> dict[int, float]:
         power = np.maximum(spectrum[:, line].sum(axis=1) - background, 0)
         found[mains] = float(np.sqrt(power.max()))
     return found
+
+
+@lru_cache(maxsize=8)
+def _window(count: int) -> np.ndarray:
+    # Most records of a cohort have one length.
+    return np.hanning(count).astype(np.float32)
 
 
 def _disagreement(array: np.ndarray, derived: set[str], absent: set[str]) -> dict[str, float]:
