@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def load_cohort(
     get_modality(chosen)
     if not base.is_dir():
         raise CohortError("The root folder does not exist.", where=str(base), fix="name it with --root (root=)")
-    frame = _canonical(frame, base, label, allow)
+    frame = _canonical(frame, base, label, allow, getattr(get_modality(chosen), "locate", None))
     details = {
         **info.model_dump(mode="json", exclude_defaults=True, exclude={"columns", "label_map", "root"}),
         **({"map": dict(map)} if map else {}),
@@ -143,9 +143,13 @@ def _need(frame: pd.DataFrame, column: str, label: str) -> None:
         )
 
 
-def _canonical(frame: pd.DataFrame, root: Path, label: str, allow: Sequence[str]) -> pd.DataFrame:
+def _canonical(
+    frame: pd.DataFrame, root: Path, label: str, allow: Sequence[str], locate: Callable[[Path], Path] | None
+) -> pd.DataFrame:
     _need(frame, "path", label)
-    paths = clean_paths(_identifiers(frame, "path", label), label)
+    named = clean_paths(_identifiers(frame, "path", label), label)
+    # Ids are what the table says, whatever ending its files turn out to have.
+    paths = named if locate is None else [_beside(path, locate(root / path).name) for path in named]
     if "F006" not in allow:
         refuse_escaping_links(root, paths, label)
     frame = frame.assign(path=paths)
@@ -158,7 +162,7 @@ def _canonical(frame: pd.DataFrame, root: Path, label: str, allow: Sequence[str]
             p if pd.isna(b[0]) else f"{p}#{'-'.join(_plain(v) for v in b)}" for p, b in zip(paths, boxes, strict=True)
         ]
     else:
-        ids = list(paths)
+        ids = list(named)
     _refuse_doubled(ids, label)
     # Cells cut from one image are never independent: there the image stands in for the patient.
     fallback = paths if boxed else ids
@@ -176,6 +180,12 @@ def _canonical(frame: pd.DataFrame, root: Path, label: str, allow: Sequence[str]
     rest = frame.drop(columns=[c for c in ("record_id", "path", "patient_id", "site", "split") if c in frame.columns])
     front = pd.DataFrame({"record_id": ids, "path": paths, "patient_id": patients, "site": site, "split": split})
     return pd.concat([front.reset_index(drop=True), rest.reset_index(drop=True)], axis=1)
+
+
+def _beside(path: str, name: str) -> str:
+    """`path` with another file name."""
+    folder, slash, old = path.rpartition("/")
+    return path if name == old else f"{folder}{slash}{name}"
 
 
 def _plain(value: Any) -> str:

@@ -74,6 +74,8 @@ class Preprocessing:
         if isinstance(self._does, PictureSteps):
             return self._does.run(item, out)
         signal = self._does.run(item)
+        if out is None and signal.dtype == np.float32 and signal.base is None and signal.flags.c_contiguous:
+            return signal  # an array of its own already: the order of the leads is the last step
         result = fitting(signal.shape, out)
         result[...] = signal
         return result

@@ -157,7 +157,9 @@ def _min_max(signal: np.ndarray, epsilon: float, where: str) -> np.ndarray:
     low, high = float(signal.min()), float(signal.max())
     if low == high:
         raise ReadError("The record is constant: there is no signal in it.", where=where)
-    return (signal - signal.dtype.type(low)) / signal.dtype.type(high - low + epsilon)
+    scaled: np.ndarray = signal - signal.dtype.type(low)
+    scaled /= signal.dtype.type(high - low + epsilon)
+    return scaled
 
 
 def _rows(leads: list[str], step: LeadOrder, where: str) -> list[int]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from medfm.io.ecg.resample import resample
 from medfm.io.ecg.wfdb import wfdb_files
 from medfm.modalities.ecg_canonical import canonical
 from medfm.modalities.record import Record, RecordRef
+
+if TYPE_CHECKING:
+    from medfm.modalities.ecg_quality import Quality
 
 __all__ = ["ECG", "LEADS", "ElectroCardiogram", "resample"]
 
@@ -67,6 +70,11 @@ class ElectroCardiogram:
                 options[key] = str(row[key]).strip()
         return options
 
+    def locate(self, path: Path) -> Path:
+        """The file that `path` of a cohort means: a WFDB record may be named without the ending of its header."""
+        header = path.with_name(path.name + ".hea")
+        return header if path.name and not path.exists() and header.is_file() else path
+
     def files(self, ref: RecordRef) -> tuple[Path, ...]:
         """All files whose bytes make up the record: the content key covers header and signals."""
         return wfdb_files(ref.path, ref.record_id) if is_wfdb(ref.path) else (ref.path,)
@@ -90,6 +98,12 @@ class ElectroCardiogram:
             options["leads"] = _lead_list(options["leads"])
         array, facts = canonical(read_raw(ref.path, options, ref.record_id), options, ref.record_id)
         return Record(ref.record_id, self.name, array, facts)
+
+    def measure(self, record: Record) -> Quality:
+        """What the deep checks of a cohort need to know of a record, in about a millisecond."""
+        from medfm.modalities.ecg_quality import measure
+
+        return measure(record.array, record.facts)
 
 
 ECG = ElectroCardiogram()

@@ -14,8 +14,11 @@ from medfm.io.ecg.resample import runs
 from medfm.io.ecg.units import implausible, millivolts_per
 
 _ROW = {name: row for row, name in enumerate(LEADS)}
-# Einthoven and Goldberger: each as a share of I and of II.
-_DERIVED = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+_IN_ORDER = list(range(12))
+# Einthoven and Goldberger: each limb lead as a share of I and of II. Any two of the six determine the others.
+_LIMBS = {
+    "I": (1.0, 0.0), "II": (0.0, 1.0), "III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0),
+}  # fmt: skip
 
 
 def canonical(raw: RawECG, options: Options, where: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -27,7 +30,7 @@ def canonical(raw: RawECG, options: Options, where: str) -> tuple[np.ndarray, di
         where: How errors name the record.
 
     Raises:
-        ReadError: No samples; leads I and II are not both there; rate or units are unknown;
+        ReadError: No samples; fewer than two limb leads; rate or units are unknown;
             amplitudes that no ECG has in the unit claimed; nothing but constant or missing values.
     """
     values = raw.values
@@ -37,16 +40,20 @@ def canonical(raw: RawECG, options: Options, where: str) -> tuple[np.ndarray, di
     rows, extras, others = _match(names, where)
     factors, units_source = _factors(raw, options, rows, where)
     rate, rate_source = _rate(raw, options, where)
-    array = np.full((12, values.shape[1]), np.nan, np.float32)
-    for lead, channel in rows.items():
-        # Conversion in the precision of the source; the copy rounds once to float32.
-        array[_ROW[lead]] = values[channel] if factors[channel] == 1.0 else values[channel] * factors[channel]
-    derived = []
-    for lead, (of_first, of_second) in _DERIVED.items():
-        if lead not in rows:
-            one, two = values[rows["I"]] * factors[rows["I"]], values[rows["II"]] * factors[rows["II"]]
-            array[_ROW[lead]] = of_first * one + of_second * two
-            derived.append(lead)
+    if list(rows) == list(LEADS) and list(rows.values()) == _IN_ORDER and factors[:12] == [1.0] * 12:
+        array = values[:12].astype(np.float32)  # twelve leads in mV, as most files have them: one pass
+    else:
+        array = np.full((12, values.shape[1]), np.nan, np.float32)
+        for lead, channel in rows.items():
+            # Conversion in the precision of the source; the copy rounds once to float32.
+            array[_ROW[lead]] = values[channel] if factors[channel] == 1.0 else values[channel] * factors[channel]
+    derived = [lead for lead in _LIMBS if lead not in rows]
+    if derived:
+        basis = [lead for lead in _LIMBS if lead in rows][:2]
+        first, second = (values[rows[lead]] * factors[rows[lead]] for lead in basis)
+        shares = np.array([_LIMBS[lead] for lead in derived]) @ np.linalg.inv([_LIMBS[lead] for lead in basis])
+        for lead, (of_first, of_second) in zip(derived, shares.tolist(), strict=True):
+            array[_ROW[lead]] = of_first * first + of_second * second
     missing = _missing(array)
     flat, spread = _spread(array, where)
     strange = implausible(spread)
@@ -112,12 +119,12 @@ def _match(names: Sequence[str], where: str) -> tuple[dict[str, int], list[str],
             )
         else:
             rows[lead] = channel
-    if "I" not in rows or "II" not in rows:
+    if sum(lead in rows for lead in _LIMBS) < 2:
         found = ", ".join(lead for lead in LEADS if lead in rows) or "none of the twelve"
         raise ReadError(
-            f"Leads I and II are not both in the file; found: {found}.",
+            f"The file holds fewer than two limb leads; found: {found}.",
             where=where,
-            expected="at least leads I and II, from which III, aVR, aVL and aVF follow",
+            expected="at least two of I, II, III, aVR, aVL and aVF, from which the others follow",
             fix="when the file names its leads otherwise, state them in a 'leads' column of the cohort",
         )
     return rows, extras, others

@@ -226,8 +226,12 @@ def write_dicom(
             channels.append(channel)
         item.ChannelDefinitionSequence = channels
         data = values.T.astype(np.dtype(dtype).newbyteorder(">" if big else "<")).tobytes()
-        item.WaveformData = data + b"\0" * (len(data) % 2)
-        item["WaveformData"].VR = "OB" if dtype[1] == "1" else "OW"
+        data += b"\0" * (len(data) % 2)
+        words = dtype[1] != "1" or group.get("words", False)
+        if big and words and dtype[1] == "1":  # bytes in words: the first of each pair is the lower one
+            data = np.frombuffer(data, "<u2").byteswap().tobytes()
+        item.WaveformData = data
+        item["WaveformData"].VR = "OW" if words else "OB"
         if "padding" in group:
             padding = np.array(group["padding"]).astype(np.dtype(dtype).newbyteorder(">" if big else "<")).tobytes()
             item.WaveformPaddingValue = padding + b"\0" * (len(padding) % 2)

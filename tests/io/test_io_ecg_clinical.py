@@ -51,24 +51,34 @@ def test_a_real_muse_file(ecg: Path) -> None:
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-3)
 
 
-def test_scp_is_recognised_and_refused(ecg: Path) -> None:
-    with pytest.raises(ReadError, match="SCP-ECG") as caught:
-        read_record(ecg / "formats" / "hl7_sample.scp", "ecg")
-    assert "convert" in str(caught.value.fix)
-
-
-@pytest.mark.parametrize("kind", ["SS", "US", "SL", "UL", "SB", "UB"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [*((kind, True) for kind in ("SS", "US", "SL", "UL", "SB", "UB")), ("SB", False), ("UB", False)],
+)
 @pytest.mark.parametrize("big", [False, True])
-def test_sample_kinds_and_byte_orders(tmp_path: Path, kind: str, big: bool) -> None:
+def test_sample_kinds_and_byte_orders(tmp_path: Path, kind: str, words: bool, big: bool) -> None:
+    """8-bit samples lie in bytes or in words; in words of a big-endian file the pairs are turned."""
     small = VALUES // 8 if kind[1] == "B" else VALUES
     stored = small.astype(np.int64) + ({"B": 128, "S": 32768, "L": 1 << 31}[kind[1]] if kind[0] == "U" else 0)
     offset = {"UB": -128, "US": -32768, "UL": -(1 << 31)}.get(kind, 0)
     scale = "8" if kind[1] == "B" else "1"
     baseline = str(offset * int(scale))
     file = ecg_files.write_dicom(
-        tmp_path / "a.dcm", [group(stored, kind=kind, sensitivity=scale, baseline=baseline)], big=big
+        tmp_path / "a.dcm", [group(stored, kind=kind, words=words, sensitivity=scale, baseline=baseline)], big=big
     )
     np.testing.assert_allclose(read_record(file, "ecg").array, small * int(scale) / 1000, atol=1e-6)
+
+
+def test_companded_samples_are_refused_by_name(tmp_path: Path) -> None:
+    import pydicom
+
+    file = ecg_files.write_dicom(tmp_path / "a.dcm", [group(VALUES // 8, kind="SB")])
+    for kind in ("MB", "AB"):
+        dataset = pydicom.dcmread(file)
+        dataset.WaveformSequence[0].WaveformSampleInterpretation = kind
+        dataset.save_as(tmp_path / "b.dcm")
+        with pytest.raises(ReadError, match=f"of kind '{kind}' are not read"):
+            read_record(tmp_path / "b.dcm", "ecg")
 
 
 def test_sensitivity_correction_baseline_and_unit(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import ecg_files
 import h5py
 import numpy as np
+import philips_files
 import pytest
 import scipy.io
+import scp_files
 
 from medfm.core.errors import ReadError
 from medfm.modalities.registry import read_record
@@ -59,6 +61,14 @@ def npy(folder: Path) -> Path:
     return folder / "a.npy"
 
 
+def scp(folder: Path) -> Path:
+    return scp_files.write_scp(folder / "a.scp", VALUES, LEADS)
+
+
+def philips(folder: Path) -> Path:
+    return philips_files.write_philips(folder / "a.xml", VALUES // 5)
+
+
 def table(folder: Path) -> Path:
     lines = [",".join([*LEADS, ecg_files.NAME]), *(",".join(map(str, [*row, 0])) for row in VALUES.T)]
     (folder / "a.csv").write_text("\n".join(lines))
@@ -71,6 +81,8 @@ CARRIERS: dict[str, tuple[Callable[[Path], Path], dict]] = {
     "dicom": (dicom, {}),
     "edf": (edf, {}),
     "wfdb": (wfdb, {}),
+    "scp": (scp, {}),
+    "philips": (philips, {}),
     "matlab": (matlab, STATED),
     "hdf5": (hdf5, STATED),
     "npy": (npy, STATED),

@@ -1,5 +1,6 @@
 """The canonical ECG record: order, units, derived leads, gaps, and every refusal."""
 
+import itertools
 import pickle
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def test_limb_leads_follow_from_one_and_two(absent: set[str]) -> None:
     array, facts = canonical(raw(TWELVE[keep], [LEADS[i] for i in keep]), {}, "r")
     np.testing.assert_allclose(array, TWELVE, atol=1e-6)
     assert set(facts["derived_leads"]) == absent
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(LEADS[:6], 2)), ids="-".join)
+def test_any_two_limb_leads_give_the_other_four(pair: tuple[str, str]) -> None:
+    """Fifteen pairs: each determines I and II, and through them the rest."""
+    keep = [LEADS.index(name) for name in (*pair, *LEADS[6:])]
+    array, facts = canonical(raw(TWELVE[keep], [LEADS[i] for i in keep]), {}, "r")
+    np.testing.assert_allclose(array, TWELVE, atol=1e-6)
+    assert facts["derived_leads"] == [name for name in LEADS[:6] if name not in pair]
+    assert facts["absent_leads"] == []
+
+
+def test_lead_two_derived_from_channels_in_different_units() -> None:
+    values = np.concatenate([TWELVE[[0]] * 1000, TWELVE[2:]])
+    made = raw(values, [LEADS[0], *LEADS[2:]])
+    made.units[0] = "uV"
+    np.testing.assert_allclose(canonical(made, {}, "r")[0], TWELVE, atol=1e-6)
 
 
 def test_stored_limb_leads_are_kept_even_where_they_disagree() -> None:
@@ -159,7 +177,7 @@ def test_flat_leads_are_listed_and_a_flat_record_is_refused() -> None:
     ("change", "options", "words"),
     [
         ({"values": np.zeros((12, 0))}, {}, "no samples"),
-        ({"values": TWELVE[1:], "names": list(LEADS[1:])}, {}, "I and II are not both"),
+        ({"values": TWELVE[5:], "names": list(LEADS[5:])}, {}, "fewer than two limb leads; found: aVF, V1"),
         ({"names": ["MLII"] * 12}, {}, "none of the twelve"),
         ({"names": ["I", "II", "V1", "Lead V1", *LEADS[4:]]}, {}, "Two channels are named as lead V1"),
         ({"names": []}, {}, "does not name its leads"),

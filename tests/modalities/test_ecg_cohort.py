@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import medfm
-from medfm.core.errors import ReadError
+from medfm.core.errors import CohortError, ReadError
 from medfm.embeddings.lookup import Hasher, Item, Unreadable
 from medfm.io.ecg.leads import LEADS
 from medfm.modalities.ecg import ECG, resample
@@ -91,6 +91,34 @@ def test_a_renamed_copy_of_other_files_has_the_key_of_its_bytes(tmp_path: Path) 
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_record_named_without_an_ending_is_its_header(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    write_wfdb(tmp_path / "a", "one")
+    np.save(tmp_path / "two.npy", WAVES)
+    (tmp_path / "two").write_bytes((tmp_path / "two.npy").read_bytes())
+    (tmp_path / "two.hea").write_text("not this one: the file itself is there")
+    table = pd.DataFrame(
+        {"path": ["a/one", "two", "a/three"], "sampling_hz": [None, 500, 500], "units": [None, "mV", "mV"],
+         "leads": [None, ",".join(LEADS), None]}
+    )  # fmt: skip
+    cohort = medfm.load_cohort(table, modality="ecg", root=tmp_path)
+    assert cohort.record_ids == ["a/one", "two", "a/three"]  # ids stay as the table has them
+    assert list(cohort.table["path"]) == ["a/one.hea", "two", "a/three"]
+    np.testing.assert_allclose(cohort.read(0).array, WAVES, atol=1e-3)
+    np.testing.assert_allclose(cohort.read(1).array, WAVES, atol=1e-6)
+    (missing,) = [f for f in cohort.findings if f.code == "F001"]
+    assert missing.records == ("a/three",)
+
+
+def test_a_header_behind_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in").mkdir()
+    write_wfdb(tmp_path / "out", "one")
+    (tmp_path / "in" / "one.hea").symlink_to(tmp_path / "out" / "one.hea")
+    with pytest.raises(CohortError, match="symbolic link"):
+        medfm.load_cohort(pd.DataFrame({"path": ["one"]}), modality="ecg", root=tmp_path / "in")
+
+
 def test_a_missing_signal_file_is_unreadable_not_fatal(tmp_path: Path) -> None:
     header = write_wfdb(tmp_path, "one")
     (tmp_path / "one.dat").unlink()
@@ -134,4 +162,4 @@ def test_the_page_names_every_option_and_fact() -> None:
     for column in ECG.option_columns:
         assert f"| `{column}` |" in text
     for fact in set(re.findall(r'facts\["(\w+)"\]', text)):
-        assert fact in (ECG.__doc__ or "") or fact == "padding_ignored", fact
+        assert fact in (ECG.__doc__ or "") or fact in ("padding_ignored", "record_checksum"), fact

@@ -59,6 +59,55 @@ _ALL = (
     Check("U003", "images have one size", True, "nothing if the sizes are meant; the encoder resizes all to one size"),
     Check("U004", "images are large enough", True, "check the crops; an encoder sees at least 98 pixels"),
     Check("U005", "colours are alike", True, "check why some images are grey or transparent"),
+    Check(
+        "E001",
+        "arm and leg electrodes are not swapped",
+        True,
+        "look at the recordings (a heart on the right side looks alike); swap the leads back or leave the records out",
+    ),
+    Check(
+        "E002",
+        "left arm and left leg are not swapped",
+        True,
+        "compare with another recording of the patient; alone this sign is weak, so do not remove records by it",
+    ),
+    Check(
+        "E003",
+        "limb leads agree with each other",
+        True,
+        "check names and order of the leads (a 'leads' column overrides the file) and whether one lead is inverted",
+    ),
+    Check(
+        "E004", "every lead has a signal", True, "look at the recordings; leave out those whose missing leads matter"
+    ),
+    Check("E005", "no lead is clipped", True, "export again with a wider range, or leave the records out"),
+    Check(
+        "E006",
+        "mains hum is low",
+        True,
+        "filter it at the source where possible; check that it is not tied to label or site",
+    ),
+    Check(
+        "E007",
+        "amplitudes are those of ECGs",
+        True,
+        "state the true unit of these records in a 'units' column (uV, mV or V), or export them again",
+    ),
+    Check(
+        "E008", "recordings are long enough", True, "encoders pad short recordings with zeros; leave them out if rare"
+    ),
+    Check(
+        "E009",
+        "recordings have one rate",
+        True,
+        "nothing: encoders resample; check that the rate is not tied to label or site",
+    ),
+    Check(
+        "E010",
+        "no lead and no stretch is missing",
+        True,
+        "see docs/ecg.md on what encoders do with gaps and absent leads",
+    ),
     Check("S001", "there are at least two classes", False, "check the target and the filter"),
     Check("S002", "every class has enough patients for the folds", False, "use fewer folds, or merge or drop classes"),
     Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),

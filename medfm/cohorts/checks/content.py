@@ -1,4 +1,4 @@
-"""Deep checks: what the files contain (F002, F004), copies (L002 to L005), pixels (U)."""
+"""Deep checks: what the files contain (F002, F004), copies (L002 to L005), pixels (U), signals (E)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.checks.near import near_pairs
 from medfm.cohorts.checks.scan import Seen
+from medfm.cohorts.checks.signals import check_signals
 from medfm.cohorts.checks.table import Target
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
@@ -22,6 +23,7 @@ SMALLEST = 16
 def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -> Iterator[Finding]:
     """All deep checks, from one :func:`medfm.cohorts.checks.scan.scan`."""
     yield from _readable(cohort, seen)
+    yield from check_signals(cohort, seen)
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
     yield from check_copies(cohort, [s.key for s in seen], target)

@@ -1,4 +1,4 @@
-"""One pass over all files of a cohort: content key, pixel facts, near-duplicate print."""
+"""One pass over all files of a cohort: content key, pixel facts, near-duplicate print, measurements of signals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
+from medfm.modalities.ecg_quality import Quality
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
 
@@ -28,6 +29,7 @@ class Seen:
     grey: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     mark: Print | None = None
+    quality: Quality | None = None
 
     @property
     def picture(self) -> bool:
@@ -72,7 +74,8 @@ def _look(ref: RecordRef, digest: str, modality: str) -> Seen:
         return Seen(key=key, error=error.what)
     array = record.array
     if array.ndim != 3 or array.shape[2] != 3:
-        return Seen(key, None, array.shape, facts=dict(record.facts))
+        measure = getattr(get_modality(modality), "measure", None)
+        return Seen(key, None, array.shape, quality=None if measure is None else measure(record))
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
     spread = float(sample.std(axis=(0, 1)).max())

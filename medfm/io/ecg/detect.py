@@ -12,7 +12,7 @@ from medfm.io.ecg.wfdb_header import header_path
 from medfm.io.formats import describe
 
 SUFFIXES: tuple[str, ...] = (
-    ".hea", ".dat", ".mat", ".dcm", ".xml", ".edf", ".bdf", ".csv", ".tsv", ".npy", ".h5", ".hdf5",
+    ".hea", ".dat", ".mat", ".dcm", ".xml", ".edf", ".bdf", ".csv", ".tsv", ".npy", ".h5", ".hdf5", ".scp",
 )  # fmt: skip
 
 # kind -> "module:function"; each takes (path, options, where).
@@ -24,6 +24,7 @@ _READERS = {
     "dicom": "medfm.io.ecg.dicom:read_dicom",
     "xml": "medfm.io.ecg.xml:read_xml",
     "edf": "medfm.io.ecg.edf:read_edf",
+    "scp": "medfm.io.ecg.scp:read_scp",
 }
 
 
@@ -82,12 +83,7 @@ def _kind(path: Path, where: str) -> str:
     if head.startswith(b"MATLAB 5.0") or (path.suffix.lower() == ".mat" and b"\0" in head[:20]):
         return "matlab"
     if head[16:22] == b"SCPECG" or path.suffix.lower() in (".scp", ".ecg"):
-        raise ReadError(
-            "This is an SCP-ECG file; the format is recognised, but this version does not read it.",
-            where=where,
-            expected="WFDB, DICOM, HL7 aECG, MUSE XML, EDF, MATLAB, CSV, NumPy or HDF5",
-            fix="convert it to DICOM or HL7 aECG, for example with the open-source ECG Toolkit",
-        )
+        return "scp"
     if path.suffix.lower() == ".dat":
         raise ReadError(
             "This signal file has no WFDB header beside it.",
@@ -103,6 +99,6 @@ def _kind(path: Path, where: str) -> str:
     raise ReadError(
         f"This is {words}, not an ECG medfm reads.",
         where=where,
-        expected="WFDB, DICOM, HL7 aECG, MUSE XML, EDF, MATLAB, CSV, NumPy or HDF5",
+        expected="WFDB, DICOM, HL7 aECG, MUSE or Philips XML, SCP-ECG, EDF, MATLAB, CSV, NumPy or HDF5",
         fix="export the recording again in one of these formats (renaming does not convert it)",
     )

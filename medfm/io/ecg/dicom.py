@@ -130,7 +130,7 @@ def _group(group: Any, little: bool, where: str) -> tuple[np.ndarray, list[str],
         raise ReadError("The DICOM waveform has no samples, or its channels are not described.", where=where)
     dtype = np.dtype(_DTYPES[kind]).newbyteorder("<" if little else ">")
     needed = channels * samples * dtype.itemsize
-    data = bytes(group.WaveformData)
+    data = _in_order(group, "WaveformData", dtype.itemsize, little)
     if len(data) < needed:
         raise truncated("The waveform", where, needed, len(data))
     digital = np.frombuffer(data[:needed], dtype).reshape(samples, channels)
@@ -148,14 +148,30 @@ def _group(group: Any, little: bool, where: str) -> tuple[np.ndarray, list[str],
         coded = definition.get("ChannelSensitivityUnitsSequence")
         units.append(str(coded[0].CodeValue) if coded and sensitivity is not None else None)
     ignored = False
-    padding = group.get("WaveformPaddingValue")
-    if isinstance(padding, bytes) and len(padding) >= dtype.itemsize:
+    padding = _in_order(group, "WaveformPaddingValue", dtype.itemsize, little)
+    if len(padding) >= dtype.itemsize:
         value = np.frombuffer(padding[: dtype.itemsize], dtype)[0]
         # Some writers declare 0, which in signed samples is also the baseline of every lead.
         ignored = bool(value == 0 and kind[0] == "S")
         if not ignored:
             values[(digital == value).T] = np.nan
     return values, names, units, ignored
+
+
+def _in_order(group: Any, keyword: str, width: int, little: bool) -> bytes:
+    """The bytes of an element; empty where there is none.
+
+    Samples of one byte in words (value representation OW) lie in pairs, the first in the lower byte, which a big-endian
+    file writes last (PS3.5, 8.1 and A.3).
+    """
+    if keyword not in group:
+        return b""
+    element = group[keyword]
+    data = bytes(element.value or b"")
+    if width == 1 and not little and element.VR == "OW":
+        data += b"\0" * (len(data) % 2)
+        return np.frombuffer(data, "<u2").byteswap().tobytes()
+    return data
 
 
 def _name(definition: Any) -> str:

@@ -14,6 +14,8 @@ _MILLIVOLTS = {
 SMALLEST_SPREAD = 0.002
 LARGEST_SPREAD = 10.0
 
+_BEGINNING = "The signal varies by "
+
 
 def millivolts_per(unit: str) -> float | None:
     """How many millivolts one `unit` is (``"uV"``, ``"µV"``, ``"nV"``, ``"V"``, ``"mV"``); ``None`` for no voltage.
@@ -26,9 +28,12 @@ def millivolts_per(unit: str) -> float | None:
 def implausible(spread: float) -> str | None:
     """A sentence when a record of this `spread` (median standard deviation, mV) cannot be an ECG in mV."""
     if spread > LARGEST_SPREAD:
-        return f"The signal varies by {spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV."
+        return f"{_BEGINNING}{spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV."
     if 0 < spread < SMALLEST_SPREAD:
-        return (
-            f"The signal varies by {spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
-        )
+        return f"{_BEGINNING}{spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
     return None
+
+
+def blames_unit(sentence: str) -> bool:
+    """Whether `sentence` is one of :func:`implausible`: the error of a record that was refused for its unit."""
+    return sentence.startswith(_BEGINNING)

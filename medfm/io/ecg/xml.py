@@ -19,7 +19,7 @@ class _RootReachedError(Exception):
 
 
 def read_xml(path: Path, options: Options, where: str) -> RawECG:
-    """Read HL7 aECG or GE MUSE XML.
+    """Read HL7 aECG, GE MUSE or Philips XML.
 
     Raises:
         ReadError: Malformed XML, entity declarations, or another dialect.
@@ -34,13 +34,14 @@ def read_xml(path: Path, options: Options, where: str) -> RawECG:
         from medfm.io.ecg.muse import read_muse
 
         return read_muse(root, where)
-    philips = kind in ("restingecgdata", "philipsecg")
+    if kind in ("restingecgdata", "philipsecg"):
+        from medfm.io.ecg.philips import read_philips
+
+        return read_philips(root, where)
     raise ReadError(
-        "This is a Philips XML file; the format is recognised, but this version does not read it."
-        if philips
-        else "The XML file is no ECG of a kind medfm reads.",
+        "The XML file is no ECG of a kind medfm reads.",
         where=where,
-        expected="HL7 aECG (AnnotatedECG) or GE MUSE (RestingECG)",
+        expected="HL7 aECG (AnnotatedECG), GE MUSE (RestingECG) or Philips (restingecgdata)",
         fix="export the recording as DICOM or HL7 aECG",
     )
 
