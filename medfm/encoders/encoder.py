@@ -219,7 +219,7 @@ class Encoder:
                 expected=f"a whole checkpoint, with {' and '.join(f'{name}.*' for name in self._family.text_names)}",
                 fix="load the whole checkpoint, or use a linear probe or nearest neighbours instead of text prompts",
             )
-        return TextTokenizer(spec, self.id, self._args.text.vocabulary)
+        return TextTokenizer(spec, self.id, self._args.text.vocabulary, self.card.folder)
 
     def attention(self, batch: torch.Tensor) -> torch.Tensor:
         """Where in time the network looks: float32 (n, steps), for networks that pool by attention.

@@ -21,17 +21,20 @@ FILES = ("vocab.txt", "tokenizer.json")
 class TextTokenizer:
     """BERT word pieces with special tokens, cut off at the card's limit, padded to the longest text.
 
-    Looked for, in this order: ``vocab.txt`` or ``tokenizer.json`` in
-    ``WEIGHTS/ENCODER-ID/tokenizer``, in ``WEIGHTS/OWNER--REPOSITORY``, and in the hub's cache;
-    only then, unless offline, ``vocab.txt`` is downloaded.
+    Looked for, in this order: ``vocab.txt`` or ``tokenizer.json`` in ``tokenizer`` beside the card
+    (where ``medfm pretrain`` puts it), in ``WEIGHTS/ENCODER-ID/tokenizer``, in
+    ``WEIGHTS/OWNER--REPOSITORY``, and in the hub's cache; only then, unless offline, ``vocab.txt``
+    is downloaded.
 
     Args:
         spec: The card's text block.
         encoder_id: For the folder and for messages.
         vocabulary: Number of word pieces that the tower knows.
+        beside: Folder of the card.
     """
 
-    def __init__(self, spec: TextSpec, encoder_id: str, vocabulary: int) -> None:
+    def __init__(self, spec: TextSpec, encoder_id: str, vocabulary: int, beside: Path | None = None) -> None:
+        self.beside = beside
         self.spec = spec
         self.encoder_id = encoder_id
         self.vocabulary = vocabulary
@@ -39,7 +42,12 @@ class TextTokenizer:
     def folders(self) -> list[Path]:
         """Where the files are looked for, apart from the hub's own cache."""
         base = weights_folder()
-        return [base / self.encoder_id / "tokenizer", base / self.spec.tokenizer.replace("/", "--")]
+        places = [base / self.encoder_id / "tokenizer"]
+        if self.beside is not None:
+            places.insert(0, self.beside / "tokenizer")
+        if self.spec.tokenizer is not None:
+            places.append(base / self.spec.tokenizer.replace("/", "--"))
+        return places
 
     def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, int64 (n, tokens); at least one text."""
@@ -70,7 +78,7 @@ class TextTokenizer:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        file = self._locate()
+        file = self.locate()
         try:
             tokenizer = _read(file, self.spec.lower_case)
         except Exception as error:  # the library raises bare Exceptions for damaged files
@@ -81,15 +89,22 @@ class TextTokenizer:
             raise WeightsError(
                 f"The tokenizer {problem}: it is not that of '{self.encoder_id}'.",
                 where=str(file),
-                expected=f"the vocabulary of {self.spec.tokenizer}, at most {self.vocabulary:,} word pieces",
+                expected=f"the vocabulary of {self.spec.tokenizer or 'the card'}, at most {self.vocabulary:,} word pieces",
             )
         return tokenizer
 
-    def _locate(self) -> Path:
+    def locate(self) -> Path:
+        """The tokenizer file, see the class; raises where there is none."""
         for folder in self.folders():
             for name in FILES:
                 if (folder / name).is_file():
                     return folder / name
+        if self.spec.tokenizer is None:
+            raise WeightsError(
+                f"'{self.encoder_id}' has no tokenizer yet: its word pieces are made from the reports it is trained on.",
+                where=str(self.folders()[0]),
+                fix="load the folder that 'medfm pretrain' has written (weights='random' there for the untrained one)",
+            )
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
         for name in FILES:
