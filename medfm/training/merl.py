@@ -104,7 +104,7 @@ def pair_loss(
         gather: Adds the rows of the other processes.
     """
     parts = [part.float() for part in outputs] if gather is None else [gather(part) for part in outputs]
-    found: MerlLosses = merl_losses(*parts, temperature=config.temperature)
+    signal, text, view1, view2 = parts
+    found: MerlLosses = merl_losses(signal, text, view1, view2, config.temperature)
     terms = {"total": found.cma + config.uma * found.uma, "cma": found.cma, "uma": found.uma}
-    signal, text = parts[0].detach(), parts[1].detach()
-    return terms, {f"top{k}": retrieval_accuracy(signal, text, k) for k in (1, 5)}
+    return terms, {f"top{k}": retrieval_accuracy(signal.detach(), text.detach(), k) for k in (1, 5)}

@@ -77,7 +77,7 @@ def train_pairs(
         config: The recipe.
         identity: What must be equal to resume (JSON-like): settings and data.
         fabric: A launched Fabric.
-        judge: Judges every epoch; without one the last epoch is kept.
+        judge: Judges every epoch; without one, or with selection ``last``, the last epoch is kept.
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Shows steps, rate, time left and loss.
 
@@ -146,7 +146,7 @@ def train_pairs(
             if done % per_epoch == 0 and judge is not None and fabric.is_global_zero:
                 values, worth = judge(module)
                 row |= values
-                if best.epoch == 0 or worth > best.value:
+                if config.selection != "last" and (best.epoch == 0 or worth > best.value):
                     best = _Best(done // per_epoch, worth)
                     save_checkpoint(target.with_name(BEST), {"step": done, "model": module.state_dict()}, former=False)
             log.write(row)
@@ -156,7 +156,7 @@ def train_pairs(
                 save(done)
             if ask and done < steps:
                 raise KeyboardInterrupt
-    if judge is not None and fabric.is_global_zero:
+    if best.epoch and fabric.is_global_zero:
         module.load_state_dict(load_checkpoint(target.with_name(BEST))["model"])
     return first, best.epoch or config.epochs
 

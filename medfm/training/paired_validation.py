@@ -19,6 +19,7 @@ from medfm.knowledge.prompts import PromptSet, build_prompts
 from medfm.training.merl import MerlOutputs, MerlPairs, pair_loss
 from medfm.training.pairs import Pairs
 from medfm.training.pairs_config import MerlRecipe, ZeroShotSelection
+from medfm.training.record_tensors import RecordTensors
 
 Tokenise = Callable[[list[str]], tuple[Tensor, Tensor]]
 
@@ -60,25 +61,28 @@ class ZeroShotJudge:
     It uses labels, so a model chosen by it is not free of labels.
 
     Attributes:
+        records: The n labelled records.
         prompts: Of the labels that have a positive and a negative record.
         truth: int64 (n, labels).
         tokenise: Texts -> (ids, mask).
     """
 
+    records: RecordTensors
     prompts: PromptSet
     truth: np.ndarray
     tokenise: Tokenise
 
     @torch.no_grad()
-    def __call__(self, model: MerlPairs, pairs: Pairs, batch: int = 64) -> float:
+    def __call__(self, model: MerlPairs, batch: int = 64) -> float:
         """The macro AUROC (0 to 1) over the labels, and the model back in training mode."""
         from sklearn.metrics import roc_auc_score
 
         model.eval()
         device = next(model.parameters()).device
         parts = []
-        for start in range(0, len(pairs), batch):
-            records = torch.stack([pairs.records[i] for i in range(start, min(start + batch, len(pairs)))])
+        for start in range(0, len(self.records), batch):
+            stop = min(start + batch, len(self.records))
+            records = torch.stack([self.records[i] for i in range(start, stop)])
             parts.append(model.network(records.to(device)).float().cpu().numpy())
 
         def encode(texts: list[str]) -> np.ndarray:
@@ -90,8 +94,10 @@ class ZeroShotJudge:
         return float(np.mean([roc_auc_score(self.truth[:, i], scores[:, i]) for i in range(scores.shape[1])]))
 
 
-def zero_shot_judge(rule: ZeroShotSelection, cohort: Cohort, rows: list[int], tokenise: Tokenise) -> ZeroShotJudge:
-    """The judge for the validation records in `rows` of `cohort`.
+def zero_shot_judge(
+    rule: ZeroShotSelection, cohort: Cohort, records: RecordTensors, tokenise: Tokenise
+) -> ZeroShotJudge:
+    """The judge for `records`, which were loaded from `cohort`.
 
     Raises:
         TrainingError: No label of the set is a column with a positive and a negative record.
@@ -99,7 +105,7 @@ def zero_shot_judge(rule: ZeroShotSelection, cohort: Cohort, rows: list[int], to
     """
     knowledge = load_knowledge(cohort.modality)
     prompts = build_prompts(knowledge, rule.label_set, rule.strategy)
-    table = cohort.table.iloc[rows]
+    table = cohort.table.iloc[list(records.rows)]
     kept, truth = [], []
     for entry in prompts.classes:
         if entry.label not in table.columns:
@@ -110,8 +116,9 @@ def zero_shot_judge(rule: ZeroShotSelection, cohort: Cohort, rows: list[int], to
             truth.append(values.astype(np.int64))
     if not kept:
         raise TrainingError(
-            f"No label of '{rule.label_set}' can be scored on the {len(rows)} validation records.",
+            f"No label of '{rule.label_set}' can be scored on the {len(records)} validation records.",
             expected="columns of 0 and 1 named as the labels: " + ", ".join(prompts.labels[:8]),
             fix=f"--set selection=validation_loss; {did_you_mean(prompts.labels[0], map(str, table.columns))}",
         )
-    return ZeroShotJudge(PromptSet(prompts.strategy, tuple(kept), prompts.source), np.stack(truth, axis=1), tokenise)
+    chosen = PromptSet(prompts.strategy, tuple(kept), prompts.source)
+    return ZeroShotJudge(records, chosen, np.stack(truth, axis=1), tokenise)

@@ -64,7 +64,10 @@ class Validation(StrictConfig):
 class ZeroShotSelection(StrictConfig):
     """What selection by zero-shot needs: labels of the validation records."""
 
-    label_set: str = Field(description="label set of the knowledge base; its labels are columns of the cohort")
+    label_set: str = Field(description="label set of the knowledge base; its labels are columns of the table")
+    table: str | None = Field(
+        None, description="table of labelled records, of which the split val is used [the validation records]"
+    )
     strategy: str = Field("class-name@1", description="prompt strategy, name@version")
 
 

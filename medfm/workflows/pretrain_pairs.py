@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.load import load_cohort
 from medfm.core.errors import ConfigError, TrainingError
 from medfm.core.files import make_folder, write_text
 from medfm.core.hashing import sha256_bytes
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.encoders.card import Card
+from medfm.encoders.encoder import preprocessing_steps
 from medfm.encoders.merl import Merl
 from medfm.encoders.preprocessing import Preprocessing
 from medfm.encoders.published import build as build_network
@@ -26,7 +28,7 @@ from medfm.training.log import read_log
 from medfm.training.loop import make_fabric
 from medfm.training.merl import MerlPairs
 from medfm.training.paired_loop import Judge, train_pairs
-from medfm.training.paired_validation import Tokenise, ZeroShotJudge, validation_losses, zero_shot_judge
+from medfm.training.paired_validation import ZeroShotJudge, validation_losses, zero_shot_judge
 from medfm.training.pairs import Pairs, different
 from medfm.training.pairs_config import MerlRecipe, Validation
 from medfm.training.record_tensors import RecordTensors, load_record_tensors
@@ -79,10 +81,8 @@ def pretrain_pairs(
     fabric.launch()
     shown: ProgressMaker = progress if progress is not None and fabric.is_global_zero else Silent
     chosen = used.subset(np.array([*parts.train, *parts.validation]))
-    steps = card.spec.preprocessing_variants[config.preprocessing_variant] if config.preprocessing_variant else None
-    records = load_record_tensors(
-        chosen, Preprocessing(steps or card.spec.preprocessing), config.machine.memory_mb, shown
-    )
+    preprocess = Preprocessing(preprocessing_steps(card, config.preprocessing_variant))
+    records = load_record_tensors(chosen, preprocess, config.machine.memory_mb, shown)
     for record, reason in records.failures:
         logger.warning("record %s was left out: %s", record, reason)
     model = MerlPairs(network, config.text)
@@ -96,7 +96,7 @@ def pretrain_pairs(
         network.to(fabric.device)
         training = _with_vectors(training, model)
         validation = None if validation is None else _with_vectors(validation, model)
-    judge = _judge(config, validation, chosen, tokenizer)
+    judge = _judge(config, validation, chosen, tokenizer, preprocess)
     identity = {
         "recipe": config.procedure(),
         "cohort": chosen.digest(),
@@ -243,20 +243,29 @@ def _with_vectors(pairs: Pairs, model: MerlPairs) -> Pairs:
     return Pairs(pairs.records, (model.sentence_vectors(ids, mask),), pairs.which, pairs.texts)
 
 
-def _judge(config: MerlRecipe, validation: Pairs | None, chosen: Cohort, tokenizer: TextTokenizer) -> Judge | None:
+def _judge(
+    config: MerlRecipe,
+    validation: Pairs | None,
+    chosen: Cohort,
+    tokenizer: TextTokenizer,
+    preprocess: Preprocessing,
+) -> Judge | None:
     if validation is None:
         return None
+    rule = config.zero_shot
     zero_shot: ZeroShotJudge | None = None
-    if config.zero_shot is not None and config.selection == "zero_shot_validation":
-        encode: Tokenise = tokenizer.encode
-        zero_shot = zero_shot_judge(config.zero_shot, chosen, list(validation.records.rows), encode)
+    if rule is not None and config.selection == "zero_shot_validation":
+        labelled, records = chosen, validation.records
+        if rule.table is not None:
+            labelled = load_cohort(rule.table, modality=chosen.modality).of_split("val")
+            records = load_record_tensors(labelled, preprocess, config.machine.memory_mb)
+        zero_shot = zero_shot_judge(rule, labelled, records, tokenizer.encode)
 
     def judge(model: MerlPairs) -> tuple[dict[str, float], float]:
         values = validation_losses(model, validation, config)
-        if zero_shot is not None:
-            values["val_zero_shot_auroc"] = zero_shot(model, validation)
-            return values, values["val_zero_shot_auroc"]
-        # The last epoch is the best by definition where nothing is chosen.
-        return values, -values["val_total"]
+        if zero_shot is None:
+            return values, -values["val_total"]
+        values["val_zero_shot_auroc"] = zero_shot(model)
+        return values, values["val_zero_shot_auroc"]
 
     return judge
