@@ -233,36 +233,40 @@ def _short(record: str) -> str:
 @command.command("synthesize", cls=Verb)
 @click.argument("modality")
 @click.option("--out", required=True, type=click.Path(), help="Folder to create.")
-@click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Single-cell images.")
+@click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Cells or recordings.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
-@click.option("--size", default=112, show_default=True, type=int, help="Height and width in pixels.")
+@click.option("--size", type=int, help="Height and width of images in pixels [112].")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic cohort.")
 @json_option
 def synthesize_command(
-    modality: str, out: str, records: int, seed: int, size: int, overwrite: bool, as_json: bool
+    modality: str, out: str, records: int, seed: int, size: int | None, overwrite: bool, as_json: bool
 ) -> None:
     """Write a synthetic cohort in real file formats, for demos, tests and dry runs.
 
     Examples:
       medfm data synthesize blood_cell --out demo-cells
-      medfm data synthesize blood_cell --out small --records 60 --size 96
-      medfm data synthesize blood_cell --out other --seed 7 --json
+      medfm data synthesize ecg --out demo-ecg --records 600
+      medfm data synthesize blood_cell --out other --seed 7 --size 96 --json
 
-    Equal arguments give equal files. Ninety patients at three sites with different stains;
-    PNG, JPEG and TIFF (8 and 16 bit); six whole fields with boxes (smears.csv). Every file
-    and table says that it is synthetic.
+    Equal arguments give equal files; every file and table says that it is synthetic.
+    blood_cell: ninety patients at three sites with different stains; PNG, JPEG and TIFF (8 and
+    16 bit); six whole fields with boxes (smears.csv).
+    ecg: 160 patients at four sites, 10 s of twelve leads at 250, 500 or 1000 Hz; WFDB (.dat
+    and .mat), DICOM and HL7 aECG; 0/1 label columns and a report text per recording.
 
-    Common errors: the folder exists (--overwrite); another modality than blood_cell.
+    Common errors: the folder exists (--overwrite); another modality than these two.
     """
     from medfm.cohorts.synthesize import synthesize
     from medfm.core.progress import Silent, for_people
 
     done = synthesize(modality, out, records, seed, size, overwrite, progress=Silent if as_json else for_people)
     if as_json:
-        facts = {"table": str(done.table), "smears": str(done.smears), "records": done.records, "counts": done.counts}
+        facts = {"table": str(done.table), "records": done.records, "counts": done.counts}
+        facts |= {"smears": str(done.smears)} if done.smears else {}
         print_json({**facts, "patients": done.patients, "synthetic": True})
         return
     table(list(done.counts.items()), ("class", "records"))
     click.echo(f"{done.records:,} synthetic records of {done.patients} patients -> {done.table}")
-    click.echo(f"whole fields with boxes -> {done.smears}")
+    if done.smears is not None:
+        click.echo(f"whole fields with boxes -> {done.smears}")
     click.echo(f"next: medfm data check {done.table}")

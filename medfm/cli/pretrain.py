@@ -31,20 +31,22 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Train an encoder on the pictures of TABLE, without labels (DINOv2 family).
+    """Train an encoder on the records of TABLE, without labels.
 
     \b
+    Recipes of the family dinov2 take pictures, those of merl ECGs with a column 'text'.
     Examples:
       medfm pretrain cells/labels.csv --out runs/tiny
       medfm pretrain cells/labels.csv --out runs/tiny --resume
-      medfm pretrain cells/labels.csv --recipe dinov2-smoke --set steps=20 --dry-run
+      medfm pretrain ecgs/labels.csv --modality ecg --recipe merl-tiny --out runs/merl
 
     \b
-    Only records of the split 'train' are used. --out gets encoder.safetensors, card.md,
-    config.yaml, log.jsonl, loss.png, crops.png and checkpoint/; --encoder DIR of the other
-    verbs then takes that folder. Ctrl-C saves a checkpoint first; --resume goes on exactly.
+    Only records of the split 'train' are used ('val' to choose the epoch of pairs). --out
+    gets encoder.safetensors, card.md, config.yaml, log.jsonl, loss.png and checkpoint/;
+    --encoder DIR of the other verbs takes that folder. Ctrl-C saves a checkpoint first;
+    --resume goes on exactly.
     Checked: the table, the recipe against the network, one run per folder, a finite loss.
-    Common errors: no column 'split' (--set split=all), fewer pictures than batch_size,
+    Common errors: no column 'split' (--set split=all), fewer records than batch_size,
     a folder that holds another run. Recipes and every setting: docs/pretrain.md.
     """
     from medfm.cli.common import pairs, print_config, print_json
@@ -68,5 +70,6 @@ def command(
         print_json({key: value for key, value in values.items() if key != "is_main"})
     else:
         click.echo(str(result))
-        click.echo(f"Use it: medfm probe {table} --encoder {result.folder}")
+        verb = "probe" if config.family == "dinov2" else "zeroshot"
+        click.echo(f"Use it: medfm {verb} {table} --encoder {result.folder}")
     return 0

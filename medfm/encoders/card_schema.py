@@ -115,7 +115,9 @@ class TextSpec(StrictConfig):
     """The text tower, where there is one."""
 
     tower: str = Field(description="what people call it")
-    tokenizer: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="hub repository that holds its vocabulary")
+    tokenizer: str | None = Field(
+        pattern=r"^[\w.-]+/[\w.-]+$", description="hub repository of its vocabulary; null: only beside the card"
+    )
     revision: str | None = Field(None, description="commit of that repository; null: none is known")
     max_tokens: int = Field(ge=2, description="longer texts are cut off, special tokens counted")
     lower_case: bool = Field(True, description="whether texts are lower-cased first")

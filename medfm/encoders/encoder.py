@@ -54,7 +54,7 @@ class Encoder:
         self._family, self._args = family_of(card)
         self.module = module.eval().requires_grad_(False).to(device)
         self.variant = variant
-        self.preprocess = Preprocessing(_steps(card, variant))
+        self.preprocess = Preprocessing(preprocessing_steps(card, variant))
         self.weights_kind: Kind = weights_kind
         self.weights_note = weights_note
         self.key_report = key_report
@@ -224,7 +224,7 @@ class Encoder:
                 expected=f"a whole checkpoint, with {' and '.join(f'{name}.*' for name in self._family.text_names)}",
                 fix="load the whole checkpoint, or use a linear probe or nearest neighbours instead of text prompts",
             )
-        return TextTokenizer(spec, self.id, self._args.text.vocabulary)
+        return TextTokenizer(spec, self.id, self._args.text.vocabulary, self.card.folder)
 
     def attention(self, batch: torch.Tensor) -> torch.Tensor:
         """Where in time the network looks: float32 (n, steps), for networks that pool by attention.
@@ -277,7 +277,8 @@ class Encoder:
         return f"Encoder({self.id!r}, {self.weights_note!r}, dim={self.embedding_dim}, device={str(self.device)!r})"
 
 
-def _steps(card: Card, variant: str | None) -> tuple[Step, ...]:
+def preprocessing_steps(card: Card, variant: str | None = None) -> tuple[Step, ...]:
+    """The preprocessing of a card: the usual one, or a named variant (UnknownNameError when there is none)."""
     if variant is None:
         return card.spec.preprocessing
     variants = card.spec.preprocessing_variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,17 @@ from medfm.encoders.card_schema import CardHeader, LocalFile, TrainingSet
 from medfm.encoders.registry import get_card
 
 if TYPE_CHECKING:
-    from medfm.encoders.dinov2 import DinoVisionTransformer
+    import torch
+    from torch import nn
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.md"
+TOKENIZER = "tokenizer"
 
 
 def save_encoder(
     folder: str | Path,
-    module: DinoVisionTransformer,
+    module: nn.Module,
     base: str | Path | Card,
     *,
     encoder_id: str,
@@ -32,11 +34,12 @@ def save_encoder(
     prose: str,
     training_data: Sequence[TrainingSet] = (),
     deviations: Sequence[str] = (),
+    tokenizer: Mapping[str, bytes] | None = None,
 ) -> Card:
     """Write `module` into `folder` so that ``medfm.load_encoder(folder)`` gives it back.
 
     The architecture, input and preprocessing are those of the `base` card; its published
-    results and weights are not taken over. Both files are written atomically, weights first.
+    results and weights are not taken over. All files are written atomically, the card last.
 
     Args:
         folder: Created if need be; other files in it stay.
@@ -48,6 +51,8 @@ def save_encoder(
         prose: Markdown for the card: how it was trained, on what, what it is not for.
         training_data: What it was trained on, for contamination flags.
         deviations: What a reader must know.
+        tokenizer: Files (name -> content) that cut texts for the text tower, for the folder
+            ``tokenizer``, so that texts need nothing but this folder.
 
     Raises:
         ConfigError: The module is not of the base card's architecture, or the id is malformed.
@@ -55,11 +60,10 @@ def save_encoder(
     """
     from safetensors.torch import save as to_bytes
 
-    from medfm.encoders.dinov2 import published_state
     from medfm.encoders.published import plain_shapes
 
     card = base if isinstance(base, Card) else get_card(base)
-    state = {key: tensor.contiguous().clone() for key, tensor in published_state(module, prefix="").items()}
+    state = {key: tensor.contiguous().clone() for key, tensor in _state(module, card).items()}
     if sorted(tuple(t.shape) for t in state.values()) != sorted(plain_shapes(card).values()):
         raise ConfigError("The network is not of the architecture of the card it should be saved with.", where=card.id)
     own: dict[str, Any] = {
@@ -75,14 +79,34 @@ def save_encoder(
     }
     _header(card, own, None)  # a wrong id or text is refused before anything is written
     target = make_folder(folder)
+    for name, content in (tokenizer or {}).items():
+        make_folder(target / TOKENIZER)
+        with atomic_path(target / TOKENIZER / name) as temporary:
+            temporary.write_bytes(content)
     with atomic_path(target / WEIGHTS_FILE) as temporary:
         # Not save_file: its files can be read by their owner alone, and a full disk is not an OSError.
         temporary.write_bytes(to_bytes(state, metadata={"format": "pt", "medfm": encoder_id}))
     return write_card(target / CARD_FILE, _header(card, own, sha256_file(target / WEIGHTS_FILE)), prose)
 
 
+def _state(module: nn.Module, card: Card) -> dict[str, torch.Tensor]:
+    """The tensors of `module` under the family's published names, on the CPU."""
+    from medfm.encoders.dinov2 import DinoVisionTransformer, published_state
+    from medfm.encoders.published import family_of
+
+    if isinstance(module, DinoVisionTransformer):
+        return published_state(module, prefix="")
+    state = module.state_dict()
+    try:
+        names = family_of(card)[0].plain_names(module)
+    except (AttributeError, KeyError) as error:
+        raise ConfigError("The network is not of the family of its card.", where=card.id) from error
+    return {plain: state[key].detach().cpu() for plain, key in names.items()}
+
+
 def _header(base: Card, own: dict[str, Any], sha256: str | None) -> CardHeader:
-    source = LocalFile(filename=WEIGHTS_FILE, sha256=sha256, layout="flat, DINOv2 names", trained_here=True)
+    family = "DINOv2" if base.spec.architecture.family == "dinov2" else base.spec.architecture.family
+    source = LocalFile(filename=WEIGHTS_FILE, sha256=sha256, layout=f"flat, {family} names", trained_here=True)
     weights = base.spec.weights.to_dict() | {"sources": [source.to_dict()]}
     values = base.header.to_dict() | {
         "license": "other",

@@ -23,17 +23,20 @@ FILES = ("vocab.txt", "tokenizer.json")
 class TextTokenizer:
     """BERT word pieces with special tokens, cut off at the card's limit, padded to the longest text.
 
-    Looked for, in this order: ``vocab.txt`` or ``tokenizer.json`` in
-    ``WEIGHTS/ENCODER-ID/tokenizer``, in ``WEIGHTS/OWNER--REPOSITORY``, and in the hub's cache;
-    only then, unless offline, ``vocab.txt`` is downloaded.
+    Looked for, in this order: ``vocab.txt`` or ``tokenizer.json`` in ``tokenizer`` beside the card
+    (where ``medfm pretrain`` puts it), in ``WEIGHTS/ENCODER-ID/tokenizer``, in
+    ``WEIGHTS/OWNER--REPOSITORY``, and in the hub's cache; only then, unless offline, ``vocab.txt``
+    is downloaded.
 
     Args:
         spec: The card's text block.
         encoder_id: For the folder and for messages.
         vocabulary: Number of word pieces that the tower knows.
+        beside: Folder of the card.
     """
 
-    def __init__(self, spec: TextSpec, encoder_id: str, vocabulary: int) -> None:
+    def __init__(self, spec: TextSpec, encoder_id: str, vocabulary: int, beside: Path | None = None) -> None:
+        self.beside = beside
         self.spec = spec
         self.encoder_id = encoder_id
         self.vocabulary = vocabulary
@@ -41,7 +44,12 @@ class TextTokenizer:
     def folders(self) -> list[Path]:
         """Where the files are looked for, apart from the hub's own cache."""
         base = weights_folder()
-        return [base / self.encoder_id / "tokenizer", base / self.spec.tokenizer.replace("/", "--")]
+        places = [base / self.encoder_id / "tokenizer"]
+        if self.beside is not None:
+            places.insert(0, self.beside / "tokenizer")
+        if self.spec.tokenizer is not None:
+            places.append(base / self.spec.tokenizer.replace("/", "--"))
+        return places
 
     def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, int64 (n, tokens); at least one text."""
@@ -65,6 +73,8 @@ class TextTokenizer:
     @property
     def wanted(self) -> str:
         """Which file is needed, and where."""
+        if self.spec.tokenizer is None:
+            return f"tokenizer.json as 'medfm pretrain' writes it, in {self.folders()[0]}"
         return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
@@ -82,7 +92,7 @@ class TextTokenizer:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        file = self._locate()
+        file = self.locate()
         try:
             tokenizer = _read(file, self.spec.lower_case)
         except Exception as error:  # the library raises bare Exceptions for damaged files
@@ -93,7 +103,7 @@ class TextTokenizer:
             raise WeightsError(
                 f"The tokenizer {problem}: it is not that of '{self.encoder_id}'.",
                 where=str(file),
-                expected=f"the vocabulary of {self.spec.tokenizer}, at most {self.vocabulary:,} word pieces",
+                expected=f"the vocabulary of {self.spec.tokenizer or 'the card'}, at most {self.vocabulary:,} word pieces",
             )
         return tokenizer
 
@@ -102,6 +112,8 @@ class TextTokenizer:
             for name in FILES:
                 if (folder / name).is_file():
                     return folder / name
+        if self.spec.tokenizer is None:
+            return None
         from huggingface_hub import try_to_load_from_cache
 
         for name in FILES:
@@ -110,10 +122,17 @@ class TextTokenizer:
                 return Path(hit)
         return None
 
-    def _locate(self) -> Path:
+    def locate(self) -> Path:
+        """The tokenizer file, see the class; raises where there is none."""
         here = self._here()
         if here is not None:
             return here
+        if self.spec.tokenizer is None:
+            raise WeightsError(
+                f"'{self.encoder_id}' has no tokenizer yet: its word pieces are made from the reports it is trained on.",
+                where=str(self.folders()[0]),
+                fix="load the folder that 'medfm pretrain' has written (weights='random' there for the untrained one)",
+            )
         if is_offline():
             raise OfflineError(
                 f"The tokenizer of '{self.encoder_id}' is not on this machine, and MEDFM_OFFLINE or HF_HUB_OFFLINE "
@@ -174,4 +193,4 @@ def tokenizer_of_card(card: Card) -> TextTokenizer | None:
     text = getattr(family_args(spec.family, spec.args, str(card.path)), "text", None)
     if card.spec.text is None or text is None:
         return None
-    return TextTokenizer(card.spec.text, card.id, text.vocabulary)
+    return TextTokenizer(card.spec.text, card.id, text.vocabulary, card.folder)

@@ -19,13 +19,13 @@ FORMAT = "medfm-training-1"
 PREVIOUS = "previous.ckpt"
 
 
-def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
+def save_checkpoint(path: str | Path, state: Mapping[str, Any], *, former: bool = True) -> None:
     """Write `state` (tensors, numbers, texts, lists, dicts) atomically.
 
     Raises:
         StoreError: The place cannot be written to, or the disk is full; the former checkpoint stays.
 
-    The checkpoint that was at `path` before becomes ``previous.ckpt`` beside it.
+    The checkpoint that was at `path` before becomes ``previous.ckpt`` beside it, unless `former` is false.
     """
     target = Path(path)
     with atomic_path(target) as temporary:
@@ -38,7 +38,8 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
                 if isinstance(cause, OSError):
                     raise cause from None
                 raise
-        _keep_former(target)
+        if former:
+            _keep_former(target)
 
 
 def _keep_former(target: Path) -> None:

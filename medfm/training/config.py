@@ -103,6 +103,7 @@ class Machine(StrictConfig):
 class PretrainConfig(StrictConfig):
     """A self-supervised recipe of the DINOv2 family."""
 
+    family: Literal["dinov2"] = Field("dinov2", description="family of the recipe")
     name: str = Field(description="name of the recipe")
     description: str = Field("", description="what it is for, in one sentence")
     encoder: str = Field("dinov2-tiny", description="id of the model card whose architecture is trained")
@@ -128,5 +129,7 @@ class PretrainConfig(StrictConfig):
     def procedure(self) -> dict[str, object]:
         """The settings that decide the result, without those of the machine."""
         values = self.to_dict()
-        # The number of processes changes which picture is in which step.
-        return {key: value for key, value in values.items() if key != "machine"} | {"devices": self.machine.devices}
+        # The number of processes changes which picture is in which step. Checkpoints do not name the family.
+        return {key: value for key, value in values.items() if key not in ("machine", "family")} | {
+            "devices": self.machine.devices
+        }

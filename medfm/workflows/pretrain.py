@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.cohorts.cohort import Cohort
-from medfm.core.config import build, load_config, merge
+from medfm.core.config import build, load_config, merge, read_yaml
 from medfm.core.errors import TrainingError
 from medfm.core.files import make_folder, write_text
 from medfm.core.names import unknown_name
@@ -18,7 +18,7 @@ from medfm.core.progress import ProgressMaker, Silent
 from medfm.core.resources import data_folder
 
 if TYPE_CHECKING:
-    from medfm.training.config import PretrainConfig
+    from medfm.training.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Pretrained:
         first_loss: Mean total loss of the first tenth of the steps.
         last_loss: Mean total loss of the last tenth.
         is_main: False in the further processes of a run with several.
+        what: What was trained on, in words.
     """
 
     folder: Path
@@ -47,17 +48,18 @@ class Pretrained:
     last_loss: float
     failures: tuple[tuple[str, str], ...] = field(default=())
     is_main: bool = True
+    what: str = "pictures"
 
     def __str__(self) -> str:
         lines = [
-            f"{self.encoder_id}: trained on {self.pictures} pictures",
+            f"{self.encoder_id}: trained on {self.pictures} {self.what}",
             f"  loss     {self.first_loss:.3f} (first tenth of the steps) -> {self.last_loss:.3f} (last tenth)",
             f"  folder   {self.folder}",
         ]
         if self.resumed_from:
             lines.insert(1, f"  resumed  from step {self.resumed_from}")
         if self.failures:
-            lines.append(f"  left out {len(self.failures)} unreadable pictures: " + _shown(self.failures))
+            lines.append(f"  left out {len(self.failures)} unreadable records: " + _shown(self.failures))
         return "\n".join(lines)
 
 
@@ -71,8 +73,8 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in (data_folder("configs") / "pretrain").glob("*.yaml"))
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> PretrainConfig:
-    """A shipped recipe by name, or a YAML file, with overrides on top.
+def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+    """A shipped recipe by name, or a YAML file, with overrides on top; its key ``family`` says of which kind.
 
     Args:
         recipe: Such as ``"dinov2-tiny"`` or a path ending in ``.yaml``.
@@ -82,29 +84,31 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any]
         UnknownNameError: No such recipe; near names are given.
         ConfigError: A setting is wrong.
     """
-    from medfm.training.config import PretrainConfig
+    from medfm.training.recipes import recipe_kind
 
     path = Path(recipe)
     if path.suffix not in (".yaml", ".yml"):
         path = data_folder("configs") / "pretrain" / f"{recipe}.yaml"
         if not path.is_file():
             raise unknown_name("pretraining recipe", str(recipe), recipes())
-    if isinstance(overrides, Mapping):
-        plain = load_config(PretrainConfig, path)
-        return build(PretrainConfig, merge(plain.to_dict(), overrides), where=str(path))
-    return load_config(PretrainConfig, path, overrides=overrides)
+    kind: Any = recipe_kind(read_yaml(path), str(path))
+    changes = overrides if isinstance(overrides, Mapping) else {}
+    recipe_: Recipe = load_config(kind, path, overrides=() if isinstance(overrides, Mapping) else overrides)
+    return build(kind, merge(recipe_.to_dict(), changes), where=str(path)) if changes else recipe_
 
 
 def pretrain(
     cohort: Cohort,
-    recipe: str | Path | PretrainConfig = "dinov2-tiny",
+    recipe: str | Path | Recipe = "dinov2-tiny",
     out: str | Path = "pretrained",
     *,
     resume: bool = False,
     overrides: Sequence[str] | Mapping[str, Any] = (),
     progress: ProgressMaker | None = None,
 ) -> Pretrained:
-    """Train the architecture of a model card on the pictures of a cohort, without labels.
+    """Train the architecture of a model card on the records of a cohort, without labels.
+
+    Recipes of the family ``dinov2`` take pictures alone, those of ``merl`` ECGs with their reports.
 
     Only records of the split ``train`` are used unless the recipe says ``split: all``; a cohort
     without splits needs ``split: all``, said on purpose.
@@ -133,12 +137,16 @@ def pretrain(
     from medfm.training.pictures import load_pictures
     from medfm.workflows.pretrain_output import start_model, write_encoder
 
-    if isinstance(recipe, PretrainConfig):
-        config = build(PretrainConfig, merge(recipe.to_dict(), _mapping(overrides)), where="the recipe")
-    else:
+    if isinstance(recipe, (str, Path)):
         config = load_recipe(recipe, overrides)
+    else:
+        config = build(type(recipe), merge(recipe.to_dict(), _mapping(overrides)), where="the recipe")
     folder = Path(out)
     _check_folder(folder, resume)
+    if not isinstance(config, PretrainConfig):
+        from medfm.workflows.pretrain_pairs import pretrain_pairs
+
+        return pretrain_pairs(cohort, config, folder, resume=resume, progress=progress)
     used = _chosen(cohort, config)
     model, card = start_model(config, cohort)
     fabric = make_fabric(config.machine, config.precision)
@@ -179,7 +187,7 @@ def pretrain(
     return result
 
 
-def trained_id(config: PretrainConfig, cohort: Cohort) -> str:
+def trained_id(config: Recipe, cohort: Cohort) -> str:
     """The id of the encoder a run makes: recipe and cohort, in lower-case words with hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", f"{config.name}-{cohort.name}".lower()).strip("-")
 
@@ -200,7 +208,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _chosen(cohort: Cohort, config: PretrainConfig) -> Cohort:
+def _chosen(cohort: Cohort, config: Recipe) -> Cohort:
     used = cohort if config.split == "all" else cohort.of_split(config.split)
     if len(used) == 0:
         raise TrainingError(

@@ -1,0 +1,139 @@
+"""Pairs of a record and its report, and batches of them whose content is decided by the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medfm.core.hashing import sha256_json
+from medfm.training.batches import _quiet_worker as quiet_worker
+from medfm.training.record_tensors import RecordTensors
+
+Shuffle = Literal["each_epoch", "same_order"]
+
+
+class PairBatch(NamedTuple):
+    """One step's input.
+
+    Attributes:
+        records: float32 (b, *shape).
+        text: What the model takes for the reports, each with b rows: (token ids, mask), or
+            (sentence vectors,) of a frozen tower.
+    """
+
+    records: Tensor
+    text: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Records with their reports.
+
+    Attributes:
+        records: The records, n of them.
+        text: Tensors with one row per *different* report.
+        which: int64 (n,): the row of ``text`` that belongs to each record.
+        texts: The different reports.
+    """
+
+    records: RecordTensors
+    text: tuple[Tensor, ...]
+    which: Tensor
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def text_of(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """The text tensors of the records at `positions`; token ids are cut to the longest of them."""
+        rows = self.which[positions]
+        parts = tuple(part[rows] for part in self.text)
+        if len(parts) == 2:
+            longest = int(parts[1].sum(dim=1).max())
+            return parts[0][:, :longest], parts[1][:, :longest]
+        return parts
+
+    def digest(self) -> str | None:
+        """SHA-256 over records and reports; `None` where records are read on demand."""
+        records = self.records.digest()
+        return None if records is None else sha256_json([records, list(self.texts), self.which.tolist()])
+
+
+def different(texts: list[str]) -> tuple[tuple[str, ...], Tensor]:
+    """The different texts in order of first use, and for each text the position of its like, int64 (n,)."""
+    places: dict[str, int] = {}
+    which = [places.setdefault(text, len(places)) for text in texts]
+    return tuple(places), torch.tensor(which, dtype=torch.int64)
+
+
+def steps_per_epoch(count: int, batch: int, world: int = 1) -> int:
+    """Steps of an epoch; its last incomplete batch is left out."""
+    return count // (batch * world)
+
+
+def pair_positions(
+    count: int, batch: int, step: int, seed: int, rank: int = 0, world: int = 1, shuffle: Shuffle = "each_epoch"
+) -> list[int]:
+    """Which pairs are in a step, a function of the position alone.
+
+    Args:
+        count: Number of pairs, at least ``batch * world``.
+        batch: Pairs per process.
+        step: Step of the run, from 0.
+        seed: Seed of the run.
+        rank: This process.
+        world: Number of processes.
+        shuffle: A fresh permutation per epoch, or the first one again and again (so the pairs left
+            out of the last incomplete batch are never seen, as in MERL's published training).
+    """
+    epoch, position = divmod(step, steps_per_epoch(count, batch, world))
+    source = np.random.SeedSequence([seed, epoch if shuffle == "each_epoch" else 0])
+    order = np.random.default_rng(source).permutation(count)
+    first = (position * world + rank) * batch
+    return [int(i) for i in order[first : first + batch]]
+
+
+class _Records(Dataset[Tensor]):
+    def __init__(self, records: RecordTensors) -> None:
+        self.records = records
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.records[index]
+
+
+def pair_batches(
+    pairs: Pairs,
+    steps: range,
+    batch: int,
+    seed: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    shuffle: Shuffle = "each_epoch",
+    workers: int = 0,
+) -> Iterator[PairBatch]:
+    """The batches of `steps`; records that are not in memory are read by `workers` processes."""
+    chosen = [pair_positions(len(pairs), batch, step, seed, rank, world, shuffle) for step in steps]
+    held = pairs.records.held
+    if held is not None:
+        for positions in chosen:
+            index = torch.tensor(positions)
+            yield PairBatch(held[index], pairs.text_of(index))
+        return
+    loader = DataLoader(
+        _Records(pairs.records),
+        batch_sampler=chosen,
+        num_workers=workers,
+        worker_init_fn=quiet_worker,
+        prefetch_factor=2 if workers else None,
+        # The loader draws a base seed even where nothing uses it; keep it off the global state.
+        generator=torch.Generator().manual_seed(seed),
+    )
+    for positions, records in zip(chosen, loader, strict=True):
+        yield PairBatch(records, pairs.text_of(torch.tensor(positions)))

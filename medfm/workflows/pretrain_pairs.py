@@ -1,0 +1,271 @@
+"""Training on pairs of records and reports: cohort and recipe in, a folder that ``load_encoder`` reads out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.load import load_cohort
+from medfm.core.errors import ConfigError, TrainingError
+from medfm.core.files import make_folder, write_text
+from medfm.core.hashing import sha256_bytes
+from medfm.core.progress import ProgressMaker, Silent
+from medfm.encoders.card import Card
+from medfm.encoders.encoder import preprocessing_steps
+from medfm.encoders.merl import Merl
+from medfm.encoders.preprocessing import Preprocessing
+from medfm.encoders.published import build as build_network
+from medfm.encoders.registry import get_card
+from medfm.encoders.save import TOKENIZER
+from medfm.encoders.tokens import FILES, TextTokenizer
+from medfm.training.curves_picture import draw_curves
+from medfm.training.log import read_log
+from medfm.training.loop import make_fabric
+from medfm.training.merl import MerlPairs
+from medfm.training.paired_loop import Judge, train_pairs
+from medfm.training.paired_validation import ZeroShotJudge, validation_losses, zero_shot_judge
+from medfm.training.pairs import Pairs, different
+from medfm.training.pairs_config import MerlRecipe, Validation
+from medfm.training.record_tensors import RecordTensors, load_record_tensors
+from medfm.training.text_start import find_bert, start_text
+from medfm.training.vocabulary import build_vocabulary
+from medfm.workflows.pretrain import Pretrained, trained_id
+from medfm.workflows.pretrain_pairs_output import write_pair_encoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training and validation records of a run: rows of the cohort."""
+
+    train: list[int]
+    validation: list[int]
+
+
+def pretrain_pairs(
+    cohort: Cohort, config: MerlRecipe, folder: Path, *, resume: bool, progress: ProgressMaker | None
+) -> Pretrained:
+    """Run a recipe on pairs; see :func:`medfm.workflows.pretrain.pretrain`, whose checks have passed.
+
+    Raises:
+        TrainingError: No reports, no validation records, a checkpoint of another run, a bad loss.
+        ConfigError: The recipe does not fit the architecture.
+        WeightsError: The text tower to start from is absent or another one.
+    """
+    card = get_card(config.encoder)
+    if card.modality != cohort.modality:
+        raise ConfigError(
+            f"The encoder '{card.id}' takes {card.modality} records; the cohort holds {cohort.modality}.",
+            where=f"recipe {config.name}: encoder",
+        )
+    used = with_reports(cohort, config.text.column)
+    parts = choose_rows(used, config)
+    network = build_network(card, config.seed)
+    if not isinstance(network, Merl) or network.args.text is None or card.spec.text is None:
+        raise ConfigError(
+            f"The encoder '{card.id}' is not of the MERL family with a text tower.",
+            where=f"recipe {config.name}: encoder",
+            expected="a card such as merl-tiny or merl-resnet18",
+        )
+    texts = [str(text) for text in used.table[config.text.column]]
+    tokenizer_files = _start_tower(network, card, config, [texts[row] for row in parts.train])
+    make_folder(folder)
+    tokenizer = _tokenizer(folder, card, network, tokenizer_files)
+    fabric = make_fabric(config.machine, config.precision)
+    fabric.launch()
+    shown: ProgressMaker = progress if progress is not None and fabric.is_global_zero else Silent
+    chosen = used.subset(np.array([*parts.train, *parts.validation]))
+    preprocess = Preprocessing(preprocessing_steps(card, config.preprocessing_variant))
+    records = load_record_tensors(chosen, preprocess, config.machine.memory_mb, shown)
+    for record, reason in records.failures:
+        logger.warning("record %s was left out: %s", record, reason)
+    model = MerlPairs(network, config.text)
+    reports = [str(text) for text in chosen.table[config.text.column]]
+    cut = min(config.text.max_tokens or card.spec.text.max_tokens, network.args.text.positions)
+    boundary = len(parts.train)
+    training = _pairs(records, [i for i, row in enumerate(records.rows) if row < boundary], reports, tokenizer, cut)
+    held_out = [i for i, row in enumerate(records.rows) if row >= boundary]
+    validation = _pairs(records, held_out, reports, tokenizer, cut) if held_out else None
+    if model.frozen_text and config.text.cache:
+        network.to(fabric.device)
+        training = _with_vectors(training, model)
+        validation = None if validation is None else _with_vectors(validation, model)
+    judge = _judge(config, validation, chosen, tokenizer, preprocess)
+    identity = {
+        "recipe": config.procedure(),
+        "cohort": chosen.digest(),
+        "pairs": len(training),
+        "tokenizer": sha256_bytes(b"".join(tokenizer_files[name] for name in sorted(tokenizer_files))),
+        "content": training.digest(),
+    }
+    if fabric.is_global_zero and not resume:
+        write_text(folder / "config.yaml", config.to_yaml())
+    first, epoch = train_pairs(
+        model,
+        training,
+        folder,
+        config=config,
+        identity=identity,
+        fabric=fabric,
+        judge=judge,
+        resume=resume,
+        progress=shown,
+    )
+    rows = read_log(folder / "log.jsonl")
+    tenth = max(1, len(rows) // 10)
+    losses = [float(row["total"]) for row in rows]
+    result = Pretrained(
+        folder=folder,
+        encoder_id=trained_id(config, cohort),
+        pictures=len(training),
+        resumed_from=first,
+        first_loss=sum(losses[:tenth]) / tenth,
+        last_loss=sum(losses[-tenth:]) / tenth,
+        failures=records.failures,
+        is_main=fabric.is_global_zero,
+        what="pairs of record and report",
+    )
+    if fabric.is_global_zero:
+        draw_curves(folder / "loss.png", rows, f"{config.name} on {cohort.name}", kept=epoch)
+        write_pair_encoder(result, network, card, config, chosen, tokenizer_files, epoch, rows)
+    return result
+
+
+def with_reports(cohort: Cohort, column: str) -> Cohort:
+    """The records that have a report.
+
+    Raises:
+        CohortError: No such column.
+        TrainingError: No record has one.
+    """
+    values = cohort.column(column)
+    present = values.notna() & (values.astype(str).str.strip() != "")
+    if not present.any():
+        raise TrainingError(f"No record has a report in the column '{column}'.", where=cohort.name)
+    if not present.all():
+        logger.warning("%d records without a report in '%s' are left out", int((~present).sum()), column)
+    return cohort.subset(present.to_numpy(dtype=bool))
+
+
+def choose_rows(cohort: Cohort, config: MerlRecipe) -> Parts:
+    """Which rows of `cohort` are trained on, and which judge the epochs.
+
+    Raises:
+        TrainingError: None to train on, or none to validate on although the selection needs some.
+    """
+    everything = np.arange(len(cohort))
+    split = cohort.table["split"].to_numpy(dtype=object)
+    rows = everything if config.split == "all" else everything[split == "train"]
+    if len(rows) == 0:
+        raise TrainingError(
+            f"The cohort '{cohort.name}' has no records with a report of the split '{config.split}'.",
+            expected="a column 'split' with train, val and test",
+            fix="add the column, or use every record with --set split=all (test records included)",
+        )
+    validation = _validation_rows(cohort, rows, split, config.validation, config.seed)
+    rows = np.setdiff1d(rows, validation)
+    if config.selection != "last" and len(validation) < 2:
+        raise TrainingError(
+            f"The selection '{config.selection}' needs validation records; there are {len(validation)}.",
+            expected="records of the split val",
+            fix="--set validation.source=patients sets a share aside, --set selection=last keeps the last epoch",
+        )
+    return Parts(rows.tolist(), validation.tolist())
+
+
+def _validation_rows(cohort: Cohort, rows: np.ndarray, split: np.ndarray, rule: Validation, seed: int) -> np.ndarray:
+    if rule.source == "split":
+        return np.flatnonzero(split == "val")
+    draw = np.random.default_rng([seed, 77])
+    if rule.source == "records":
+        return np.sort(draw.permutation(rows)[: max(1, round(rule.share * len(rows)))])
+    people = cohort.table["patient_id"].to_numpy(dtype=object)[rows]
+    names = np.array(sorted(set(people)), dtype=object)
+    taken = set(draw.permutation(names)[: max(1, round(rule.share * len(names)))])
+    return rows[np.array([person in taken for person in people])]
+
+
+def _start_tower(network: Merl, card: Card, config: MerlRecipe, texts: list[str]) -> dict[str, bytes]:
+    """Give the text tower its first weights; the files of its tokenizer, by name."""
+    spec, args = card.spec.text, network.args.text
+    assert spec is not None and args is not None
+    if config.text.start == "random":
+        return {"vocab.txt": ("\n".join(build_vocabulary(texts, args.vocabulary)) + "\n").encode()}
+    weights = find_bert(spec, config.text.weights)
+    start_text(network.lm_model, args, weights)
+    beside = [weights.parent / name for name in FILES if (weights.parent / name).is_file()]
+    if beside:
+        return {beside[0].name: beside[0].read_bytes()}
+    file = TextTokenizer(spec, card.id, args.vocabulary).locate()
+    return {file.name: file.read_bytes()}
+
+
+def _tokenizer(folder: Path, card: Card, network: Merl, files: dict[str, bytes]) -> TextTokenizer:
+    spec, args = card.spec.text, network.args.text
+    assert spec is not None and args is not None
+    make_folder(folder / TOKENIZER)
+    for name, content in files.items():
+        target = folder / TOKENIZER / name
+        if not target.is_file() or target.read_bytes() != content:
+            write_text(target, content.decode("utf-8"))
+    return TextTokenizer(spec, card.id, args.vocabulary, folder)
+
+
+def _pairs(
+    records: RecordTensors, positions: list[int], reports: list[str], tokenizer: TextTokenizer, cut: int
+) -> Pairs:
+    chosen = records.take(positions)
+    texts, which = different([reports[row] for row in chosen.rows])
+    return Pairs(chosen, tokenise(tokenizer, list(texts), cut), which, texts)
+
+
+def tokenise(tokenizer: TextTokenizer, texts: list[str], cut: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask int64 (n, tokens), at most `cut` tokens; the last one stays the closing token."""
+    ids, mask = tokenizer.encode(texts)
+    if ids.shape[1] <= cut:
+        return ids, mask
+    lengths = mask.sum(dim=1)
+    long = lengths > cut
+    closing = ids[torch.arange(len(ids)), lengths - 1]
+    ids, mask = ids[:, :cut].clone(), mask[:, :cut].clone()
+    ids[long, cut - 1] = closing[long]
+    return ids, mask
+
+
+def _with_vectors(pairs: Pairs, model: MerlPairs) -> Pairs:
+    ids, mask = pairs.text
+    return Pairs(pairs.records, (model.sentence_vectors(ids, mask),), pairs.which, pairs.texts)
+
+
+def _judge(
+    config: MerlRecipe,
+    validation: Pairs | None,
+    chosen: Cohort,
+    tokenizer: TextTokenizer,
+    preprocess: Preprocessing,
+) -> Judge | None:
+    if validation is None:
+        return None
+    rule = config.zero_shot
+    zero_shot: ZeroShotJudge | None = None
+    if rule is not None and config.selection == "zero_shot_validation":
+        labelled, records = chosen, validation.records
+        if rule.table is not None:
+            labelled = load_cohort(rule.table, modality=chosen.modality).of_split("val")
+            records = load_record_tensors(labelled, preprocess, config.machine.memory_mb)
+        zero_shot = zero_shot_judge(rule, labelled, records, tokenizer.encode)
+
+    def judge(model: MerlPairs) -> tuple[dict[str, float], float]:
+        values = validation_losses(model, validation, config)
+        if zero_shot is None:
+            return values, -values["val_total"]
+        values["val_zero_shot_auroc"] = zero_shot(model)
+        return values, values["val_zero_shot_auroc"]
+
+    return judge
