@@ -1,4 +1,4 @@
-"""``medfm data``: list, prepare, check or synthesize cohorts."""
+"""``medfm data``: list, prepare, check, show or synthesize cohorts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
+from medfm.cli.data_show import show_command
 
 if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
@@ -35,6 +36,9 @@ def command() -> None:
     patient_id, site, split and label columns; a YAML of the same name beside it may add
     task, licence and units. Each command explains itself: medfm data COMMAND --help
     """
+
+
+command.add_command(show_command)
 
 
 @command.command("list", cls=Verb)

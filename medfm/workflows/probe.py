@@ -224,6 +224,7 @@ def probe_table(
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
+    from medfm.reporting.error_pictures import error_pictures
     from medfm.workflows.embed import embed
 
     if (encoder is None) == (embeddings is None):
@@ -241,6 +242,7 @@ def probe_table(
         records.column(column)  # a wrong name comes out before the embedding, not after it
     considered = labelled(records, target) if settings.get("drop_unlabelled") else records
     make_target(considered, target, settings.get("task", "auto"), positive=settings.get("positive"))  # so do its labels
+    loaded = None
     if embeddings is not None:
         vectors = load_embeddings(embeddings)
     else:
@@ -260,7 +262,7 @@ def probe_table(
     )
     folder = None
     if out is not None:
-        images = records if result.kind != "mil" else None
+        images = error_pictures(result, records, loaded) if result.kind != "mil" else None
         folder = result.save(out, overwrite=overwrite, images=images)
     return ProbeRun(result, folder, len(vectors.failures))
 
