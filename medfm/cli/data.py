@@ -30,6 +30,7 @@ def command() -> None:
     Examples:
       medfm data check labels.csv --map patient_id=source_id
       medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
+      medfm data show labels.csv --records 3 --out records.png
       medfm data synthesize blood_cell --out demo-cells
 
     A cohort is a CSV, TSV or Parquet table with a column 'path' and any of record_id,

@@ -14,7 +14,7 @@ import numpy as np
 from medfm.core.errors import ConfigError, ReadError
 from medfm.modalities.ecg import LEADS
 from medfm.modalities.record import Record
-from medfm.reporting.drawing import Areas, Drawing, Lines, Text, hatching, rectangle
+from medfm.reporting.drawing import Anchor, Areas, Drawing, Lines, Text, hatching, rectangle
 from medfm.reporting.ecg_sheet_attention import STRIP_HEIGHT, attention_strip
 from medfm.reporting.ecg_sheet_layout import SPEED, TRACK, Lane, Plan, SheetSettings, plan_sheet
 from medfm.reporting.ecg_sheet_trace import trace
@@ -234,7 +234,7 @@ def _seconds(drawing: Drawing, paper: _Paper, plan: Plan, settings: SheetSetting
     ticks = [np.array([(paper.x(SPEED * i), paper.bottom), (paper.x(SPEED * i), paper.bottom + 1)]) for i in range(11)]
     drawing.add(Lines(ticks, "#333333", 0.2))
     for i in range(count + 1):
-        anchor = "end" if i == count else "middle"
+        anchor: Anchor = "end" if i == count else "middle"
         text = f"{settings.start + i:g}" + (" s" if i == count else "")
         drawing.add(Text(paper.x(SPEED * i), paper.bottom + 4.0, text, _SMALL, anchor, colour="#333333"))
 
@@ -274,7 +274,9 @@ def _footer(plan: Plan, record: Record, settings: SheetSettings, seconds: float,
     parts = [f"{facts['sampling_hz']:g} Hz, no filter, each lead at its median"]
     if plan.consecutive or strips:
         whole = settings.start == 0 and shown == seconds
-        parts.append(f"shown: all {seconds:.1f} s" if whole else f"shown: {settings.start:g} to {shown:.1f} s of {seconds:.1f} s")
+        parts.append(
+            f"shown: all {seconds:.1f} s" if whole else f"shown: {settings.start:g} to {shown:.1f} s of {seconds:.1f} s"
+        )
     if not plan.consecutive:
         first = plan.lanes[0]
         parts.append(f"too short for a row: every column shows {first.begin:g} to {min(first.end, seconds):.1f} s")

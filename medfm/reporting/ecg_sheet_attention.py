@@ -55,13 +55,13 @@ def attention_strip(drawing: Drawing, attention: TimeAttention, x: float, y: flo
     drawing.add(*(Areas(boxes, _LEVELS[number]) for number, boxes in sorted(areas.items())))
     frame = rectangle(x, y, TRACK, _HIGH)
     drawing.add(Lines([np.vstack([frame, frame[:1]])], "#555555", 0.2))
-    behind = ""
-    if attention.beyond >= _LEAST_BEYOND:
-        behind = f"; {attention.beyond:.0%} of the attention fell on the zeros in its place"
+    lost = f"; {attention.beyond:.0%} of the attention fell on" if attention.beyond >= _LEAST_BEYOND else ""
+    more = f"{lost} the zeros behind the end" if lost else "; attention is not an explanation"
     if TRACK - edges[-1] >= _ROOM:
-        drawing.add(Text(x + edges[-1] + 2, y + 3.6, f"not seen by the encoder{behind}", 3.0, colour="#444444"))
-        behind = ""
-    _legend(drawing, x, y + _HIGH + 1.6, f"{top:.1f} {_UNIT}{behind or '; attention is not an explanation'}")
+        words = "not seen by the encoder" + (f"{lost} the zeros in its place" if lost else "")
+        drawing.add(Text(x + edges[-1] + 2, y + 3.6, words, 3.0, colour="#444444"))
+        more = "; attention is not an explanation"
+    _legend(drawing, x, y + _HIGH + 1.6, f"{top:.1f} {_UNIT}{more}")
 
 
 def _legend(drawing: Drawing, x: float, y: float, words: str) -> None:

@@ -26,9 +26,7 @@ _NOTES = {
     "scored lowest. The score says how many of the records of the opposite truth were ranked on the wrong side of this "
     "one (1 is all). Look here for wrong labels as well as for wrong predictions.",
 }
-_NOTE = (
-    "The wrong predictions the model was surest of. Look here for wrong labels as well as for wrong predictions."
-)
+_NOTE = "The wrong predictions the model was surest of. Look here for wrong labels as well as for wrong predictions."
 _PRINT = "Printed at 100 % on A4 (each recording on a page of its own, landscape), 25 mm are one second."
 _UNTRAINED = " The weights of this encoder are untrained, so where it looked means nothing."
 

@@ -42,7 +42,9 @@ class PictureShower:
         high, wide = record.array.shape[:2]
         scale = _BOX / max(high, wide)
         box = (_MARGIN, _MARGIN, wide * scale, high * scale)
-        drawing = Drawing(_BOX + 2 * _MARGIN, high * scale + 2 * _MARGIN + 13.0, f"Picture of record {record.record_id}")
+        drawing = Drawing(
+            _BOX + 2 * _MARGIN, high * scale + 2 * _MARGIN + 13.0, f"Picture of record {record.record_id}"
+        )
         frame = rectangle(*box)
         drawing.add(Picture(*box, record.array), Lines([frame[[0, 1, 2, 3, 0]]], "#888888", 0.2))
         y = high * scale + _MARGIN + 5.5

@@ -129,6 +129,11 @@ def _found(
 ) -> tuple[list[RecordRef], str, bool]:
     if source.suffix.lower() in TABLES:
         table = load_cohort(source, modality, check=False, **cohort)
+        if modality is None and len(table):
+            # Without a YAML the table does not say what its files are, but their endings may.
+            named = _kinds_of(Path(str(table.table["path"].iloc[0])))
+            if table.modality not in named and len(named) == 1:
+                table = load_cohort(source, named[0], check=False, **cohort)
         if record_ids:
             rows = {name: row for row, name in enumerate(table.record_ids)}
             for name in record_ids:
@@ -148,11 +153,17 @@ def _found(
         )
     if source.is_dir():
         raise ReadError("This is a folder.", where=str(source), expected="a record's file, or a cohort's table")
+    if not source.exists() and source.with_name(f"{source.name}.hea").exists():
+        source = source.with_name(f"{source.name}.hea")  # WFDB records are often named without their ending
     return [RecordRef(source.name, source.absolute(), dict(reader or {}))], modality or _kind_of(source), False
 
 
+def _kinds_of(source: Path) -> list[str]:
+    return [name for name in list_modalities() if source.suffix.lower() in get_modality(name).suffixes]
+
+
 def _kind_of(source: Path) -> str:
-    kinds = [name for name in list_modalities() if source.suffix.lower() in get_modality(name).suffixes]
+    kinds = _kinds_of(source)
     if len(kinds) != 1:
         raise ConfigError(
             f"The ending '{source.suffix}' does not tell the modality.",
