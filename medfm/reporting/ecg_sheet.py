@@ -291,7 +291,7 @@ def _footer(plan: Plan, record: Record, settings: SheetSettings, seconds: float,
         second.append("\N{BLACK UP-POINTING TRIANGLE} cut off at the border of its place")
     if any(lane.turned for lane in plan.lanes):
         second.append("\N{MINUS SIGN}aVR is drawn upside down (Cabrera)")
-    return [" \N{MIDDLE DOT} ".join(parts), " \N{MIDDLE DOT} ".join(second)]
+    return [" \N{MIDDLE DOT} ".join(words) for words in (parts, second) if words]
 
 
 def _title(record: Record, plan: Plan, settings: SheetSettings, gain: float, seconds: float) -> str:

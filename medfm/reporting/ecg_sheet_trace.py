@@ -56,7 +56,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which points to keep, int64, increasing: the ends, and what cannot be left out unseen.
 
     In every column of :data:`COLUMN` mm the lowest and the highest point stay, so that no spike
-    is lost; then points are dropped as long as the line passes each of them at a vertical
+    is lost; then these are dropped as long as the line passes each of them at a vertical
     distance of at most :data:`TOLERANCE` mm.
     """
     if len(x) <= 2:

@@ -1,6 +1,6 @@
 """How a record of each modality is shown: as a drawing to scale, with its facts, and in a report.
 
-A modality is shown by an object with the three methods of :class:`Shower`, in a file of its own
+A modality is shown by an object with the two methods of :class:`Shower`, in a file of its own
 that is named in the table below; a modality without one cannot be drawn, and says so.
 """
 

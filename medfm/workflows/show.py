@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.cohorts.load import load_cohort
-from medfm.core.config import build
+from medfm.core.config import StrictConfig, build
 from medfm.core.errors import CohortError, ConfigError, ReadError, StoreError
-from medfm.core.names import did_you_mean
+from medfm.core.names import nearest
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality, list_modalities
 from medfm.reporting.drawing import Drawing, contact_sheet
 from medfm.reporting.drawing_page import FORMATS, check_format, write_drawing
-from medfm.reporting.show import facts_table, shower
+from medfm.reporting.show import Shower, facts_table, shower
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
@@ -87,7 +87,7 @@ def show(
         raise ConfigError(f"{records} records cannot be drawn in one go.", expected=f"1 to {MOST}")
     refs, kind, synthetic = _found(Path(source), modality, list(record_ids), records, dict(cohort or {}), reader)
     artist = shower(kind)
-    chosen = build(artist.settings, dict(settings or {}), where="drawing")
+    chosen = _checked_settings(artist, kind, settings or {})
     together, files = _targets(refs, out)
     for file in files if together is None else [together]:
         if file.exists() and not overwrite:
@@ -135,13 +135,7 @@ def _found(
             if table.modality not in named and len(named) == 1:
                 table = load_cohort(source, named[0], check=False, **cohort)
         if record_ids:
-            rows = {name: row for row, name in enumerate(table.record_ids)}
-            for name in record_ids:
-                if name not in rows:
-                    raise CohortError(
-                        f"There is no record '{name}'.", where=str(source), fix=did_you_mean(name, rows)[:400]
-                    )
-            part = table.subset([rows[name] for name in record_ids])
+            part = table.subset([_row(name, table.record_ids, source) for name in record_ids])
         else:
             part = table.subset(slice(0, records))
         return list(part.refs()), table.modality, table.synthetic
@@ -156,6 +150,31 @@ def _found(
     if not source.exists() and source.with_name(f"{source.name}.hea").exists():
         source = source.with_name(f"{source.name}.hea")  # WFDB records are often named without their ending
     return [RecordRef(source.name, source.absolute(), dict(reader or {}))], modality or _kind_of(source), False
+
+
+def _row(name: str, known: list[str], source: Path) -> int:
+    """The row of a record by its id, or by the file name in it where that is the only one."""
+    if name in known:
+        return known.index(name)
+    alike = [row for row, record_id in enumerate(known) if name in (Path(record_id).name, Path(record_id).stem)]
+    if len(alike) == 1:
+        return alike[0]
+    near = [known[row] for row in alike] or nearest(name, known) or known[:3]
+    raise CohortError(
+        f"There {'are several records' if alike else 'is no record'} '{name}'.",
+        where=str(source),
+        expected="one of the cohort's ids, such as " + ", ".join(f"'{one}'" for one in near[:3]),
+    )
+
+
+def _checked_settings(artist: Shower, kind: str, settings: Mapping[str, Any]) -> StrictConfig:
+    foreign = [key for key in settings if key not in artist.settings.model_fields]
+    if foreign:
+        raise ConfigError(
+            f"Drawings of modality '{kind}' have no setting '{foreign[0]}'.",
+            expected=", ".join(artist.settings.model_fields) or "none: they are drawn as they are",
+        )
+    return build(artist.settings, dict(settings), where="drawing")
 
 
 def _kinds_of(source: Path) -> list[str]:
@@ -191,7 +210,9 @@ def _targets(refs: Sequence[RecordRef], out: str | Path | None) -> tuple[Path | 
     names: dict[str, int] = {}
     files = []
     for ref in refs:
-        stem = re.sub(r"[^\w.-]+", "_", ref.record_id).strip("._")[-100:] or "record"
+        # Ids are often paths; a known ending of the file would only be in the way.
+        name = ref.record_id.removesuffix(ref.path.suffix)
+        stem = re.sub(r"[^\w.-]+", "_", name).strip("._")[-100:] or "record"
         names[stem] = names.get(stem, 0) + 1
         files.append(folder / f"{stem}{'' if names[stem] == 1 else f'-{names[stem]}'}.png")
     return None, files
