@@ -165,7 +165,7 @@ def test_short_and_long_records_say_what_is_shown():
     later = ecg_sheet(long, SheetSettings(start=33.0))
     assert "shown: 33 to 38.4 s of 38.4 s" in " ".join(texts(later.svg()))
     assert {"33", "42", "43 s"} <= set(texts(later.svg()))
-    with pytest.raises(ConfigError, match="lasts 3.0 s"):
+    with pytest.raises(ConfigError, match=r"lasts 3\.0 s"):
         ecg_sheet(ecg_record(3.0), SheetSettings(start=3.0))
 
 
