@@ -141,11 +141,11 @@ def _look_up(images: Any) -> Callable[[str], np.ndarray | bytes | None]:
             if row is None:
                 return None
             record = images.read(row)
-            if getattr(record, "modality", "") != "ecg":
+            if not hasattr(record, "modality"):
                 return np.asarray(record.array)
             from medfm.reporting.show import shower
 
-            return shower("ecg").in_report([record], synthetic=bool(images.synthetic))[0]
+            return shower(record.modality).in_report([record], synthetic=getattr(images, "synthetic", False))[0]
 
         return from_cohort
     if callable(images):
