@@ -1,4 +1,4 @@
-"""``medfm data``: list, prepare, check or synthesize cohorts."""
+"""``medfm data``: list, prepare, check, show or synthesize cohorts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
+from medfm.cli.data_show import show_command
 
 if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
@@ -29,12 +30,16 @@ def command() -> None:
     Examples:
       medfm data check labels.csv --map patient_id=source_id
       medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
+      medfm data show labels.csv --records 3 --out records.png
       medfm data synthesize blood_cell --out demo-cells
 
     A cohort is a CSV, TSV or Parquet table with a column 'path' and any of record_id,
     patient_id, site, split and label columns; a YAML of the same name beside it may add
     task, licence and units. Each command explains itself: medfm data COMMAND --help
     """
+
+
+command.add_command(show_command)
 
 
 @command.command("list", cls=Verb)

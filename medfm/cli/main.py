@@ -17,7 +17,7 @@ _VERBS = {
     "demo": ("medfm.cli.demo", "Run everything once, offline, on a synthetic cohort."),
     "doctor": ("medfm.cli.doctor", "Check this machine and say which weights are present."),
     "encoders": ("medfm.cli.encoders", "List the encoders, or show one model card."),
-    "data": ("medfm.cli.data", "List, prepare, check or synthesize cohorts."),
+    "data": ("medfm.cli.data", "List, prepare, check, show or synthesize cohorts."),
     "embed": ("medfm.cli.embed", "Turn a cohort into embeddings (cached, resumable)."),
     "probe": ("medfm.cli.probe", "Evaluate an encoder on labels: linear probe, kNN, MIL."),
     "zeroshot": ("medfm.cli.zeroshot", "Score records against texts that describe the labels."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from medfm.reporting import tables
 from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
+from medfm.reporting.error_pictures import error_words, shown_errors
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
-from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
 from medfm.reporting.zero_shot import zero_shot_section
@@ -85,7 +84,8 @@ def _context(result: Result) -> dict[str, Any]:
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
-        "errors": (errors := _errors(result)),
+        "errors": (errors := shown_errors(result)),
+        "error_words": error_words(result),
         "error_table": None if any(e["uri"] for e in errors) else tables.error_table(errors, summary.task),
         "changes": protocol_changes(result.protocol),
         "regression": summary.task == "regression",
@@ -179,25 +179,6 @@ def _confusion(summary: Summary) -> dict[str, Any] | None:
         ]
         rows.append({"name": name, "total": total, "cells": cells})
     return {"classes": summary.classes, "rows": rows}
-
-
-def _errors(result: Result) -> list[dict[str, str]]:
-    shown = []
-    for row in confident_errors(result).to_dict("records"):
-        picture = result.thumbnails.get(str(row["record_id"]))
-        truth, predicted = row["truth"], row["predicted"]
-        if result.summary.task == "regression":
-            truth, predicted = figure(float(truth)), figure(float(predicted))
-        shown.append(
-            {
-                "id": str(row["record_id"]),
-                "truth": str(truth),
-                "predicted": str(predicted),
-                "score": figure(float(row["score"])),
-                "uri": "" if picture is None else "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii"),
-            }
-        )
-    return shown
 
 
 def _protocol_rows(result: Result) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ class Result:
             row per predicted record (rows of other records are dropped).
         extras: What the method adds, such as the chosen C per fold (JSON-like values).
         name: What people call this result.
-        thumbnails: Small JPEG files by record id, for the records the report shows.
+        thumbnails: Small JPEG or SVG files by record id, for the records the report shows.
 
     Two results are the same evaluation when their :attr:`id` is equal.
     """
@@ -139,8 +139,9 @@ class Result:
             folder: Where to write; must not exist unless `overwrite`.
             overwrite: Replace an earlier result folder (never another kind of folder).
             images: Where thumbnails of the records shown in the report come from: the cohort,
-                a mapping from record id to uint8 array (h, w, 3), or a function of the record
-                id that returns such an array or ``None``. Unreadable images are left out.
+                a mapping from record id to uint8 array (h, w, 3) or to the bytes of a finished
+                picture (:func:`medfm.reporting.error_pictures.error_pictures`), or a function of
+                the record id that returns one of these or ``None``. Unreadable ones are left out.
 
         Returns:
             The absolute path of the folder.

@@ -1,10 +1,10 @@
-"""Small JPEG pictures of the records a report shows, and which records these are."""
+"""Small pictures of the records a report shows, and which records these are."""
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,23 @@ logger = logging.getLogger(__name__)
 
 EDGE = 112  # pixels of the longer side
 SHOWN = 12  # most confident errors in the montage
+SHEETS = 8  # where each is a sheet as wide as the page
 
 
-def confident_errors(result: Result, count: int = SHOWN) -> pd.DataFrame:
+def confident_errors(result: Result, count: int | None = None) -> pd.DataFrame:
     """The wrong predictions made with the highest score, most confident first, one row per record.
+
+    Args:
+        result: The result.
+        count: At most so many; as a report shows, when ``None``.
 
     Returns:
         Columns ``record_id, truth, predicted, score``: for multilabel tasks ``predicted`` is the
-        label in question and ``truth`` whether it is there; for regression ``score`` is the
-        absolute error and the largest come first.
+        label in question and ``truth`` whether it is there (see :func:`_label_errors`); for
+        regression ``score`` is the absolute error and the largest come first.
     """
+    if count is None:
+        count = SHEETS if result.provenance.get("modality") == "ecg" else SHOWN
     predictions = result.predictions.of_variant()
     table = predictions.table
     if predictions.task == "regression":
@@ -37,21 +44,7 @@ def confident_errors(result: Result, count: int = SHOWN) -> pd.DataFrame:
     elif predictions.task == "multilabel" and result.kind == "zero_shot":
         rows = misranked(predictions)
     elif predictions.task == "multilabel":
-        parts = []
-        for name in predictions.classes:
-            truth, score = table[f"truth:{name}"].astype(float), table[f"score:{name}"].astype(float)
-            wrong = ((truth == 1) & (score < 0.5)) | ((truth == 0) & (score >= 0.5))
-            part = pd.DataFrame(
-                {
-                    "record_id": table["record_id"],
-                    "truth": [f"{name}: {'present' if t == 1 else 'absent'}" for t in truth],
-                    "predicted": [f"{name}: {'present' if s >= 0.5 else 'absent'}" for s in score],
-                    # How sure of the wrong answer: 1 is fully.
-                    "score": (score - 0.5).abs() + 0.5,
-                }
-            )
-            parts.append(part[wrong])
-        rows = pd.concat(parts, ignore_index=True)
+        return _label_errors(table, predictions.classes, count)
     else:
         wrong = table["truth"].astype(str) != table["predicted"].astype(str)
         scores = predictions.scores()
@@ -64,20 +57,58 @@ def confident_errors(result: Result, count: int = SHOWN) -> pd.DataFrame:
     return rows.head(count).reset_index(drop=True)
 
 
+def _label_errors(table: pd.DataFrame, labels: Sequence[str], count: int) -> pd.DataFrame:
+    """Per label the highest-scored negatives and the lowest-scored positives, labels taking turns.
+
+    No threshold is used, since scores of rare labels and of zero-shot have no natural one. The
+    ``score`` of a negative is the share of the label's positives that it is ranked above, of a
+    positive the share of negatives that it is ranked below (ties count half): what it costs the
+    AUROC. Only shares above one half are errors.
+    """
+    parts = []
+    for name in labels:
+        truth = table[f"truth:{name}"].to_numpy(dtype=np.float64)
+        score = table[f"score:{name}"].to_numpy(dtype=np.float64)
+        for state, sign in ((0, 1.0), (1, -1.0)):
+            own, other = truth == state, np.sort(sign * score[truth == 1 - state])
+            if not own.any() or not len(other):
+                continue
+            place = sign * score[own]
+            passed = np.searchsorted(other, place, "left") + np.searchsorted(other, place, "right")
+            words = ("present", "absent") if state else ("absent", "present")
+            part = pd.DataFrame(
+                {
+                    "record_id": table["record_id"].to_numpy()[own],
+                    "truth": f"{name}: {words[0]}",
+                    "predicted": f"{name}: {words[1]}",
+                    "score": passed / (2 * len(other)),
+                    "place": place,
+                }
+            )
+            part = part[part["score"] > 0.5].sort_values("place", ascending=False, kind="stable")
+            parts.append(part.assign(turn=np.arange(len(part))))
+    columns = ["record_id", "truth", "predicted", "score"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    rows = pd.concat(parts, ignore_index=True).sort_values(["turn", "score"], ascending=[True, False], kind="stable")
+    return rows.drop_duplicates("record_id")[columns].head(count).reset_index(drop=True)
+
+
 def thumbnails(result: Result, images: Any) -> dict[str, bytes]:
-    """JPEG thumbnails of the records in the montage; records without an image are left out.
+    """Pictures of the records in the montage (JPEG, or SVG for ECGs); records without one are left out.
 
     Args:
         result: The result.
-        images: A cohort, a mapping from record id to uint8 (h, w, 3), or a function of the id.
+        images: A cohort, a mapping from record id to uint8 (h, w, 3) or to the bytes of a finished
+            JPEG or SVG file, or a function of the id that returns either.
     """
     look_up = _look_up(images)
     found = {}
     for record_id in confident_errors(result)["record_id"].astype(str):
         try:
-            array = look_up(record_id)
-            if array is not None:
-                found[record_id] = thumbnail(array)
+            picture = look_up(record_id)
+            if picture is not None:
+                found[record_id] = picture if isinstance(picture, bytes) else thumbnail(picture)
         except (MedfmError, OSError, ValueError) as error:
             # A picture is an ornament: the report goes out without it, and the log says why.
             logger.warning("no thumbnail of record %s: %s", record_id, error)
@@ -102,20 +133,27 @@ def thumbnail(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _look_up(images: Any) -> Callable[[str], np.ndarray | None]:
+def _look_up(images: Any) -> Callable[[str], np.ndarray | bytes | None]:
     if isinstance(images, Mapping):
         return lambda record_id: images.get(record_id)
     if hasattr(images, "record_ids") and hasattr(images, "read"):
         position = {record_id: row for row, record_id in enumerate(images.record_ids)}
 
-        def from_cohort(record_id: str) -> np.ndarray | None:
+        def from_cohort(record_id: str) -> np.ndarray | bytes | None:
             row = position.get(record_id)
-            return None if row is None else images.read(row).array
+            if row is None:
+                return None
+            record = images.read(row)
+            if not hasattr(record, "modality"):
+                return np.asarray(record.array)
+            from medfm.reporting.show import shower
+
+            return shower(record.modality).in_report([record], synthetic=getattr(images, "synthetic", False))[0]
 
         return from_cohort
     if callable(images):
         return images
     raise StoreError(
         f"Images cannot be taken from a {type(images).__name__}.",
-        expected="a cohort, a mapping from record id to array, or a function of the record id",
+        expected="a cohort, a mapping from record id to array or bytes, or a function of the record id",
     )

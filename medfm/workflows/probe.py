@@ -234,6 +234,7 @@ def probe_table(
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
+    from medfm.reporting.error_pictures import error_pictures
     from medfm.workflows.baseline import untrained
     from medfm.workflows.embed import embed
 
@@ -273,7 +274,7 @@ def probe_table(
     )
     folder = None
     if out is not None:
-        images = records if result.kind != "mil" else None
+        images = error_pictures(result, records, loaded) if result.kind != "mil" else None
         folder = result.save(out, overwrite=overwrite, images=images)
     return ProbeRun(result, folder, len(vectors.failures))
 
