@@ -28,6 +28,7 @@ _PUBLIC = {
     "mil": "medfm.workflows.probe",
     "pretrain": "medfm.workflows.pretrain",
     "read_record": "medfm.modalities.registry",
+    "retrieve": "medfm.workflows.retrieve",
     "reproduce": "medfm.workflows.reproduce",
 }
 

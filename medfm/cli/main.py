@@ -20,6 +20,7 @@ _VERBS = {
     "data": ("medfm.cli.data", "List, prepare, check or synthesize cohorts."),
     "embed": ("medfm.cli.embed", "Turn a cohort into embeddings (cached, resumable)."),
     "probe": ("medfm.cli.probe", "Evaluate an encoder on labels: linear probe, kNN, MIL."),
+    "retrieve": ("medfm.cli.retrieve", "Search a cohort by text or record, and measure the search."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),
     "compare": ("medfm.cli.compare", "Compare two results record by record."),
@@ -91,6 +92,7 @@ def cli(debug: bool) -> None:
 _STOPPED = {
     "embed": "What was embedded is kept; the same command goes on from there.",
     "probe": "What was embedded is kept; the same command goes on from there.",
+    "retrieve": "What was embedded is kept; the same command goes on from there.",
     "reproduce": "What was embedded is kept; the same command goes on from there.",
     "pretrain": "If training had begun, its checkpoint is saved: the same command with --resume goes on from there.",
     "demo": "The same command with --overwrite starts again.",

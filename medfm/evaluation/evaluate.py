@@ -19,6 +19,7 @@ from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol
+from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, make_folds
 from medfm.evaluation.target import Target, make_target
 
@@ -71,6 +72,10 @@ def evaluate(
         CohortError: There is no such column.
         EvaluationError: Ids do not match, labels are missing, or the folds are impossible.
     """
+    if isinstance(protocol.method, Retrieval):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' searches and predicts nothing.", fix="use medfm retrieve (medfm.retrieve)"
+        )
     cohort, values, notes = _align(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)
     table = cohort.table

@@ -20,6 +20,7 @@ from medfm.reporting.intervals import class_plot, main_variant, regression_plots
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
+from medfm.reporting.retrieval import retrieval_section
 from medfm.reporting.thumbnails import confident_errors
 from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
@@ -27,7 +28,7 @@ from medfm.reporting.words import count, figure, interval, method_name, sentence
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
-_SHOWN = ("chosen", "paper_average")  # extras with a table of their own
+_SHOWN = ("chosen", "paper_average", "chance", "shown_texts")  # extras with a table of their own
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
 
@@ -82,6 +83,7 @@ def _context(result: Result) -> dict[str, Any]:
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
+        "retrieval": retrieval_section(result),
         "errors": (errors := _errors(result)),
         "error_table": None if any(e["uri"] for e in errors) else tables.error_table(errors, summary.task),
         "changes": protocol_changes(result.protocol),
