@@ -124,10 +124,9 @@ def _counts(table: pd.DataFrame, protocol: Protocol) -> list[str]:
 
 def _example_tables(result: Result, table: pd.DataFrame, direction: str) -> dict[str, Any]:
     texts: dict[str, str] = result.extras.get("shown_texts") or {}
-    to_text = direction == "record_to_text"
     header = ["query", "rank", "found first"]
     if texts:
-        header = ["query", "its text", "rank", "found first", "text found" if to_text else "its text"]
+        header = ["query", "its text", "rank", "found first", "text found"]
     made = []
     for rows in examples(table, direction):
         lines = []
