@@ -10,7 +10,7 @@ import pandas as pd
 from medfm.encoders.registry import get_card
 from medfm.encoders.weights import weights_folder
 
-TEXT = {"vocabulary": 40, "width": 16, "layers": 1, "heads": 2, "feed_forward": 32, "positions": 24}
+TEXT = {"vocabulary": 40, "width": 16, "layers": 1, "heads": 2, "feed_forward": 32, "positions": 256}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sinus", "rhythm", "atrial", "fibrillation", "flutter", "pacing"]
 TEXTS = [
     "sinus rhythm",

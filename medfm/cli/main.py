@@ -23,6 +23,7 @@ _VERBS = {
     "retrieve": ("medfm.cli.retrieve", "Search a cohort by text or record, and measure the search."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),
+    "knowledge": ("medfm.cli.knowledge", "Look at the knowledge and at the prompts made from it."),
     "compare": ("medfm.cli.compare", "Compare two results record by record."),
     "report": ("medfm.cli.report", "Rebuild the report of a result folder."),
     "cache": ("medfm.cli.cache", "Look at, verify or clean the embedding store."),
