@@ -98,7 +98,10 @@ class LocalModel:
     def _loaded(self) -> tuple[Any, Any]:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as chatter
 
+        bars = chatter.is_progress_bar_enabled()
+        chatter.disable_progress_bar()
         safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(self.folder), **safe)
@@ -113,6 +116,9 @@ class LocalModel:
                 where=str(self.folder),
                 expected="a causal language model that transformers knows, with its tokenizer",
             ) from error
+        finally:
+            if bars:
+                chatter.enable_progress_bar()
 
 
 def _encode(tokenizer: Any, question: str) -> Any:

@@ -85,8 +85,10 @@ def test_the_identity_follows_the_files(folder: Path) -> None:
 
 def test_a_chat_template_is_used(folder: Path) -> None:
     plain = LocalModel(folder, 4)
+    expected = plain("circle , no corners")
+    assert expected != plain("circle")
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }} , no corners", encoding="utf-8")
-    assert LocalModel(folder, 4)("circle") == plain("circle , no corners")
+    assert LocalModel(folder, 4)("circle") == expected
 
 
 def test_code_of_the_folder_is_not_run(folder: Path) -> None:
