@@ -28,6 +28,7 @@ _PUBLIC = {
     "mil": "medfm.workflows.probe",
     "pretrain": "medfm.workflows.pretrain",
     "read_record": "medfm.modalities.registry",
+    "retrieve": "medfm.workflows.retrieve",
     "reproduce": "medfm.workflows.reproduce",
     "transfer_table": "medfm.workflows.transfer",
     "zero_shot": "medfm.workflows.zero_shot",

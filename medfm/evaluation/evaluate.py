@@ -21,6 +21,7 @@ from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
 from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
 from medfm.evaluation.target import Target, make_target
 
@@ -77,6 +78,10 @@ def evaluate(
         raise EvaluationError(
             f"The protocol '{protocol.id}' trains nothing: it asks a text tower.",
             fix="medfm zeroshot runs it (in Python medfm.zero_shot)",
+        )
+    if isinstance(protocol.method, Retrieval):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' searches and predicts nothing.", fix="use medfm retrieve (medfm.retrieve)"
         )
     cohort, values, notes = _align(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)

@@ -17,6 +17,7 @@ from medfm.core.errors import EvaluationError
 from medfm.core.names import unknown_name
 from medfm.evaluation import metrics_labels as labels
 from medfm.evaluation import metrics_scores as scores
+from medfm.evaluation import retrieval_metrics
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions, TaskKind
 
@@ -107,17 +108,23 @@ _REGRESSION = (
     Metric("pearson", "Pearson correlation", scores.pearson, lowest=-1.0),
     Metric("spearman", "Spearman correlation", scores.spearman, lowest=-1.0),
 )
+_RETRIEVAL = tuple(
+    Metric(name, title, compute, "lower" if lower else "higher", 1.0 if lower else 0.0, np.inf if lower else 1.0, share)
+    for name, title, compute, lower, share in retrieval_metrics.specs()
+)
 _REGISTRY: dict[TaskKind, dict[str, Metric]] = {
     "binary": {m.name: m for m in _BINARY},
     "multiclass": {m.name: m for m in _MULTICLASS},
     "multilabel": {m.name: m for m in _MULTILABEL},
     "regression": {m.name: m for m in _REGRESSION},
+    "retrieval": {m.name: m for m in _RETRIEVAL},
 }
 _DEFAULTS: dict[TaskKind, tuple[str, ...]] = {
     "binary": ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "brier"),
     "multiclass": ("balanced_accuracy", "accuracy", "f1_macro", "f1_weighted", "auroc_ovr_macro", "brier"),
     "multilabel": ("auroc_macro", "map", "f1_macro", "f1_micro", "brier"),
     "regression": ("r2", "mae", "rmse", "spearman"),
+    "retrieval": retrieval_metrics.headline(("record_to_text", "text_to_record"), (1, 5, 10)),
 }
 
 

@@ -37,7 +37,8 @@ class Outcomes:
         classes: Class or label names; empty for regression.
         truth: int64 (n,) class positions; float64 (n, labels) of 1, 0, NaN; or float64 (n,).
         predicted: int64 (n,), or float64 (n,) for regression; for multilabel the scores cut at 0.5.
-        scores: float64 (n, classes) in [0, 1]; (n, 0) for regression.
+        scores: float64 (n, classes) in [0, 1]; (n, 0) for regression; for retrieval the figures per
+            query, whose names are `classes`.
     """
 
     task: TaskKind
@@ -65,6 +66,9 @@ class Outcomes:
             return cls("regression", (), truth, predicted, np.zeros((len(table), 0)))
         scores = predictions.scores()
         _finite(scores, "score", table)
+        if predictions.task == "retrieval":
+            nothing = np.zeros(len(table), dtype=np.int64)
+            return cls("retrieval", predictions.classes, nothing, nothing, scores)
         if scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
             raise EvaluationError(
                 f"Scores run from {scores.min():g} to {scores.max():g}; they must be probabilities.",

@@ -17,6 +17,9 @@ Columns of :attr:`Predictions.table`:
 ``truth:CLASS``    multilabel only: 1, 0 or missing when unknown
 =================  =======================================================================
 
+A retrieval has in place of the last four the numbers per query that
+:mod:`medfm.evaluation.retrieval_metrics` names; they are listed in :attr:`Predictions.classes`.
+
 Further columns (``age``, ``sex``, ...) are carried for subgroup tables.
 """
 
@@ -30,7 +33,7 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "retrieval"]
 MAIN = "main"
 
 
@@ -41,7 +44,8 @@ class Predictions:
     Attributes:
         table: See the module's text for the columns.
         task: Kind of task.
-        classes: Class or label names in order; empty for regression. For a binary task the
+        classes: Class or label names in order; empty for regression; for retrieval the columns of
+            figures per query. For a binary task the
             second is the positive class.
         target: Name of the target column(s).
     """
@@ -53,8 +57,11 @@ class Predictions:
 
     def __post_init__(self) -> None:
         needed = ["record_id", "patient_id", "variant", "repeat", "fold"]
-        needed += [f"score:{c}" for c in self.classes]
-        needed += [f"truth:{c}" for c in self.classes] if self.task == "multilabel" else ["truth", "predicted"]
+        if self.task == "retrieval":
+            needed += list(self.classes)
+        else:
+            needed += [f"score:{c}" for c in self.classes]
+            needed += [f"truth:{c}" for c in self.classes] if self.task == "multilabel" else ["truth", "predicted"]
         missing = [c for c in needed if c not in self.table.columns]
         if missing:
             raise EvaluationError(f"Predictions lack the columns {', '.join(missing)}.")
@@ -74,6 +81,8 @@ class Predictions:
 
     def scores(self) -> np.ndarray:
         """float64 (n, classes), columns in order of :attr:`classes`."""
+        if self.task == "retrieval":
+            return self.table[list(self.classes)].to_numpy(dtype=np.float64)
         return self.table[[f"score:{c}" for c in self.classes]].to_numpy(dtype=np.float64)
 
     def truth_index(self) -> np.ndarray:

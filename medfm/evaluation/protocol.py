@@ -14,6 +14,7 @@ from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.retrieval_config import Retrieval
 
 
 class Selection(StrictConfig):
@@ -132,7 +133,7 @@ class Protocol(StrictConfig):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
-    method: Annotated[LinearProbe | GradientProbe | KNN | MIL | ZeroShot, Field(discriminator="kind")]
+    method: Annotated[LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval, Field(discriminator="kind")]
     scheme: Scheme = Scheme()
     fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")
     fraction_repeats: int = Field(5, ge=1, description="draws for each fraction below 1")

@@ -22,6 +22,7 @@ _TASKS = {
     "multiclass": "image-classification",
     "multilabel": "image-classification",
     "regression": "image-regression",
+    "retrieval": "feature-extraction",
 }
 
 

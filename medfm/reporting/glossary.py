@@ -20,6 +20,11 @@ _METHODS = {
         "multiple-instance learning",
         "One prediction per patient from all of the patient's cells, which carry no labels of their own.",
     ),
+    "retrieval": (
+        "retrieval",
+        "Records and texts (or records alone) are compared by the cosine of their embeddings; the most similar come "
+        "first. Nothing is fitted.",
+    ),
 }
 _METHODS["zero_shot"] = (
     "zero-shot scoring, prompt",

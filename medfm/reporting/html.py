@@ -21,6 +21,7 @@ from medfm.reporting.intervals import class_plot, main_variant, regression_plots
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
+from medfm.reporting.retrieval import retrieval_section
 from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
 from medfm.reporting.zero_shot import zero_shot_section
@@ -28,7 +29,14 @@ from medfm.reporting.zero_shot import zero_shot_section
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _LISTED = ("software", "hardware", "seeds", "failures")
 _MOST_FAILURES = 50
-_SHOWN = ("chosen", "paper_average", "untrained", "zero_shot")  # extras with a table of their own
+_SHOWN = (  # extras with a table of their own
+    "chosen",
+    "paper_average",
+    "untrained",
+    "zero_shot",
+    "chance",
+    "shown_texts",
+)
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
 
@@ -84,6 +92,7 @@ def _context(result: Result) -> dict[str, Any]:
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
+        "retrieval": retrieval_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
         "error_table": None if any(e["uri"] for e in errors) else tables.error_table(errors, summary.task),

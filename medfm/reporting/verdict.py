@@ -10,6 +10,9 @@ from medfm.reporting.words import chance_level, figure, word
 def headline_chance(result: Result, estimate: Estimate) -> float | None:
     """What guessing would give for a headline figure of this result, where that is defined."""
     summary = result.summary
+    if summary.task == "retrieval":
+        chances: dict[str, float] = result.extras.get("chance", {})
+        return chances.get(estimate.metric)
     prevalence = None
     if summary.task == "binary" and len(summary.classes) == 2:
         truth = result.predictions.of_variant(estimate.variant).table["truth"].astype(str)

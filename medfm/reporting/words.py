@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.summary import Estimate
+from medfm.reporting.retrieval_words import retrieval_words
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ _WORDS = {
 
 def word(metric: str) -> Word:
     """The plain words for `metric`; its own name where it has none."""
-    return _WORDS.get(metric) or Word(metric.replace("_", " "), "")
+    found = retrieval_words(metric)
+    return _WORDS.get(metric) or (Word(*found) if found else Word(metric.replace("_", " "), ""))
 
 
 def chance_level(metric: str, task: TaskKind, n_classes: int, prevalence: float | None = None) -> float | None:
