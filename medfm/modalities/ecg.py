@@ -32,7 +32,7 @@ class ElectroCardiogram:
     The canonical array is float32 of shape (12, samples) in millivolts, at the rate of the file,
     in the order I, II, III, aVR, aVL, aVF, V1 to V6. It is NaN inside the stretches listed in
     ``facts["missing"]`` as (lead, start, stop) and nowhere else; whoever needs numbers there repairs
-    them explicitly. III, aVR, aVL and aVF are derived from I and II where the file lacks them
+    them explicitly. Limb leads that the file lacks are derived from two that it has
     (``facts["derived_leads"]``); a chest lead that is absent is missing over its whole length
     (``facts["absent_leads"]``).
 
