@@ -126,7 +126,7 @@ def _strategy(extras: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, 
     tokens = {entry["text"]: entry for entry in extras.get("texts") or []}
     rows = [row for row in extras["prompts"] if row["variant"] == about["variant"]]
     several = any(row["without"] is not None for row in rows)
-    header = ["label", "prompt", "weight", "tokens"]
+    header = ["label", "prompt", "weight", *(["tokens"] if tokens else [])]
     if several:
         header += ["AUROC with all", "without it", "change"]
     cells = []
@@ -135,7 +135,7 @@ def _strategy(extras: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, 
         counted = "–" if entry is None else str(entry["tokens"])
         if entry is not None and entry["kept"] < entry["tokens"]:
             counted += f", cut to {entry['kept']}"
-        cell = [row["label"], row["text"], figure(row["weight"]), counted]
+        cell = [row["label"], row["text"], figure(row["weight"]), *([counted] if tokens else [])]
         if several:
             change = "–" if row["change"] is None else f"{row['change']:+.3f}"
             cell += [figure(row["auroc"]), figure(row["without"]), change]
@@ -201,7 +201,7 @@ def _comparisons(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
             f"{100 * found['level']:g} % CI",
             "p",
             "Holm",
-            "so",
+            "verdict",
         )
         made.append(
             {"other": other, "reference": found["reference"], "table": Table(header, tuple(rows), figures=False)}

@@ -116,7 +116,7 @@ def scope_of(
         CohortError: There is no such column.
         EvaluationError: No record is left, or the labels cannot be evaluated.
     """
-    names = target_names(cohort, target, method)
+    names: str | list[str] = target_names(cohort, target, method)
     for column in [names] if isinstance(names, str) else names:
         cohort.column(column)
     part, notes = _of_split(cohort, method.split)
@@ -131,11 +131,14 @@ def scope_of(
     if not len(part):
         raise EvaluationError("No record is left to score.", where=f"cohort '{cohort.name}'")
     if isinstance(names, str):
-        names = [names] if task in ("auto", "multilabel") and _is_flag(part.column(names)) else names
-    elif target is None:
-        names, said = _two_sided(part, names)
-        notes += said
-    truth = make_target(part, names, task, positive=positive)
+        single = task in ("auto", "multilabel") and _is_flag(part.column(names))
+        chosen: str | list[str] = [names] if single else names
+    else:
+        chosen = names
+    if not isinstance(names, str) and target is None:
+        chosen, missing = _two_sided(part, names)
+        notes += missing
+    truth = make_target(part, chosen, task, positive=positive)
     if truth.task == "regression":
         raise EvaluationError(
             f"'{truth.name}' holds measurements; a number cannot be predicted zero-shot.",

@@ -238,3 +238,24 @@ def test_help_fits_and_has_examples(capsys) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
     assert text.count("medfm zeroshot ") >= 3 and "Common errors" in text
+
+
+def test_real_recordings(basic, tmp_path, capsys) -> None:
+    """Rhythm classes of real ECGs; the untrained network says nothing of them, and the run says so."""
+    shared = Path(__file__).resolve().parents[3] / "shared" / "data" / "ecg"
+    if not shared.is_dir():
+        pytest.skip("the ECG data beside the repository are absent")
+    table = pd.read_csv(shared / "labels.csv")
+    # The table names records; a header ends in .hea.
+    table["path"] = [p if (shared / p).suffix == ".hea" else f"{p}.hea" for p in table["path"]]
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    classes = ["--map-class", "SB=sinus_bradycardia", "--map-class", "STach=sinus_tachycardia", *MAP]
+    given = ["--root", str(shared), "--where", "task=ecg_rhythm", "--map", "patient_id=source_id", "--target", "label"]
+    arguments = [str(tmp_path / "labels.csv"), *basic[1:], *given, *classes, "--leave-out", "other", *FAST]
+    assert run(*arguments, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = table[(table["split"] == "test") & (table["label"] != "other")]
+    assert found["summary"]["n_records"] == len(expected) > 30
+    assert set(found["summary"]["classes"]) == {"SR", "SB", "STach", "AF/AFL"}
+    assert found["extras"]["zero_shot"]["classes"]["AF/AFL"] == ["atrial_fibrillation", "atrial_flutter"]
+    assert found["summary"]["calibration"] is None

@@ -63,10 +63,10 @@ def test_prompts_with_their_sensitivity(result) -> None:
     main, names = section["strategies"]
     assert main["main"] and not names["main"] and main["count"] == "6 prompts"
     rows = result.extras["zero_shot"]["prompts"]
-    assert main["table"].header == ("label", "prompt", "weight", "tokens", "AUROC with all", "without it", "change")
+    assert main["table"].header == ("label", "prompt", "weight", "AUROC with all", "without it", "change")
     assert main["table"].rows[1][:2] == ("C", "disc.")
-    assert main["table"].rows[1][6] == f"{rows[1]['change']:+.3f}"
-    assert names["table"].header == ("label", "prompt", "weight", "tokens")  # one prompt each: nothing to leave out
+    assert main["table"].rows[1][5] == f"{rows[1]['change']:+.3f}"
+    assert names["table"].header == ("label", "prompt", "weight")  # one prompt each: nothing to leave out
     html = render_report(result)
     for text in (
         "What was asked?",
