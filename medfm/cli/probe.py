@@ -14,7 +14,13 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
-@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for multilabel.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="COLUMN",
+    help="Label column [the YAML's, else label]; repeat: multilabel.",
+)
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
 @click.option(
     "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."

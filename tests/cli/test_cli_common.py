@@ -44,7 +44,7 @@ def options(*arguments: str) -> dict[str, object]:
 def test_defaults_and_repeated_options() -> None:
     plain = options()
     assert plain == {
-        "modality": "blood_cell", "root": None, "mapping": [], "where": [], "allow": [],
+        "modality": None, "root": None, "mapping": [], "where": [], "allow": [],
         "overrides": [], "dry_run": False, "as_json": False,
     }  # fmt: skip
     given = options("--map", "a=b", "--map", "c=d", "--set", "x=1", "--allow", "C1", "--where", "t=u", "--json")

@@ -15,6 +15,7 @@ from medfm.core.errors import CohortError, MedfmError
 from medfm.embeddings.embeddings import Embeddings
 from medfm.embeddings.export import save_embeddings
 from medfm.workflows.reproduce import Site
+from medfm.workflows.reproduce_plan import _run as plan_run
 
 KINDS = ("NORM", "IMI", "LVH", "1AVB", "NDT")
 
@@ -166,6 +167,13 @@ class TestReproduce:
         right, published = (read_table(site.table(name)) for name in ("csn", "csn@published"))
         assert {row["AF"] for row in right.values()} == {"0"}
         assert {row["AF"] for row in published.values()} == {"1"}
+
+    def test_a_published_result_may_name_the_label_set_as_target(self, ptbxl: Path, tmp_path: Path) -> None:
+        site = self.site(ptbxl.parent, tmp_path / "work")
+        for target in ("ptbxl-super", "MI"):
+            planned = plan_run(site, "ptbxl-super@published", target, "linear-probe@1", ())
+            assert (planned.why_not, planned.records, planned.complete) == ("", 80, False)
+        assert "no column 'ptbxl-sub'" in plan_run(site, "ptbxl-super", "ptbxl-sub", "linear-probe@1", ()).why_not
 
     def test_data_that_are_absent_are_said(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
