@@ -65,7 +65,9 @@ def ecg_sheet(
             expected="a start inside the recording",
         )
     plan = plan_sheet(chosen, seconds - chosen.start)
-    levels = {lead: _median(row) for lead, row in zip(LEADS, signal, strict=True)}
+    # Of the ten seconds shown: over a long recording the level drifts.
+    shown = slice(round(chosen.start * rate), round((chosen.start + TRACK / SPEED) * rate) + 1)
+    levels = {lead: _median(row[shown]) for lead, row in zip(LEADS, signal, strict=True)}
     paper = _Paper(plan, attention is not None)
     gain = _gain(chosen, plan, paper, signal, rate, levels)
     drawing = Drawing(paper.width, paper.height, _title(record, plan, chosen, gain, seconds))

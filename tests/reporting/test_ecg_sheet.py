@@ -119,6 +119,13 @@ def test_an_offset_does_not_move_a_trace():
         assert height(own) == pytest.approx(height(other), abs=0.06)
 
 
+def test_the_level_is_that_of_the_ten_seconds_shown():
+    record = ecg_record(40.0)
+    drift = replace(record, array=record.array + np.linspace(0, 8, record.array.shape[1], dtype=np.float32) // 2)
+    for own, other in zip(traces(record, start=20.5), traces(drift, start=20.5), strict=True):
+        assert own[0, 1] == pytest.approx(other[0, 1], abs=0.06)
+
+
 def test_large_amplitudes_get_half_the_gain_and_a_stamp():
     record = ecg_record()
     usual, large = ecg_sheet(record), ecg_sheet(replace(record, array=record.array * 2.5))
