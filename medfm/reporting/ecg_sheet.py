@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MARGIN = 5.0  # mm around the paper
 PULSE = 10.0  # mm in front of each row for the calibration pulse
 HEADER, FOOTER, AXIS = 9.0, 13.0, 5.0  # mm
-PAD = 4.0  # mm of paper above the first and below the last row
-_REACH = (12.0, 24.0)  # mm: a trace may go nearly to the baseline of the next row, within these limits
+PAD = 8.0, 4.0  # mm of paper above the first and below the last row
+_REACH = (12.0, 28.0)  # mm: a trace may go nearly to the baseline of the next row, within these limits
 _PEN = 0.28
 _COLOURS = {  # paper, fine line, bold line
     "clinical": ("#fff8f7", "#f4cfcb", "#e2938c"),
@@ -65,7 +65,9 @@ def ecg_sheet(
             expected="a start inside the recording",
         )
     plan = plan_sheet(chosen, seconds - chosen.start)
-    levels = {lead: _median(row) for lead, row in zip(LEADS, signal, strict=True)}
+    # Of the ten seconds shown: over a long recording the level drifts.
+    shown = slice(round(chosen.start * rate), round((chosen.start + TRACK / SPEED) * rate) + 1)
+    levels = {lead: _median(row[shown]) for lead, row in zip(LEADS, signal, strict=True)}
     paper = _Paper(plan, attention is not None)
     gain = _gain(chosen, plan, paper, signal, rate, levels)
     drawing = Drawing(paper.width, paper.height, _title(record, plan, chosen, gain, seconds))
@@ -99,7 +101,7 @@ class _Paper:
         self.left, self.top = MARGIN, MARGIN + HEADER
         self.right = self.left + PULSE + TRACK
         # Whole 5 mm squares.
-        needed = plan.rows * plan.row_height + 2 * PAD
+        needed = plan.rows * plan.row_height + sum(PAD)
         self.bottom = self.top + 5.0 * np.ceil(needed / 5.0)
         self.width = self.right + MARGIN
         self.height = float(self.bottom + AXIS + (STRIP_HEIGHT if strip else 0.0) + FOOTER)
@@ -110,7 +112,7 @@ class _Paper:
 
     def baseline(self, row: int) -> float:
         """On whole millimetres, as a pen is set on paper."""
-        return float(np.floor(self.top + PAD + (row + 0.5) * self.plan.row_height))
+        return float(np.floor(self.top + PAD[0] + (row + 0.5) * self.plan.row_height))
 
     def borders(self, row: int) -> tuple[float, float]:
         """How far a trace may go up and down from its baseline, mm (the second is negative)."""

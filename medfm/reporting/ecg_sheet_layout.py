@@ -23,7 +23,7 @@ _LIMBS = {
 }
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 # Rows, columns, height of a row in mm.
-_GRIDS: dict[Layout, tuple[int, int, float]] = {"3x4": (3, 4, 31.0), "6x2": (6, 2, 22.0), "12x1": (12, 1, 13.0)}
+_GRIDS: dict[Layout, tuple[int, int, float]] = {"3x4": (3, 4, 31.0), "6x2": (6, 2, 21.5), "12x1": (12, 1, 12.75)}
 
 
 class SheetSettings(StrictConfig):

@@ -86,7 +86,7 @@ def test_leads_stand_at_their_place_with_their_own_height():
         expected = 10 * (0.2 + 0.1 * row)
         assert height(line) == pytest.approx(min(expected, 12.0), abs=0.2), LEADS[row]
     # Records of the fixture begin on the baseline.
-    np.testing.assert_allclose(np.diff([line[0, 1] for line in shown]), 13.0, atol=0.051)
+    np.testing.assert_allclose(np.diff([line[0, 1] for line in shown]), 12.75, atol=0.8)  # on whole millimetres
     assert [line[:, 1].max() > line[0, 1] + 1 for line in shown] == [row == 3 for row in range(12)]  # aVR: down
 
 
@@ -117,6 +117,13 @@ def test_an_offset_does_not_move_a_trace():
     for own, other in zip(traces(record), traces(offset), strict=True):
         assert own[0, 1] == pytest.approx(other[0, 1], abs=0.06)
         assert height(own) == pytest.approx(height(other), abs=0.06)
+
+
+def test_the_level_is_that_of_the_ten_seconds_shown():
+    record = ecg_record(40.0)
+    drift = replace(record, array=record.array + np.linspace(0, 8, record.array.shape[1], dtype=np.float32) // 2)
+    for own, other in zip(traces(record, start=20.5), traces(drift, start=20.5), strict=True):
+        assert own[0, 1] == pytest.approx(other[0, 1], abs=0.06)
 
 
 def test_large_amplitudes_get_half_the_gain_and_a_stamp():
