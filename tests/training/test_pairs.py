@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_parts import held, pairs, tokens
 
 from medfm.core.errors import TrainingError
 from medfm.training.pairs import Pairs, different, pair_batches, pair_positions, steps_per_epoch
 from medfm.training.record_tensors import RecordTensors
-from pair_parts import held, pairs, tokens
 
 
 @settings(max_examples=60, deadline=None)
@@ -31,7 +31,11 @@ def test_an_epoch_uses_no_pair_twice_and_processes_share_it(
     assert len(used) == len(set(used)) == per_epoch * batch * world
     assert set(used) <= set(range(count))
     # Several processes together see what one process with the larger batch sees, in its order.
-    alone = [i for s in range(epoch * per_epoch, (epoch + 1) * per_epoch) for i in pair_positions(count, batch * world, s, seed)]
+    alone = [
+        i
+        for s in range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        for i in pair_positions(count, batch * world, s, seed)
+    ]
     assert used == alone
 
 
