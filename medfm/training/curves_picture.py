@@ -53,7 +53,8 @@ def draw_curves(path: str | Path, rows: Sequence[dict[str, Any]], title: str, ke
             axis.axvline(max(ends), color="0.4", linewidth=0.8, linestyle=":", label=f"epoch {kept} is kept")
         axis.set_ylabel(label, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].legend(fontsize=8, frameon=False)
+    if panels:
+        grid[0, 0].legend(fontsize=8, frameon=False)
     grid[-1, 0].set_xlabel("step")
     figure.suptitle(title)
     with atomic_open(path) as handle:

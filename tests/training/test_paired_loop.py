@@ -28,7 +28,14 @@ def run(
     fabric = make_fabric(config.machine)
     fabric.launch()
     found = train_pairs(
-        model, data or pairs(), folder, config=config, identity=config.procedure(), fabric=fabric, judge=judge, **options
+        model,
+        data or pairs(),
+        folder,
+        config=config,
+        identity=config.procedure(),
+        fabric=fabric,
+        judge=judge,
+        **options,
     )
     return model, found
 

@@ -31,7 +31,11 @@ def test_an_epoch_uses_no_pair_twice_and_processes_share_it(
     assert len(used) == len(set(used)) == per_epoch * batch * world
     assert set(used) <= set(range(count))
     # Several processes together see what one process with the larger batch sees, in its order.
-    alone = [i for s in range(epoch * per_epoch, (epoch + 1) * per_epoch) for i in pair_positions(count, batch * world, s, seed)]
+    alone = [
+        i
+        for s in range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        for i in pair_positions(count, batch * world, s, seed)
+    ]
     assert used == alone
 
 

@@ -20,7 +20,9 @@ SPEC = TextSpec(tower="BERT", tokenizer="someone/some-bert", max_tokens=16)
 ARGS = BertArgs(**TEXT)
 
 
-def bert_folder(folder: Path, *, kind: str = "model.safetensors", prefix: str = "", seed: int = 7, **sizes: int) -> Path:
+def bert_folder(
+    folder: Path, *, kind: str = "model.safetensors", prefix: str = "", seed: int = 7, **sizes: int
+) -> Path:
     """A BERT as the hub has it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {prefix + k: v.clone() for k, v in network(seed).lm_model.state_dict().items()}

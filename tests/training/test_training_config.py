@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from medfm.core.config import build, describe, load_config
+from medfm.core.config import build, describe, load_config, read_yaml
 from medfm.core.errors import ConfigError
 from medfm.training.config import PretrainConfig
+from medfm.training.recipes import recipe_kind
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs" / "pretrain").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_shipped_recipes_are_valid_and_named_after_their_file(path: Path) -> None:
-    config = load_config(PretrainConfig, path)
+    config = load_config(recipe_kind(read_yaml(path), str(path)), path)
     assert config.name == path.stem
     assert config.description
     assert config.split == "train"
