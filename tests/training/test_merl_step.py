@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pair_parts import ARGS, network, recipe, tokens
 
 from medfm.core.errors import ConfigError
 from medfm.encoders.merl import build_merl
 from medfm.objectives.merl import cma_loss, uma_loss
 from medfm.training.merl import MerlPairs, pair_loss
 from medfm.training.pairs_config import TextRule
-from pair_parts import ARGS, network, recipe, tokens
 
 RECORDS = torch.rand(4, 12, 160, generator=torch.Generator().manual_seed(1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_the_best_epoch_is_kept_also_over_a_stop(tmp_path: Path) -> None:
     chosen, found = run(tmp_path / "chosen", recipe(), judge=by_norm)
     assert found == (0, 2)
     states = []
-    two, _ = run(tmp_path / "two", recipe(), judge=lambda m: (states.append(copy_of(m)), ({}, 0.0))[1])
+    run(tmp_path / "two", recipe(), judge=lambda m: (states.append(copy_of(m)), ({}, 0.0))[1])
     assert equal_states(chosen.state_dict(), states[1])
     by_norm.calls = 0
     with pytest.raises(KeyboardInterrupt):
@@ -174,7 +175,7 @@ def test_warm_up_and_cosine() -> None:
     values = [ours(step) for step in range(25)]
     assert values[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0])
     assert values[5] == 1.0
-    assert all(a >= b for a, b in zip(values[5:], values[6:], strict=False))
+    assert all(a >= b for a, b in pairwise(values[5:]))
     assert values[15] == pytest.approx(0.5)
     assert learning_rates(PairsOptimisation(warmup=50), 10)(9) == pytest.approx(2e-4)
 

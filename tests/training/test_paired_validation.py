@@ -57,7 +57,7 @@ def cohort(count: int, **columns: list) -> Cohort:
             **columns,
         }
     )
-    return Cohort(table, "ecg", Path("."))
+    return Cohort(table, "ecg", Path())
 
 
 def tokenise(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

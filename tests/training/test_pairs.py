@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_parts import held, pairs, tokens
 
 from medfm.core.errors import TrainingError
 from medfm.training.pairs import Pairs, different, pair_batches, pair_positions, steps_per_epoch
 from medfm.training.record_tensors import RecordTensors
-from pair_parts import held, pairs, tokens
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pair_parts import recipe
 
 from medfm.core.config import load_config, read_yaml
 from medfm.core.errors import ConfigError, UnknownNameError
@@ -12,7 +13,6 @@ from medfm.training.config import PretrainConfig
 from medfm.training.pairs_config import MerlRecipe
 from medfm.training.recipes import FAMILIES, recipe_kind
 from medfm.workflows.pretrain import load_recipe
-from pair_parts import recipe
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs" / "pretrain").glob("merl-*.yaml"))
 
