@@ -243,7 +243,7 @@ def _check_outputs(encoder: Encoder, batch: torch.Tensor, result: Conformance) -
     )
     if encoder.has_tokens:
         tokens = encoder.tokens(batch[:1])
-        result.check("token shape", tokens.ndim == 3 and tokens.shape[0] == 1 and tokens.shape[2] == dim)
+        result.check("token shape", tokens.ndim == 3 and tokens.shape[0] == 1 and tokens.shape[2] == encoder.token_dim)
 
 
 def _check_fingerprint(encoder: Encoder, state: dict[str, torch.Tensor], victim: str, result: Conformance) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from medfm.encoders.merl_args import BertArgs
+from medfm.encoders.bert_args import BertArgs
 
 
-def build_bert(args: BertArgs) -> Any:
-    """An unfilled ``transformers.BertModel`` with pooler, on the current default device."""
+def build_bert(args: BertArgs, pooler: bool = True) -> Any:
+    """An unfilled ``transformers.BertModel``, with pooler unless told otherwise, on the current default device."""
     from transformers.models.bert.configuration_bert import BertConfig
     from transformers.models.bert.modeling_bert import BertModel
 
@@ -22,7 +22,7 @@ def build_bert(args: BertArgs) -> Any:
         intermediate_size=args.feed_forward,
         max_position_embeddings=args.positions,
     )
-    return BertModel(config, add_pooling_layer=True)
+    return BertModel(config, add_pooling_layer=pooler)
 
 
 def real_buffers(bert: Any) -> None:
@@ -46,3 +46,17 @@ def pooled_text(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tenso
     """
     output: torch.Tensor = bert(input_ids=ids, attention_mask=mask).pooler_output
     return output
+
+
+def last_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The last layer's states (n, tokens, width); arguments as in :func:`pooled_text`."""
+    output: torch.Tensor = bert(input_ids=ids, attention_mask=mask).last_hidden_state
+    return output
+
+
+def states_of_layers(
+    bert: Any, ids: torch.Tensor, mask: torch.Tensor, layers: tuple[int, ...]
+) -> tuple[torch.Tensor, ...]:
+    """States (n, tokens, width) behind the layers asked for; 0 is the embedding, -1 the last layer."""
+    states = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    return tuple(states[layer] for layer in layers)

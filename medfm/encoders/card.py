@@ -55,6 +55,11 @@ class Card:
         return self.spec.modality
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """Every modality it may be used on; the one it was made for comes first."""
+        return (self.spec.modality, *self.spec.also_for)
+
+    @property
     def embedding_dim(self) -> int:
         """Length of one embedding."""
         return self.spec.embedding.dim

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medfm.core.config import StrictConfig
+from medfm.encoders.layouts import Layout
 from medfm.encoders.preprocessing_steps import Step, check_order, on_signals
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -73,8 +74,15 @@ class KeyMap(StrictConfig):
     nesting: tuple[str, ...] = Field(
         ("teacher", "state_dict", "model", FLAT), description="where the tensors may lie, first match wins"
     )
-    drop: tuple[str, ...] = Field((), description="tensors with one of these words between dots are not needed")
+    drop: tuple[str, ...] = Field(
+        (),
+        description="tensors with one of these words between the dots, of their name in the file or of their plain name, are not needed",
+    )
     prefixes: tuple[str, ...] = Field(("module.", "backbone."), description="taken off the front, in this order")
+    layouts: tuple[Layout, ...] = Field((), description="layouts of other libraries that are translated first")
+    starts: dict[str, str] = Field(
+        default_factory=dict, description="beginning of a name -> its plain form; the first that fits counts"
+    )
     renames: dict[str, str] = Field(default_factory=dict, description="dotted part of a name -> its plain form")
     optional: tuple[str, ...] = Field((), description="plain names that a checkpoint may lack")
     absent_together: tuple[str, ...] = Field(
@@ -115,6 +123,10 @@ class TextSpec(StrictConfig):
     """The text tower, where there is one."""
 
     tower: str = Field(description="what people call it")
+    kind: Literal["word_pieces", "clip_bpe"] = Field(
+        "word_pieces",
+        description="word_pieces: BERT's, from a file; clip_bpe: CLIP's byte pairs, which come with open_clip",
+    )
     tokenizer: str | None = Field(
         pattern=r"^[\w.-]+/[\w.-]+$", description="hub repository of its vocabulary; null: only beside the card"
     )
@@ -166,6 +178,7 @@ class EncoderSpec(StrictConfig):
     title: str
     summary: str = Field(description="one sentence for the list")
     modality: str
+    also_for: tuple[str, ...] = Field((), description="other modalities a general-purpose network may be used on")
     architecture: Architecture
     parameters: int | None = Field(None, ge=1, description="count, all tensors of the network")
     weights: Weights = Weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
@@ -18,12 +19,14 @@ from medfm.encoders.preprocessing import Preprocessing
 from medfm.encoders.preprocessing_steps import Step
 from medfm.encoders.published import family_of
 from medfm.encoders.tokens import SingleTexts, TextTokenizer
+from medfm.encoders.tokens_bpe import ClipTokenizer
 from medfm.encoders.weights import Kind
 
 if TYPE_CHECKING:
     from torch import nn
 
 _TEXTS_AT_ONCE = 64
+_log = logging.getLogger(__name__)
 
 
 class Encoder:
@@ -70,6 +73,16 @@ class Encoder:
         return self.card.modality
 
     @property
+    def also_for(self) -> tuple[str, ...]:
+        """Other modalities that this network may be used on."""
+        return self.card.spec.also_for
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What no checkpoint shows and is taken from the card, such as the activation of a CLIP network."""
+        return tuple(getattr(self._args, "assumed", ()))
+
+    @property
     def embedding_dim(self) -> int:
         """Length d of one embedding."""
         return self.card.embedding_dim
@@ -78,6 +91,11 @@ class Encoder:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one preprocessed record: (channels, height, width), or (leads, samples)."""
         return self.card.spec.input.shape
+
+    @property
+    def token_dim(self) -> int:
+        """Width of one token; networks that project their embedding do not project tokens."""
+        return int(getattr(self._args, "token_dim", self.embedding_dim))
 
     @property
     def has_tokens(self) -> bool:
@@ -166,16 +184,26 @@ class Encoder:
         return self._run(self._family.embed, batch, (self.embedding_dim,))
 
     def tokens(self, batch: torch.Tensor) -> torch.Tensor:
-        """Patch tokens float32 (n, tokens, dim) after the last norm, row by row, class token excluded."""
+        """Patch tokens float32 (n, tokens, :attr:`token_dim`) after the last norm, row by row, class token excluded."""
         if self._family.tokens is None:
             raise CardError(f"The encoder '{self.id}' has no tokens.")
         self._check(batch)
         patch = getattr(self._args, "patch", 1)
         count = int(batch.shape[2] // patch) * int(batch.shape[3] // patch)
-        return self._run(self._family.tokens, batch, (count, self.embedding_dim))
+        return self._run(self._family.tokens, batch, (count, self.token_dim))
 
-    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Text embeddings float32 (m, :attr:`embedding_dim`), not of length 1, for encoders with a text tower.
+    def encode_text(self, texts: Sequence[str], as_group: bool = False) -> torch.Tensor:
+        """Text embeddings float32 (m, :attr:`embedding_dim`), for encoders with a text tower.
+
+        As the tower gives them, so for most encoders not of length 1. A text that is longer than
+        the tower takes is cut off, with a warning; :meth:`text_lengths` tells which.
+
+        Args:
+            texts: The texts.
+            as_group: Pad all to the longest and encode them together. It matters only where a
+                tower averages padding in (FLAIR): by default such a tower gets each text alone,
+                so that a text always has the same embedding; published prototypes were made from
+                the prompts of one class as a group.
 
         Raises:
             CardError: This encoder has none, or the checkpoint it was loaded from holds none.
@@ -185,12 +213,16 @@ class Encoder:
         tokenizer = self._tokenizer
         if isinstance(texts, str):
             raise ConfigError("One text was given.", expected='a list of texts, such as ["sinus rhythm"]')
+        self._warn_of_cuts(texts)
         parts = [torch.zeros((0, self.embedding_dim), device=self.device)]
         function = self._family.embed_text
         assert function is not None
+        step = 1 if getattr(self._args.text, "padding_counts", False) else _TEXTS_AT_ONCE
+        if as_group:
+            step = max(1, len(texts))
         with torch.inference_mode():
-            for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                ids, mask = tokenizer.encode(texts[start : start + _TEXTS_AT_ONCE])
+            for start in range(0, len(texts), step):
+                ids, mask = tokenizer.encode(texts[start : start + step])
                 parts.append(function(self.module, ids.to(self.device), mask.to(self.device)).float())
             result = torch.cat(parts)
         if not _finite(result):
@@ -199,6 +231,20 @@ class Encoder:
                 fix="use full precision (float32), and check the weights with 'medfm doctor'",
             )
         return result
+
+    def _warn_of_cuts(self, texts: Sequence[str]) -> None:
+        spec = self.card.spec.text
+        lengths = self._tokenizer.lengths(texts) if texts else []
+        long = [length for length in lengths if spec is not None and length > spec.max_tokens]
+        if long and spec is not None:
+            _log.warning(
+                "%s: %d of %d texts are longer than %d tokens (up to %d) and are cut off",
+                self.id,
+                len(long),
+                len(texts),
+                spec.max_tokens,
+                max(long),
+            )
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text, special ones counted; beyond ``card.spec.text.max_tokens`` a text is cut off."""
@@ -210,7 +256,7 @@ class Encoder:
         return SingleTexts(self._tokenizer)
 
     @cached_property
-    def _tokenizer(self) -> TextTokenizer:
+    def _tokenizer(self) -> TextTokenizer | ClipTokenizer:
         spec = self.card.spec.text
         if spec is None or self._family.embed_text is None:
             what = "signals" if len(self.input_shape) == 2 else "pictures"
@@ -224,6 +270,8 @@ class Encoder:
                 expected=f"a whole checkpoint, with {' and '.join(f'{name}.*' for name in self._family.text_names)}",
                 fix="load the whole checkpoint, or use a linear probe or nearest neighbours instead of text prompts",
             )
+        if spec.kind == "clip_bpe":
+            return ClipTokenizer(spec, self.id, self._args.text.vocabulary)
         return TextTokenizer(spec, self.id, self._args.text.vocabulary, self.card.folder)
 
     def attention(self, batch: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 # name -> (arguments "module:class", network "module:object"); the first must not import torch.
 _FAMILIES = {
+    "clip": ("medfm.encoders.clip_args:ClipArgs", "medfm.encoders.clip:FAMILY"),
     "color-histogram": ("medfm.encoders.histogram_args:HistogramArgs", "medfm.encoders.histogram:FAMILY"),
+    "convirt": ("medfm.encoders.resnet_args:ConvirtArgs", "medfm.encoders.convirt:FAMILY"),
+    "flair": ("medfm.encoders.resnet_args:FlairArgs", "medfm.encoders.flair:FAMILY"),
     "merl": ("medfm.encoders.merl_args:MerlArgs", "medfm.encoders.merl:FAMILY"),
+    "resnet": ("medfm.encoders.resnet_args:ResNetArgs", "medfm.encoders.resnet:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
 }
 
@@ -100,6 +104,19 @@ def check_architecture(spec: EncoderSpec, where: str) -> None:
             f"The embedding has {spec.embedding.dim} numbers but the architecture gives {args.dim}.",
             where=f"{where}: medfm.embedding.dim",
         )
+    size = getattr(args, "image_size", None)
+    if size is not None and tuple(spec.input.shape[1:]) != (size, size):
+        raise ConfigError(
+            f"The input is {' x '.join(map(str, spec.input.shape[1:]))} but the architecture takes {size} x {size} pixels.",
+            where=f"{where}: medfm.input.shape and medfm.architecture.args.image_size",
+        )
+    tower = getattr(args, "text", None)
+    limit = getattr(tower, "limit", None)
+    if spec.text is not None and limit is not None and spec.text.max_tokens > limit:
+        raise ConfigError(
+            f"Texts may have {spec.text.max_tokens} tokens but the tower takes {limit}.",
+            where=f"{where}: medfm.text.max_tokens",
+        )
 
 
 def plain_shapes(spec: EncoderSpec, where: str) -> dict[str, tuple[int, ...]]:
@@ -108,7 +125,7 @@ def plain_shapes(spec: EncoderSpec, where: str) -> dict[str, tuple[int, ...]]:
     return dict(_shapes(spec.architecture.family, args))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _shapes(name: str, args: Any) -> dict[str, tuple[int, ...]]:
     family = get_family(name)
     module = family.build(args, None, "meta")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medfm.core.errors import WeightsError
 from medfm.encoders.card_schema import FLAT, KeyMap
+from medfm.encoders.layouts import translate
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ class KeyReport:
         unexpected: Names in the file that nothing accounts for.
         mismatched: (plain name, shape in the file, shape needed).
         hints: What the checkpoint might be instead.
+        assumed: What no checkpoint shows and was taken from the card.
     """
 
     layout: str
@@ -38,6 +40,7 @@ class KeyReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     hints: tuple[str, ...] = field(default=())
+    assumed: tuple[str, ...] = field(default=())
 
     @property
     def ok(self) -> bool:
@@ -61,6 +64,7 @@ class KeyReport:
             shown = "" if quiet else ": " + ", ".join(names[:_SHOWN])
             more = f" and {len(names) - _SHOWN} more" if not quiet and len(names) > _SHOWN else ""
             lines.append(f"{title} ({len(names)}){shown}{more}")
+        lines += [f"assumed, as no checkpoint shows it: {fact}" for fact in self.assumed]
         return "\n".join(lines + [f"hint: {hint}" for hint in self.hints])
 
 
@@ -113,11 +117,21 @@ def plain_state(
             if short.startswith(prefix):
                 short = short.removeprefix(prefix)
                 prefixes[prefix] = None
-        short = _renamed(short, key_map.renames)
+        short = _renamed(_restarted(short, key_map.starts), key_map.renames)
+        if drop.intersection(short.split(".")):
+            dropped.append(name)
+            continue
         if short in plain:
             raise WeightsError(f"Two tensors of the checkpoint are both '{short}'.", where=f"{where}: {name}")
         plain[short] = tensor
     return plain, dropped, "".join(prefixes)
+
+
+def _restarted(name: str, starts: Mapping[str, str]) -> str:
+    for old, new in starts.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def _renamed(name: str, renames: Mapping[str, str]) -> str:
@@ -147,6 +161,9 @@ def match(
         the caller decides whether a report that is not ``ok`` stops the run.
     """
     tensors, nested = unnest(checkpoint, key_map.nesting, where)
+    tensors, layout = translate(tensors, key_map.layouts, key_map.prefixes)
+    if layout:
+        nested += f", layout {layout}"
     plain, dropped, prefix = plain_state(tensors, key_map, where)
     good: dict[str, torch.Tensor] = {}
     wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []

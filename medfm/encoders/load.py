@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from medfm.core.errors import WeightsError
+from medfm.core.config import build as build_config
+from medfm.core.errors import CardError, ConfigError, WeightsError
 from medfm.core.names import nearest
+from medfm.encoders.beside import check_beside
+from medfm.encoders.card import Card
 from medfm.encoders.encoder import Encoder, resolve_device
+from medfm.encoders.families import check_architecture
 from medfm.encoders.published import build, load_published
 from medfm.encoders.registry import get_card
 from medfm.encoders.weights import local_file, locate
@@ -20,6 +26,7 @@ def load_encoder(
     device: str = "auto",
     seed: int = 0,
     variant: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Load an encoder.
 
@@ -33,14 +40,21 @@ def load_encoder(
         seed: Seed of random weights; equal seeds give equal fingerprints.
         variant: Other preprocessing that the card names (``preprocessing_variants``), such as
             ``"cpsc2018"`` of MERL.
+        architecture: Architecture arguments other than the card's, such as
+            ``{"activation": "quick_gelu"}``; they are part of the fingerprint and of every note.
 
     Raises:
         UnknownNameError: No such encoder; near ids are named.
+        CardError: The architecture arguments contradict the rest of the card.
         OfflineError: The weights would have to be downloaded and the process is offline.
         WeightsError: The weights are missing, damaged, unsafe or of another model.
     """
     where = resolve_device(device)
     card = get_card(name)
+    changed = ""
+    if architecture:
+        card = with_architecture(card, architecture)
+        changed = f"; architecture changed by the user: {dict(architecture)}"
     if not card.spec.weights.needed:
         if weights is not None and str(weights) != RANDOM:
             raise WeightsError(f"'{card.id}' is a fixed formula and takes no weights.", fix="leave weights away")
@@ -54,7 +68,12 @@ def load_encoder(
         )
     if weights is not None and str(weights) == RANDOM:
         return Encoder(
-            card, build(card, seed), "random", f"random: untrained network, seed {seed}", device=where, variant=variant
+            card,
+            build(card, seed),
+            "random",
+            f"random: untrained network, seed {seed}{changed}",
+            device=where,
+            variant=variant,
         )
     if weights is None:
         found = locate(card)
@@ -62,5 +81,31 @@ def load_encoder(
         if isinstance(weights, str) and not Path(weights).expanduser().exists() and nearest(weights, [RANDOM]):
             raise WeightsError(f"There is no file '{weights}'.", fix=f"did you mean weights='{RANDOM}'?")
         found = local_file(card, weights)
+    check_beside(card, found.path)
     module, report = load_published(card, found.path)
-    return Encoder(card, module, found.kind, found.note, report, device=where, variant=variant)
+    assumed = f"; assumed, as no checkpoint shows it: {', '.join(report.assumed)}" if report.assumed else ""
+    return Encoder(card, module, found.kind, f"{found.note}{assumed}{changed}", report, device=where, variant=variant)
+
+
+def with_architecture(card: Card, architecture: Mapping[str, Any]) -> Card:
+    """`card` with other architecture arguments; the rest stays, and must agree with them.
+
+    Raises:
+        CardError: An argument is unknown or contradicts the rest of the card.
+    """
+    spec = card.spec.to_dict()
+    args = {**spec["architecture"]["args"], **architecture}
+    where = f"{card.path}, with architecture arguments {dict(architecture)}"
+    try:
+        changed = build_config(
+            type(card.spec), spec | {"architecture": {**spec["architecture"], "args": args}}, where=where
+        )
+        check_architecture(changed, where)
+    except ConfigError as error:
+        raise CardError(
+            f"The architecture arguments do not fit the card of '{card.id}'. {error.what}",
+            where=error.where or where,
+            expected=error.expected,
+            fix=error.fix,
+        ) from error
+    return Card(card.path, card.header.model_copy(update={"medfm": changed}), card.prose, card.sha256)

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from medfm.core.errors import MedfmError, WeightsError
 from medfm.encoders.card import Card
-from medfm.encoders.families import plain_shapes
+from medfm.encoders.families import family_args, plain_shapes
 from medfm.encoders.keymaps import KeyReport, match, plain_state, unnest
 from medfm.encoders.registry import scan
+
+POSITION_TABLES = ("visual.positional_embedding", "visual.trunk.pos_embed")
+PATCH_KERNELS = ("visual.conv1.weight", "visual.trunk.patch_embed.proj.weight")
 
 
 def hints(report: KeyReport, checkpoint: Mapping[str, Any], card: Card, where: str) -> KeyReport:
     """`report` with what the checkpoint looks like."""
-    found = _known_traps(checkpoint, card, where)
+    found = [*_other_size(report, card), *_known_traps(checkpoint, card, where)]
     alike = [other.id for other in scan()[0].values() if other.id != card.id and _fits(checkpoint, other, where)]
     if alike:
         found.insert(0, "this looks like " + " or ".join(alike))
     return dataclasses.replace(report, hints=tuple(found))
+
+
+def _other_size(report: KeyReport, card: Card) -> list[str]:
+    """Whether a position table of a CLIP image tower belongs to another image size."""
+    spec = card.spec.architecture
+    args = family_args(spec.family, spec.args, str(card.path))
+    size, patch = getattr(args, "image_size", None), getattr(args, "patch", None)
+    patch = next((got[-1] for name, got, _ in report.mismatched if name in PATCH_KERNELS), patch)
+    for name, got, _ in report.mismatched:
+        if size is None or patch is None or name not in POSITION_TABLES:
+            continue
+        rows = got[-2] - 1
+        side = math.isqrt(max(rows, 0))
+        if side * side == rows:
+            return [
+                f"the position table has {got[-2]} rows: {side} x {side} patches and a class token, at {patch} pixels "
+                f"per patch an input of {side * patch} pixels; this card takes {size}. Other libraries stretch the table "
+                "without a word and give other numbers; here that is refused"
+            ]
+    return []
 
 
 def _fits(checkpoint: Mapping[str, Any], card: Card, where: str) -> bool:

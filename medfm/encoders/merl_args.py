@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from medfm.core.config import StrictConfig
+from medfm.encoders.bert_args import BertArgs
 
 RESNETS = {  # name: blocks per stage, expansion (1: basic block, 4: bottleneck)
     "resnet18": ((2, 2, 2, 2), 1),
@@ -20,23 +21,6 @@ VITS = {  # name: width, heads, feed-forward width; twelve blocks, heads of 64
     "vit_middle": (512, 8, 2048),
     "vit_base": (768, 12, 3072),
 }
-
-
-class BertArgs(StrictConfig):
-    """Sizes of a BERT text tower; the defaults are BERT-base with MedCPT's vocabulary."""
-
-    vocabulary: int = Field(30522, ge=5, description="number of word pieces")
-    width: int = Field(768, ge=8)
-    layers: int = Field(12, ge=1)
-    heads: int = Field(12, ge=1)
-    feed_forward: int = Field(3072, ge=8)
-    positions: int = Field(512, ge=2, description="longest text in tokens that the position table allows")
-
-    @model_validator(mode="after")
-    def _divides(self) -> BertArgs:
-        if self.width % self.heads:
-            raise ValueError("width must be a multiple of heads")
-        return self
 
 
 class MerlArgs(StrictConfig):

@@ -1,7 +1,8 @@
 """From an 8-bit picture to the array a network takes; see :mod:`medfm.encoders.preprocessing`.
 
 The result equals the published paths (Pillow and torchvision) bit for bit; because pictures
-have 8 bits, scaling and normalising are one table look-up per channel.
+have 8 bits, scaling and normalising are one table look-up per channel, unless a card resizes real
+numbers in between.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ import numpy as np
 from PIL import Image
 
 from medfm.core.errors import ReadError
-from medfm.encoders.preprocessing_steps import CenterCrop, ChannelOrder, Normalise, PictureStep, Resize, ToRGB
+from medfm.encoders.foreground import foreground_box
+from medfm.encoders.preprocessing_steps import (
+    Canvas,
+    CenterCrop,
+    ChannelOrder,
+    CropForeground,
+    Normalise,
+    PictureStep,
+    Resize,
+    ResizeFloat,
+    ToRGB,
+)
 from medfm.modalities.record import Record
 
 _FILTERS = {
@@ -36,13 +48,15 @@ class PictureSteps:
                 mean, std = np.asarray(step.mean, np.float32), np.asarray(step.std, np.float32)
         # The same float32 operations, in the same order, as ToTensor and Normalize: exact.
         unit = np.arange(256, dtype=np.float32) / np.float32(255)
-        self._table = (unit[None, :] - mean[:, None]) / std[:, None]
+        self._numbers = [step for step in self.steps if isinstance(step, (ResizeFloat, Canvas))]
+        self._scale = (mean[:, None, None], std[:, None, None])
+        self._table = np.stack([unit] * 3) if self._numbers else (unit[None, :] - mean[:, None]) / std[:, None]
         self._grey_allowed = any(isinstance(step, ToRGB) for step in self.steps)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape (3, height, width) of every result; fails for steps that keep proportions."""
-        size = next(step for step in reversed(self.steps) if isinstance(step, (Resize, CenterCrop)))
+        size = next(step for step in reversed(self.steps) if isinstance(step, (Resize, CenterCrop, Canvas)))
         if isinstance(size, Resize) and size.mode == "shorter_side":
             raise ReadError("The steps give pictures of different sizes.", fix="add a center_crop step to the card")
         return (3, *size.size)
@@ -56,14 +70,37 @@ class PictureSteps:
                 picture = _resize(picture, step)
             elif isinstance(step, CenterCrop):
                 picture = _center_crop(picture, step)
+            elif isinstance(step, CropForeground):
+                picture = picture[foreground_box(picture[:, :, 0])]
         if self._reversed:
             picture = picture[:, :, ::-1]
-        height, width = picture.shape[:2]
-        out = fitting((3, height, width), out)
+        if self._numbers:
+            return self._on_numbers(picture, out, where)
+        return self._looked_up(picture, fitting((3, *picture.shape[:2]), out))
+
+    def _looked_up(self, picture: np.ndarray, out: np.ndarray) -> np.ndarray:
         for channel in range(3):
             # mode="clip" skips the bounds check; 8-bit values cannot leave the table of 256.
             np.take(self._table[channel], picture[:, :, channel], out=out[channel], mode="clip")
         return out
+
+    def _on_numbers(self, picture: np.ndarray, out: np.ndarray | None, where: str | None) -> np.ndarray:
+        numbers = self._looked_up(picture, np.empty((3, *picture.shape[:2]), np.float32))
+        for step in self._numbers:
+            if isinstance(step, ResizeFloat):
+                numbers = _resize_float(numbers, step)
+                continue
+            rows, columns = numbers.shape[1:]
+            if rows > step.size[0] or columns > step.size[1]:
+                raise ReadError(
+                    f"A picture of {rows} x {columns} pixels does not fit on a canvas of {step.size[0]} x {step.size[1]}.",
+                    where=where,
+                )
+            numbers = np.pad(numbers, ((0, 0), (0, step.size[0] - rows), (0, step.size[1] - columns)))
+        mean, std = self._scale
+        result = fitting(numbers.shape, out)
+        result[...] = (numbers - mean) / std
+        return result
 
     def _picture(self, array: np.ndarray, where: str | None) -> np.ndarray:
         array = np.asarray(array)
@@ -104,6 +141,21 @@ def _resize(picture: np.ndarray, step: Resize) -> np.ndarray:
     # Pillow needs rows without gaps; a crop of a smear is a view with gaps.
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((width, height), _FILTERS[step.resampler]))
+
+
+def _resize_float(numbers: np.ndarray, step: ResizeFloat) -> np.ndarray:
+    import torch
+
+    rows, columns = numbers.shape[1:]
+    scale = max(rows, columns) / step.size
+    # A line of pixels would be cut off to nothing.
+    size = (max(1, int(rows / scale)), max(1, int(columns / scale)))
+    if size == (rows, columns):
+        return numbers
+    resized: np.ndarray = torch.nn.functional.interpolate(
+        torch.from_numpy(numbers)[None], size=size, mode="bilinear", align_corners=False, antialias=step.antialias
+    )[0].numpy()
+    return resized
 
 
 def _center_crop(picture: np.ndarray, step: CenterCrop) -> np.ndarray:

@@ -1,8 +1,9 @@
 """The named preprocessing steps a model card may list, with their arguments.
 
 Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`. For pictures the
-order is fixed by meaning: steps on the picture (``to_rgb``, ``resize``, ``center_crop``,
-``channel_order``) come first, then ``to_unit_range``, then at most one ``normalise``.
+order is fixed by meaning: steps on the picture (``to_rgb``, ``crop_foreground``, ``resize``,
+``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
+(``resize_float``, ``canvas``), then at most one ``normalise``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ class ToRGB(StrictConfig):
     """Grey pictures get three equal channels; colour pictures stay as they are."""
 
     step: Literal["to_rgb"] = "to_rgb"
+
+
+class CropForeground(StrictConfig):
+    """Cut to the bounding box of the largest bright part of the red channel, without a mask.
+
+    See :mod:`medfm.encoders.foreground`.
+    """
+
+    step: Literal["crop_foreground"] = "crop_foreground"
+    threshold: Literal["li"] = "li"
 
 
 class Resize(StrictConfig):
@@ -76,6 +87,32 @@ class ToUnitRange(StrictConfig):
     step: Literal["to_unit_range"] = "to_unit_range"
 
 
+class ResizeFloat(StrictConfig):
+    """Resize real numbers bilinearly, as torchvision does to a tensor, proportions kept.
+
+    The longer side becomes `size`, the other one is cut off to a whole pixel.
+    """
+
+    step: Literal["resize_float"] = "resize_float"
+    size: int = Field(ge=1, description="longer side in pixels")
+    mode: Literal["longer_side"] = "longer_side"
+    antialias: bool = Field(description="whether to smooth when shrinking; torchvision's default changed in 0.17")
+
+
+class Canvas(StrictConfig):
+    """Lay the picture on a larger canvas of zeros; one that does not fit is an error."""
+
+    step: Literal["canvas"] = "canvas"
+    size: tuple[int, int] = Field(description="height and width in pixels")
+    place: Literal["top_left"] = Field("top_left", description="zeros are to the right and below")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Canvas:
+        if min(self.size) < 1:
+            raise ValueError("size must be positive")
+        return self
+
+
 class Normalise(StrictConfig):
     """(value - mean) / std, channel by channel in the order the network sees them."""
 
@@ -90,13 +127,18 @@ class Normalise(StrictConfig):
         return self
 
 
-PictureStep = ToRGB | Resize | CenterCrop | ChannelOrder | ToUnitRange | Normalise
+PictureStep = (
+    ToRGB | CropForeground | Resize | CenterCrop | ChannelOrder | ToUnitRange | ResizeFloat | Canvas | Normalise
+)
 Step = Annotated[
     ToRGB
+    | CropForeground
     | Resize
     | CenterCrop
     | ChannelOrder
     | ToUnitRange
+    | ResizeFloat
+    | Canvas
     | Normalise
     | RepairMissing
     | Resample
@@ -109,7 +151,8 @@ Step = Annotated[
 ]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 
-_ON_PICTURE = ("to_rgb", "resize", "center_crop", "channel_order")
+_ON_PICTURE = ("to_rgb", "crop_foreground", "resize", "center_crop", "channel_order")
+_ON_NUMBERS = ("resize_float", "canvas")
 
 
 def on_signals(steps: tuple[Step, ...]) -> bool:
@@ -126,9 +169,14 @@ def check_order(steps: tuple[Step, ...]) -> None:
     if names.count("to_unit_range") != 1:
         raise ValueError("the steps must hold to_unit_range exactly once")
     at = names.index("to_unit_range")
-    if any(name not in _ON_PICTURE for name in names[:at]):
-        raise ValueError("normalise must come after to_unit_range")
-    if names[at + 1 :] not in ([], ["normalise"]):
-        raise ValueError("only one normalise may follow to_unit_range")
-    if not any(name in ("resize", "center_crop") for name in names):
-        raise ValueError("a resize or center_crop must give the pictures one size")
+    early = [name for name in names[:at] if name not in _ON_PICTURE]
+    if early:
+        raise ValueError(f"{early[0]} must come after to_unit_range")
+    after = names[at + 1 :]
+    numbers = [name for name in after if name in _ON_NUMBERS]
+    if after not in ([*numbers], [*numbers, "normalise"]):
+        raise ValueError("only one normalise may follow to_unit_range, behind resize_float and canvas if there are any")
+    if numbers not in ([], ["canvas"], ["resize_float", "canvas"]):
+        raise ValueError("resize_float must be followed by canvas, each at most once")
+    if not any(name in ("resize", "center_crop", "canvas") for name in names):
+        raise ValueError("a resize, center_crop or canvas must give the pictures one size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def load_published(
     family, args = family_of(card)
     wanted = plain_shapes(card)
     tensors, report = match(content, wanted, card.spec.weights.key_map, where)
+    report = replace(report, assumed=tuple(getattr(args, "assumed", ())))
     if not report.ok:
         report = hints(report, content, card, where)
         raise WeightsError(
@@ -84,7 +86,8 @@ def load_published(
         raise WeightsError(
             f"The checkpoint holds values that are not finite in {len(bad)} tensors, such as {bad[0]}.", where=where
         )
-    if any(family.is_text(plain) for plain in report.absent):
+    # One tensor of a text tower that a card calls optional (an unused pooler) is not the whole tower.
+    if any(map(family.is_text, report.absent)) and not any(map(family.is_text, tensors)):
         args = args.without_text()
     module = family.build(args, None, "meta")
     names = family.plain_names(module)

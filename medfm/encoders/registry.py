@@ -116,9 +116,9 @@ def list_encoders(modality: str | None = None) -> list[str]:
 
 
 def list_cards(modality: str | None = None) -> list[Card]:
-    """The known cards, by id; of one `modality` when given."""
+    """The known cards, by id; only those that take records of `modality` when given."""
     cards = _index()
-    return [cards[key] for key in sorted(cards) if modality is None or cards[key].modality == modality]
+    return [cards[key] for key in sorted(cards) if modality is None or modality in cards[key].modalities]
 
 
 def get_card(name: str | Path) -> Card:

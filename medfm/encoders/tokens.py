@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medfm.core.errors import ConfigError, OfflineError, WeightsError
 from medfm.core.offline import is_offline
 from medfm.encoders.card_schema import TextSpec
+from medfm.encoders.tokens_bpe import ClipTokenizer
 from medfm.encoders.weights import weights_folder
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class TextTokenizer:
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""
         return [len(row) for row in self._rows(texts)]
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids."""
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
     def _long(self, row: list[int]) -> bool:
         return len(row) > self.spec.max_tokens
@@ -170,7 +175,7 @@ class SingleTexts:
         tokenizer: The text tower's.
     """
 
-    def __init__(self, tokenizer: TextTokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer | ClipTokenizer) -> None:
         self._own = tokenizer
         self.max_tokens = tokenizer.spec.max_tokens
 
@@ -182,10 +187,10 @@ class SingleTexts:
 
     def decode(self, token_ids: Any, *, skip_special_tokens: bool = True) -> str:
         """The text of token ids."""
-        return str(self._own._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
+        return self._own.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
 
-def tokenizer_of_card(card: Card) -> TextTokenizer | None:
+def tokenizer_of_card(card: Card) -> TextTokenizer | ClipTokenizer | None:
     """The tokenizer of a card's text tower, without its weights; ``None`` where it has no tower."""
     from medfm.encoders.families import family_args
 
@@ -193,4 +198,6 @@ def tokenizer_of_card(card: Card) -> TextTokenizer | None:
     text = getattr(family_args(spec.family, spec.args, str(card.path)), "text", None)
     if card.spec.text is None or text is None:
         return None
+    if card.spec.text.kind == "clip_bpe":
+        return ClipTokenizer(card.spec.text, card.id, text.vocabulary)
     return TextTokenizer(card.spec.text, card.id, text.vocabulary, card.folder)

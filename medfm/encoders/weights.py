@@ -19,6 +19,15 @@ from medfm.encoders.card import Card
 from medfm.encoders.card_schema import HubFile, LocalFile, Source
 
 logger = logging.getLogger(__name__)
+# File names that many repositories use.
+GENERIC_NAMES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+    "open_clip_model.safetensors",
+    "encoder.safetensors",
+    "model.pth",
+)
 NOT_PUBLISHED = "NOT the published file of that name"
 Kind = Literal["published", "local file", "random", "trained here", "no weights"]
 
@@ -59,7 +68,7 @@ def places(card: Card, source: Source) -> list[Path]:
 
 def _generic(name: str) -> bool:
     # Many repositories use these names; only a folder named after the encoder tells whose it is.
-    return name in ("model.safetensors", "pytorch_model.bin", "encoder.safetensors")
+    return name in GENERIC_NAMES
 
 
 def find_local(card: Card) -> Found | None:

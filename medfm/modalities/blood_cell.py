@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from medfm.core.errors import ReadError
 from medfm.io.images import read_image
 from medfm.modalities.record import Record, RecordRef
+from medfm.modalities.row_options import missing, whole
 
 BOX_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _OPTIONS = ("box", "context_px", "page")
@@ -39,16 +39,16 @@ class BloodCell:
             ReadError: A box has only some of its four numbers, or one is not a number.
         """
         options: dict[str, Any] = {}
-        given = [c for c in BOX_COLUMNS if not _missing(row.get(c))]
+        given = [c for c in BOX_COLUMNS if not missing(row.get(c))]
         if given:
             if len(given) < 4:
                 absent = ", ".join(c for c in BOX_COLUMNS if c not in given)
                 raise ReadError(f"The box lacks {absent}.", expected=f"all of {', '.join(BOX_COLUMNS)}, in pixels")
-            options["box"] = [_whole(row[c], c) for c in BOX_COLUMNS]
-        if given and not _missing(row.get("context_px")):
-            options["context_px"] = _whole(row["context_px"], "context_px")
-        if not _missing(row.get("page")):
-            options["page"] = _whole(row["page"], "page")
+            options["box"] = [whole(row[c], c) for c in BOX_COLUMNS]
+        if given and not missing(row.get("context_px")):
+            options["context_px"] = whole(row["context_px"], "context_px")
+        if not missing(row.get("page")):
+            options["page"] = whole(row["page"], "page")
         return options
 
     def read(self, ref: RecordRef) -> Record:
@@ -105,7 +105,7 @@ def _cut(
     height, width = array.shape[:2]
     if len(box) != 4:
         raise ReadError("A box has four numbers.", where=ref.record_id, expected="[xmin, ymin, xmax, ymax] in pixels")
-    x0, y0, x1, y1 = (_whole(value, column) for value, column in zip(box, BOX_COLUMNS, strict=True))
+    x0, y0, x1, y1 = (whole(value, column) for value, column in zip(box, BOX_COLUMNS, strict=True))
     if x1 <= x0 or y1 <= y0:
         raise ReadError(
             f"The box {x0}, {y0}, {x1}, {y1} is empty.", where=ref.record_id, expected="xmin < xmax and ymin < ymax"
@@ -130,17 +130,3 @@ def _cut(
     clipped = (right - left, bottom - top) != (x1 - x0 + 2 * context, y1 - y0 + 2 * context)
     cut = {**facts, "width": right - left, "height": bottom - top, "source_width": width, "source_height": height}
     return cell, {**cut, "box": [x0, y0, x1, y1], "context_px": context, "context_clipped": clipped}
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _whole(value: Any, column: str) -> int:
-    try:
-        number = float(value)
-        if not math.isfinite(number) or number != int(number):
-            raise ValueError
-    except (TypeError, ValueError) as error:
-        raise ReadError(f"{column} is not a whole number of pixels: {value!r}.") from error
-    return int(number)

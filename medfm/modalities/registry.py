@@ -12,6 +12,8 @@ from medfm.modalities.record import Modality, Record, RecordRef
 _MODALITIES = {
     "blood_cell": "medfm.modalities.blood_cell:BLOOD_CELL",
     "ecg": "medfm.modalities.ecg:ECG",
+    "histopathology": "medfm.modalities.histopathology:HISTOPATHOLOGY",
+    "retina": "medfm.modalities.retina:RETINA",
 }
 
 

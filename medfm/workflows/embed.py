@@ -16,6 +16,7 @@ from medfm.core.config import StrictConfig, build
 from medfm.core.environment import hardware, software
 from medfm.core.errors import ConfigError, StoreError
 from medfm.core.files import make_folder
+from medfm.core.hashing import sha256_bytes
 from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 
@@ -116,11 +117,11 @@ def embed(
     count = len(cohort) if share is None else sum(map(share.has, cohort.record_ids))
     batch_size, workers, streams, exact = _sizes(chosen, loaded, count)
     maker = Maker(
-        loaded.fingerprint,
+        _store_key(loaded, cohort.modality),
         chosen.precision,
         int(loaded.embedding_dim),
         encoder=loaded.id,
-        modality=loaded.modality,
+        modality=cohort.modality,
         weights_kind=str(loaded.weights_kind),
     )
     store = EncoderStore.open(maker, chosen.cache)
@@ -269,13 +270,21 @@ def resolve(config: EmbedConfig | None, settings: dict[str, Any], overrides: Seq
 
 def check_modality(encoder: EncoderLike, cohort: Cohort) -> None:
     """Raise :class:`ConfigError` when the encoder was made for another modality than the cohort's."""
-    if encoder.modality != cohort.modality:
+    # A general-purpose network names further modalities; other implementations need not have the attribute.
+    if cohort.modality not in (encoder.modality, *getattr(encoder, "also_for", ())):
         raise ConfigError(
             f"The encoder '{encoder.id}' is for {encoder.modality}, the cohort '{cohort.name}' holds {cohort.modality}.",
             where="modality",
             expected=f"a cohort of {encoder.modality}",
             fix=f"choose an encoder for {cohort.modality} (medfm encoders), or mend --modality",
         )
+
+
+def _store_key(encoder: EncoderLike, modality: str) -> str:
+    """What vectors are kept under: readers of two modalities may treat one file differently."""
+    if modality == encoder.modality:
+        return encoder.fingerprint
+    return sha256_bytes(f"{encoder.fingerprint}|{modality}".encode())
 
 
 def _loaded(encoder: EncoderLike | str) -> EncoderLike:
@@ -327,7 +336,7 @@ def _provenance(
         "encoder": encoder.id,
         "fingerprint": encoder.fingerprint,
         "weights_kind": str(encoder.weights_kind),
-        "modality": encoder.modality,
+        "modality": cohort.modality,
         "dim": int(encoder.embedding_dim),
         "precision": config.precision,
         "cohort": cohort.name,

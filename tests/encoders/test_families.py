@@ -19,7 +19,7 @@ def test_unknown_family():
     with pytest.raises(UnknownNameError, match="dinov2"):
         get_family("dinov22")
     with pytest.raises(UnknownNameError, match=r"card\.md: medfm\.architecture\.family"):
-        family_args("resnet", {}, "card.md")
+        family_args("resnext", {}, "card.md")
 
 
 def test_arguments_are_validated_with_their_place():

@@ -1,0 +1,103 @@
+"""Layouts of checkpoints that differ by more than names: tensors joined or turned.
+
+A key map names the layouts a card accepts; each function here recognises its layout and gives the
+tensors under plain names, or gives them back untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Layout = Literal["transformers-clip"]
+
+_BLOCK = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d+)\.(.+)")
+_PART = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
+_TOWERS = {"vision_model": "visual", "text_model": "text"}
+_INNER = {
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
+_OUTER = {
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    # The misspelling is transformers' own.
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
+    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
+    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
+    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
+    "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "text.positional_embedding",
+    "text_model.final_layer_norm.weight": "text.ln_final.weight",
+    "text_model.final_layer_norm.bias": "text.ln_final.bias",
+}
+# transformers keeps matrices of linear layers, CLIP keeps what is multiplied from the right.
+_TURNED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text.text_projection"}
+
+
+def from_transformers_clip(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """The ``CLIPModel`` of transformers as open_clip's towers; ``None`` for another layout.
+
+    Query, key and value matrices are joined; the two projections are turned. A matrix whose
+    partners are absent keeps its name, so that the key report shows it.
+    """
+    import torch
+
+    if not any(name.startswith("vision_model.encoder.layers.") for name in tensors):
+        return None
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        block = _BLOCK.fullmatch(name)
+        if name in _OUTER:
+            found[_OUTER[name]] = tensor
+        elif name in _TURNED and tensor.ndim == 2:
+            found[_TURNED[name]] = tensor.T
+        elif block is None:
+            found[name] = tensor
+        elif part := _PART.fullmatch(block[3]):
+            base = name[: -len(block[3])]
+            three = [tensors.get(f"{base}self_attn.{one}_proj.{part[2]}") for one in "qkv"]
+            if any(one is None for one in three):
+                found[name] = tensor
+            elif part[1] == "q":
+                joined = torch.cat([one for one in three if one is not None])
+                found[f"{_TOWERS[block[1]]}.transformer.resblocks.{block[2]}.attn.in_proj_{part[2]}"] = joined
+        else:
+            inner, _, leaf = block[3].rpartition(".")
+            plain = f"{_TOWERS[block[1]]}.transformer.resblocks.{block[2]}.{_INNER.get(inner, inner)}.{leaf}"
+            found[plain if inner in _INNER else name] = tensor
+    return found
+
+
+LAYOUTS: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor] | None]] = {
+    "transformers-clip": from_transformers_clip
+}
+
+
+def translate(
+    tensors: Mapping[str, torch.Tensor], layouts: tuple[str, ...], prefixes: tuple[str, ...]
+) -> tuple[dict[str, torch.Tensor], str]:
+    """`tensors` in the first of `layouts` that recognises them, and its name; else as they are and ``""``.
+
+    `prefixes` are taken off first, as for any layout.
+    """
+    for layout in layouts:
+        bare: dict[str, torch.Tensor] = {}
+        for name, tensor in tensors.items():
+            short = name
+            for prefix in prefixes:
+                short = short.removeprefix(prefix)
+            # Of two tensors with one bare name none may vanish: the caller reports both.
+            bare[name if short in bare else short] = tensor
+        found = LAYOUTS[layout](bare)
+        if found is not None:
+            return found, layout
+    return dict(tensors), ""

@@ -1,0 +1,60 @@
+"""torchvision's ResNets as plain image encoders: the baselines that medical encoders are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medfm.core.config import build
+from medfm.encoders.families import Family
+from medfm.encoders.first_weights import draw
+from medfm.encoders.picture_resnet import map_tokens, picture_resnet
+from medfm.encoders.resnet_args import ResNetArgs
+
+
+class ResNet(nn.Module):
+    """(n, 3, H, W) -> the pooled feature (n, width) before the classifier, which is not built."""
+
+    def __init__(self, args: ResNetArgs) -> None:
+        super().__init__()
+        self.args = args
+        self.network = picture_resnet(args.backbone)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean of the last map over its places."""
+        out: Tensor = self.network(x)
+        return out
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """The places of the last map (n, places, width)."""
+        return map_tokens(self.network, x)
+
+
+def build_resnet(
+    args: ResNetArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
+) -> ResNet:
+    """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
+    checked = args if isinstance(args, ResNetArgs) else build(ResNetArgs, args, where="architecture arguments")
+    with torch.device("meta"):
+        module = ResNet(checked)
+    if device != "meta":
+        module.to_empty(device="cpu")
+        draw(module, generator if generator is not None else torch.Generator().manual_seed(0))
+    return module.train() if device in ("cpu", "meta") else module.to(device).train()
+
+
+def plain_names(module: nn.Module) -> dict[str, str]:
+    """Plain name of every tensor (torchvision's) -> its key in ``module.state_dict()``."""
+    return {key.removeprefix("network."): key for key in module.state_dict()}
+
+
+FAMILY = Family(
+    build=build_resnet,
+    plain_names=plain_names,
+    embed=ResNet.forward,
+    tokens=ResNet.tokens,
+    training_only=("num_batches_tracked",),
+)

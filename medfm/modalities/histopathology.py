@@ -1,0 +1,89 @@
+"""Histopathology: patches of stained tissue sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medfm.core.errors import ReadError
+from medfm.io.images import read_image
+from medfm.modalities.record import Record, RecordRef
+from medfm.modalities.row_options import missing, positive, whole
+
+PLACE_COLUMNS = ("patch_x", "patch_y")
+_OPTIONS = (*PLACE_COLUMNS, "mpp", "page")
+# Beyond these bounds a resolution is a mistake of units (nm, dpi), not a microscope.
+_MPP = (0.02, 50.0)
+
+
+class Histopathology:
+    """Patches of stained tissue (mostly H&E) from ordinary image files.
+
+    The canonical array is RGB uint8 of shape (height, width, 3), upright, in native pixels. Where
+    the table says so, ``facts["place"]`` holds [x, y] of the upper left pixel at the slide's
+    finest level and ``facts["mpp"]`` the micrometres per pixel of this patch
+    (``facts["mpp_source"]``: ``"table"``). Neither is guessed; nothing is resampled here.
+    """
+
+    name = "histopathology"
+    title = "tissue patches"
+    contract = "RGB uint8 (height, width, 3), values 0-255, upright, native pixels, one patch per record; place and mpp if known"
+    suffixes: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+    option_columns: tuple[str, ...] = _OPTIONS
+
+    def options(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The reader options of one cohort row: ``patch_x`` with ``patch_y``, ``mpp`` and ``page`` where given.
+
+        Raises:
+            ReadError: One coordinate without the other, or something that is not a number.
+        """
+        options: dict[str, Any] = {}
+        given = [column for column in PLACE_COLUMNS if not missing(row.get(column))]
+        if len(given) == 1:
+            raise ReadError(f"The place of a patch has {given[0]} alone.", expected=" and ".join(PLACE_COLUMNS))
+        for column in given:
+            options[column] = whole(row[column], column)
+        if not missing(row.get("mpp")):
+            options["mpp"] = positive(row["mpp"], "mpp", "micrometres per pixel")
+        if not missing(row.get("page")):
+            options["page"] = whole(row["page"], "page", "pages")
+        return options
+
+    def read(self, ref: RecordRef) -> Record:
+        """Read one patch.
+
+        Raises:
+            ReadError: The file cannot be read (see :func:`medfm.io.images.read_image`), an option
+                is unknown, or mpp cannot be that of a microscope.
+        """
+        options = ref.options
+        unknown = [key for key in options if key not in _OPTIONS]
+        if unknown:
+            raise ReadError(
+                f"There is no option '{unknown[0]}' for tissue patches.",
+                where=ref.record_id,
+                expected=", ".join(_OPTIONS),
+            )
+        array, facts = read_image(ref.path, page=options.get("page"), where=ref.record_id)
+        facts = dict(facts)
+        given = [column for column in PLACE_COLUMNS if column in options]
+        if len(given) == 1:
+            raise ReadError(
+                f"The place of a patch has {given[0]} alone.", where=ref.record_id, expected=" and ".join(PLACE_COLUMNS)
+            )
+        if given:
+            facts["place"] = [int(options["patch_x"]), int(options["patch_y"])]
+        if "mpp" in options:
+            mpp = float(options["mpp"])
+            if not _MPP[0] <= mpp <= _MPP[1]:
+                raise ReadError(
+                    f"A patch with {mpp:g} micrometres per pixel cannot come from a microscope.",
+                    where=ref.record_id,
+                    expected=f"{_MPP[0]:g} to {_MPP[1]:g}, such as 0.25 (40x) or 0.5 (20x)",
+                    fix="mpp is in micrometres per pixel, neither nanometres nor dots per inch",
+                )
+            facts["mpp"], facts["mpp_source"] = mpp, "table"
+        return Record(ref.record_id, self.name, array, facts)
+
+
+HISTOPATHOLOGY = Histopathology()
