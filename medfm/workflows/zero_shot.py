@@ -14,28 +14,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from medfm.core.errors import ConfigError, EvaluationError
+from medfm.core.errors import EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
-from medfm.embeddings.store import cache_root
 from medfm.evaluation.predictions import Predictions, TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
 from medfm.evaluation.zero_shot_text import TextCache
 from medfm.evaluation.zero_shot_weights import weigh_prompts
-from medfm.knowledge.prompts import Context, context_of
+from medfm.knowledge.prompts import Context
 from medfm.workflows.embed import embed
 from medfm.workflows.probe import MapMethod, _checked, _map, _provenance, _resolved
 from medfm.workflows.zero_shot_extras import Scored, zero_shot_extras
-from medfm.workflows.zero_shot_prompts import Question, Questions, questions, reaching_the_tower, with_weights
+from medfm.workflows.zero_shot_prompts import Question, Questions, questions
 from medfm.workflows.zero_shot_target import Scope, headline_metrics, scope_of, zero_shot_plan
+from medfm.workflows.zero_shot_texts import (
+    CARRIED,
+    contexts_of,
+    cut_notes,
+    encode_texts,
+    shown_texts,
+    text_cache,
+    tower_of,
+)
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
     from medfm.reporting.result import Result
-
-_CARRIED = ("age", "sex")
-_TEXTS = "texts"
 
 
 def zero_shot(
@@ -97,9 +102,7 @@ def zero_shot(
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
 
-    plan = zero_shot_plan(
-        protocol, overrides, knowledge=knowledge, label_set=label_set, prompt_file=prompt_file, cohort=cohort
-    )
+    plan = zero_shot_plan(protocol, overrides, knowledge=knowledge, label_set=label_set, prompt_file=prompt_file)
     method = plan.method
     assert isinstance(method, ZeroShot)
     scope = scope_of(cohort, target, method, leave_out, task, positive, drop_unlabelled)
@@ -113,10 +116,10 @@ def zero_shot(
         given=map_class,
     )
     encoder, text_encoder = _loaded(encoder), _loaded(text_encoder)
-    tower, lower_case = _tower(encoder, text_encoder, method)
-    texts = _text_cache(tower, cache)
-    shown = _shown_texts(asked, scope, tower, lower_case)
-    _encode(texts, asked, scope, lower_case, progress)
+    tower, lower_case = tower_of(encoder, text_encoder, method)
+    texts = text_cache(tower, cache)
+    shown = shown_texts(asked, scope, tower, lower_case)
+    encode_texts(texts, asked, scope, lower_case, progress)
     vectors = _embeddings(encoder, tower, scope.cohort, cache, embed_settings, progress)
     findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
     scored = _score(asked, scope, vectors, texts, method, lower_case)
@@ -131,7 +134,7 @@ def zero_shot(
             progress=resampling,
         )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
-    notes = (*summary.notes, *scope.notes, *scored.notes, *_cut(shown))
+    notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown))
     plan = plan.model_copy(update={"method": _named(method, asked)})
     return Result(
         kind="zero_shot",
@@ -230,68 +233,6 @@ def _loaded(encoder: Any) -> Any:
     return load_encoder(encoder)
 
 
-def _tower(encoder: Any, text_encoder: Any, method: ZeroShot) -> tuple[Any, bool]:
-    """The encoder with the text tower, checked against given embeddings, and whether texts are lower-cased."""
-    tower = text_encoder if isinstance(encoder, Embeddings) else encoder
-    if tower is None:
-        raise ConfigError(
-            "Embeddings alone cannot be asked: texts need the text tower of their encoder.",
-            fix="pass text_encoder=medfm.load_encoder(ID)",
-        )
-    if isinstance(encoder, Embeddings):
-        made_by = encoder.provenance.get("fingerprint")
-        if made_by and made_by != tower.fingerprint:
-            raise ConfigError(
-                f"The embeddings were not made by this encoder '{tower.id}': the fingerprints differ.",
-                expected=f"embeddings with the fingerprint {tower.fingerprint[:16]}; these have {str(made_by)[:16]}",
-                fix="name the encoder, weights and preprocessing that made them",
-            )
-    spec = getattr(getattr(tower, "card", None), "spec", None)
-    text = getattr(spec, "text", None)
-    lower = method.lower_case if method.lower_case is not None else text is None or text.lower_case
-    return tower, bool(lower)
-
-
-def _text_cache(tower: Any, cache: str | Path | None) -> TextCache:
-    fingerprint = tower.text_fingerprint
-    if not fingerprint:
-        tower.encode_text(["."])  # raises what is wrong: no tower in the card, or none in the weights
-    return TextCache(
-        lambda texts: np.asarray(tower.encode_text(texts).cpu().numpy()),
-        f"{fingerprint}",
-        folder=cache_root(cache) / _TEXTS,
-    )
-
-
-def _contexts(scope: Scope) -> list[Context]:
-    table = scope.cohort.table
-    columns = [table[c] if c in table.columns else pd.Series([None] * len(table)) for c in _CARRIED]
-    return [context_of(age, sex) for age, sex in zip(*columns, strict=True)]
-
-
-def _all_texts(asked: Questions, scope: Scope) -> list[str]:
-    contexts = _contexts(scope) if any(q.in_context for q in asked.asked) else []
-    return list(dict.fromkeys(text for q in asked.asked for text in q.texts(contexts)))
-
-
-def _shown_texts(asked: Questions, scope: Scope, tower: Any, lower_case: bool) -> list[dict[str, Any]]:
-    """What of each text reaches the tower; a missing tokenizer comes out here, before any work."""
-    return [
-        {"text": e.text, "encoded": e.encoded, "tokens": e.tokens, "kept": e.kept}
-        for e in reaching_the_tower(_all_texts(asked, scope), tower, lower_case)
-    ]
-
-
-def _encode(texts: TextCache, asked: Questions, scope: Scope, lower_case: bool, progress: ProgressMaker | None) -> None:
-    """Every text once, before the records: what the tower cannot do comes out early."""
-    wanted = [text.lower() if lower_case else text for text in _all_texts(asked, scope)]
-    with (progress or Silent)("encoding texts", len(wanted), "texts") as shown:
-        for start in range(0, len(wanted), 16):
-            part = wanted[start : start + 16]
-            texts.vectors(part)
-            shown.advance(len(part))
-
-
 def _embeddings(
     encoder: Any,
     tower: Any,
@@ -331,8 +272,10 @@ def _score(
     if len(found) < len(rows):
         notes.append(f"{len(rows) - len(found)} of {len(rows)} records have no embedding and are left out.")
     values = vectors.values[rows[found]]
-    contexts = [_contexts(scope)[i] for i in found] if any(q.in_context for q in asked.asked) else []
-    if contexts:
+    contexts: list[Context] = []
+    if any(q.in_context for q in asked.asked):
+        everybody = contexts_of(scope)
+        contexts = [everybody[i] for i in found]
         unknown = sum(c == Context() for c in contexts)
         notes.append(
             "context@1 asks each record by its own age and sex, so its AUROC also holds what age and sex say "
@@ -350,7 +293,7 @@ def _score(
                 temperature=method.temperature,
                 lower_case=lower_case,
             )
-            question = with_weights(question, weighed)
+            question = replace(question, prompts=weighed)
         if question.in_context is not None:
             cosines.append(zero_shot_in_contexts(values, contexts, question.in_context, texts, lower_case=lower_case))
         else:
@@ -367,7 +310,7 @@ def _predictions(scored: Scored, plan: Protocol) -> Predictions:
     method = plan.method
     assert isinstance(method, ZeroShot)
     table = scored.cohort.table
-    wanted = [c for c in dict.fromkeys((*_CARRIED, *plan.statistics.subgroups)) if c in table.columns]
+    wanted = [c for c in dict.fromkeys((*CARRIED, *plan.statistics.subgroups)) if c in table.columns]
     columns = [c for c in wanted if c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *columns]]
     parts = [
@@ -394,12 +337,3 @@ def _named(method: ZeroShot, asked: Questions) -> ZeroShot:
         value = getattr(method, key)
         named[key] = None if value is None else Path(value).name
     return method.model_copy(update=named)
-
-
-def _cut(shown: Sequence[Mapping[str, Any]]) -> list[str]:
-    cut = [entry for entry in shown if entry["kept"] < entry["tokens"]]
-    if not cut:
-        return []
-    return [
-        f"{len(cut)} of {len(shown)} texts are longer than the text tower takes and were cut off; see the table of texts."
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +182,6 @@ def _from_file(path: str, labels: Sequence[str], given: Mapping[str, str]) -> Pr
         tuple(ClassPrompts(label, tuple(g for key in parts for g in groups[key])) for label, parts in keys.items()),
         found.source,
     )
-
-
-def with_weights(question: Question, prompts: PromptSet) -> Question:
-    """The question with other weights."""
-    return replace(question, prompts=prompts)
 
 
 def reaching_the_tower(texts: Sequence[str], encoder: Any, lower_case: bool) -> list[EncodedText]:

@@ -53,7 +53,6 @@ def zero_shot_plan(
     knowledge: str | Path | None = None,
     label_set: str | None = None,
     prompt_file: str | Path | None = None,
-    cohort: Cohort | None = None,
 ) -> Protocol:
     """The protocol with ``--set`` texts and the single settings on top.
 

@@ -1,0 +1,103 @@
+"""Texts of a zero-shot run: the tower that reads them, what of each reaches it, vectors kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medfm.core.errors import ConfigError
+from medfm.core.progress import ProgressMaker, Silent
+from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.store import cache_root
+from medfm.evaluation.protocol import ZeroShot
+from medfm.evaluation.zero_shot_text import TextCache
+from medfm.knowledge.prompts import Context, context_of
+from medfm.workflows.zero_shot_prompts import Questions, reaching_the_tower
+from medfm.workflows.zero_shot_target import Scope
+
+CARRIED = ("age", "sex")
+_TEXTS = "texts"
+
+
+def tower_of(encoder: Any, text_encoder: Any, method: ZeroShot) -> tuple[Any, bool]:
+    """The encoder with the text tower, checked against given embeddings, and whether texts are lower-cased."""
+    tower = text_encoder if isinstance(encoder, Embeddings) else encoder
+    if tower is None:
+        raise ConfigError(
+            "Embeddings alone cannot be asked: texts need the text tower of their encoder.",
+            fix="pass text_encoder=medfm.load_encoder(ID)",
+        )
+    if isinstance(encoder, Embeddings):
+        made_by = encoder.provenance.get("fingerprint")
+        if made_by and made_by != tower.fingerprint:
+            raise ConfigError(
+                f"The embeddings were not made by this encoder '{tower.id}': the fingerprints differ.",
+                expected=f"embeddings with the fingerprint {tower.fingerprint[:16]}; these have {str(made_by)[:16]}",
+                fix="name the encoder, weights and preprocessing that made them",
+            )
+    spec = getattr(getattr(tower, "card", None), "spec", None)
+    text = getattr(spec, "text", None)
+    lower = method.lower_case if method.lower_case is not None else text is None or text.lower_case
+    return tower, bool(lower)
+
+
+def text_cache(tower: Any, cache: str | Path | None) -> TextCache:
+    """Text vectors by the tower's fingerprint, in the folder ``texts`` of the cache.
+
+    Raises:
+        CardError: The encoder has no text tower.
+    """
+    fingerprint = tower.text_fingerprint
+    if not fingerprint:
+        tower.encode_text(["."])  # raises what is wrong: no tower in the card, or none in the weights
+    return TextCache(
+        lambda texts: np.asarray(tower.encode_text(texts).cpu().numpy()),
+        f"{fingerprint}",
+        folder=cache_root(cache) / _TEXTS,
+    )
+
+
+def contexts_of(scope: Scope) -> list[Context]:
+    """Age and sex of every scored record, as far as the cohort says."""
+    table = scope.cohort.table
+    columns = [table[c] if c in table.columns else pd.Series([None] * len(table)) for c in CARRIED]
+    return [context_of(age, sex) for age, sex in zip(*columns, strict=True)]
+
+
+def _all_texts(asked: Questions, scope: Scope) -> list[str]:
+    contexts = contexts_of(scope) if any(q.in_context for q in asked.asked) else []
+    return list(dict.fromkeys(text for q in asked.asked for text in q.texts(contexts)))
+
+
+def shown_texts(asked: Questions, scope: Scope, tower: Any, lower_case: bool) -> list[dict[str, Any]]:
+    """What of each text reaches the tower; a missing tokenizer comes out here, before any work."""
+    return [
+        {"text": e.text, "encoded": e.encoded, "tokens": e.tokens, "kept": e.kept}
+        for e in reaching_the_tower(_all_texts(asked, scope), tower, lower_case)
+    ]
+
+
+def encode_texts(
+    texts: TextCache, asked: Questions, scope: Scope, lower_case: bool, progress: ProgressMaker | None
+) -> None:
+    """Every text once, before the records: what the tower cannot do comes out early."""
+    wanted = [text.lower() if lower_case else text for text in _all_texts(asked, scope)]
+    with (progress or Silent)("encoding texts", len(wanted), "texts") as shown:
+        for start in range(0, len(wanted), 16):
+            part = wanted[start : start + 16]
+            texts.vectors(part)
+            shown.advance(len(part))
+
+
+def cut_notes(shown: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A note where texts are longer than the tower takes."""
+    cut = [entry for entry in shown if entry["kept"] < entry["tokens"]]
+    if not cut:
+        return []
+    return [
+        f"{len(cut)} of {len(shown)} texts are longer than the text tower takes and were cut off; see the table of texts."
+    ]
