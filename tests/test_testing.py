@@ -14,7 +14,7 @@ PARITY = Path(__file__).resolve().parent / "parity"
 # Larger ones are checked by names and shapes; tests/parity runs the base size against golden figures.
 LIGHT = 50_000_000
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
-RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny"} | MERL
+RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "merl-tiny"} | MERL
 
 
 def published(name: str) -> dict[str, tuple[int, ...]] | None:
@@ -36,7 +36,7 @@ def test_every_shipped_encoder_conforms(name):
 
 def test_every_published_card_has_its_keys_here():
     for name in registry.list_encoders():
-        assert (published(name) is None) is (name in ("dinov2-tiny", "color-histogram"))
+        assert (published(name) is None) is (name in ("dinov2-tiny", "merl-tiny", "color-histogram"))
 
 
 def test_synthetic_tensors_depend_on_the_name_only():
