@@ -16,10 +16,10 @@ LIGHT = 50_000_000
 # Names in one folder, or put together from several; PathGen-CLIP has QuiltNet-B-16's tensors.
 KEYS = {"flair-resnet50": ("flair-vision", "flair-text"), "pathgen-clip": ("quiltnet-b-16",)}
 # No names were published, or they are those of another library, which its own tests compare.
-OWN_NAMES = {"dinov2-tiny", "color-histogram", "convirt-resnet50"}
+OWN_NAMES = {"dinov2-tiny", "merl-tiny", "color-histogram", "convirt-resnet50"}
 FLAIR = {"flair-resnet50", "flair-resnet50-pooled"}
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
-RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "convirt-resnet50"} | MERL | FLAIR
+RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "merl-tiny", "convirt-resnet50"} | MERL | FLAIR
 
 
 def published(name: str) -> dict[str, tuple[int, ...]] | None:

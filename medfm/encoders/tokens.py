@@ -76,7 +76,8 @@ class TextTokenizer:
         """Which file is needed, and where."""
         if self.spec.tokenizer is None:
             return f"tokenizer.json as 'medfm pretrain' writes it, in {self.folders()[0]}"
-        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
+        place = weights_folder() / self.encoder_id / "tokenizer"
+        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {place}"
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""

@@ -38,6 +38,7 @@ def start_model(config: PretrainConfig, cohort: Cohort) -> tuple[Dinov2, Card]:
         raise ConfigError(
             f"The encoder '{card.id}' takes {card.modality} records; the cohort holds {cohort.modality}.",
             where=f"recipe {config.name}: encoder",
+            fix=f"choose a recipe for {cohort.modality} records, or say --modality {card.modality} if the table holds those",
         )
     network = build_network(card, config.seed)
     if not isinstance(network, DinoVisionTransformer):

@@ -63,6 +63,7 @@ def pretrain_pairs(
         raise ConfigError(
             f"The encoder '{card.id}' takes {card.modality} records; the cohort holds {cohort.modality}.",
             where=f"recipe {config.name}: encoder",
+            fix=f"choose a recipe for {cohort.modality} records, or say --modality {card.modality} if the table holds those",
         )
     used = with_reports(cohort, config.text.column)
     parts = choose_rows(used, config)

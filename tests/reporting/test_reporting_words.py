@@ -91,4 +91,5 @@ def test_intervals_and_sentences():
 
 def test_methods_have_names():
     assert method_name("linear_probe") == "linear probe"
-    assert method_name("zero_shot") == "zero shot"
+    assert method_name("zero_shot") == "zero-shot scoring"
+    assert method_name("my_method") == "my method"
