@@ -13,13 +13,19 @@ from medfm.testing import Conformance, ConformanceError, check_encoder, syntheti
 PARITY = Path(__file__).resolve().parent / "parity"
 # Larger ones are checked by names and shapes; tests/parity runs the base size against golden figures.
 LIGHT = 50_000_000
-# Names in one folder, or put together from several; PathGen-CLIP has QuiltNet-B-16's tensors.
-KEYS = {"flair-resnet50": ("flair-vision", "flair-text"), "pathgen-clip": ("quiltnet-b-16",)}
+# Names in one folder, or put together from several; some networks have the tensors of another.
+KEYS = {
+    "flair-resnet50": ("flair-vision", "flair-text"),
+    "pathgen-clip": ("quiltnet-b-16",),
+    "clip-vit-b-16": ("quiltnet-b-16",),
+    "plip": ("quiltnet-b-32",),
+    "biomedclip": ("quiltnet-b-16-pmb",),
+}
 # No names were published, or they are those of another library, which its own tests compare.
-OWN_NAMES = {"dinov2-tiny", "color-histogram", "convirt-resnet50"}
+OWN_NAMES = {"dinov2-tiny", "color-histogram", "convirt-resnet50", "keep", "imagenet-resnet50", "dinov2-vitb14"}
 FLAIR = {"flair-resnet50", "flair-resnet50-pooled"}
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
-RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "convirt-resnet50"} | MERL | FLAIR
+RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "convirt-resnet50", "imagenet-resnet50"} | MERL | FLAIR
 
 
 def published(name: str) -> dict[str, tuple[int, ...]] | None:
