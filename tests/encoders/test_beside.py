@@ -120,3 +120,22 @@ def test_loading_goes_through_it(tmp_path):
         architecture={"activation": "quick_gelu"},
     )
     assert "QuickGELU" in followed.weights_note
+
+
+def test_the_doctor_sees_it_too(tmp_path, monkeypatch):
+    from medfm.workflows.doctor import diagnose
+
+    folder = tmp_path / "quiltnet-b-32"
+    folder.mkdir()
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"PK\x03\x04 not read without --check-files")
+    monkeypatch.setenv("MEDFM_WEIGHTS", str(tmp_path))
+    put(folder, "open_clip_config.json", OPEN_CLIP)
+    assert diagnose(("quiltnet-b-32",)).encoders[0].state == "PASS"
+    put(folder, "open_clip_config.json", {"model_cfg": {**OPEN_CLIP["model_cfg"], "quick_gelu": True}})
+    (finding,) = diagnose(("quiltnet-b-32",)).encoders
+    assert finding.state == "FAIL" and "quick_gelu" in finding.missing
+
+
+def test_a_file_that_does_not_exist_is_called_that(tmp_path):
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_encoder("quiltnet-b-16", weights=tmp_path / "pathgenclip.pt")

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from medfm.objectives.contrastive import clip_loss, coca_loss, distillation_loss, paired_logits, siglip_loss
 from medfm.objectives.convirt import convirt_losses
 from medfm.objectives.flair import category_targets, clamp_scale, flair_losses
+from medfm.training.schedules import CosineSchedule
 
 CLIP, CONVIRT, FLAIR = golden("clip-losses"), golden("convirt-losses"), golden("flair-losses")
 FLAIR_CASES = json.loads((HERE / "flair-losses" / "README.json").read_text())["inputs"]
@@ -110,3 +111,12 @@ def test_flair(case, name, value):
         assert_allclose(part.item(), FLAIR[f"{tag}/{key}_{name}"], rtol=1e-5, err_msg=key)
     assert_allclose(scale.grad, FLAIR[f"{tag}/grad_logit_scale_{name}"], rtol=1e-3, atol=1e-5)
     assert_allclose(image.grad[:, :16], FLAIR[f"{tag}/grad_image_{name}"], rtol=1e-3, atol=1e-5)
+
+
+def test_flair_schedule():
+    """One epoch of warm-up, then a cosine made for 100 epochs of which FLAIR trains 15: nearly constant."""
+    per_epoch, rate = 20, 1e-4
+    schedule = CosineSchedule(rate, 0.0, 100 * per_epoch, warmup=per_epoch, start=rate / per_epoch)
+    ours = [schedule(iteration) for iteration in range(40 * per_epoch)]
+    assert_allclose(ours, FLAIR["schedule_a"], rtol=1e-7, atol=1e-12)
+    assert schedule(15 * per_epoch) / rate == pytest.approx(0.951, abs=5e-4)
