@@ -23,7 +23,8 @@ KEYS = {
 }
 # No names were published, or they are those of another library, which its own tests compare.
 OWN_NAMES = {"dinov2-tiny", "color-histogram", "convirt-resnet50", "keep", "imagenet-resnet50", "dinov2-vitb14"}
-FLAIR = {"flair-resnet50", "flair-resnet50-pooled"}
+# The whole FLAIR is checked by names and shapes here: its image tower is that of the pooled card, and slow at 512 pixels.
+FLAIR = {"flair-resnet50-pooled"}
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
 RUN = {"dinobloom-s", "reddino-small", "dinov2-tiny", "convirt-resnet50", "imagenet-resnet50"} | MERL | FLAIR
 
@@ -40,7 +41,7 @@ def published(name: str) -> dict[str, tuple[int, ...]] | None:
 
 @pytest.mark.parametrize("name", registry.list_encoders())
 def test_every_shipped_encoder_conforms(name):
-    result = check_encoder(name, published(name), light=LIGHT)
+    result = check_encoder(name, published(name), light=1 if name == "flair-resnet50" else LIGHT)
     expected = "weights are refused" if name == "color-histogram" else "every published tensor has its place"
     assert expected in result.passed
     assert ("the fingerprint sees one changed weight" in result.passed) is (name in RUN)
