@@ -81,7 +81,8 @@ def load_encoder(
         if isinstance(weights, str) and not Path(weights).expanduser().exists() and nearest(weights, [RANDOM]):
             raise WeightsError(f"There is no file '{weights}'.", fix=f"did you mean weights='{RANDOM}'?")
         found = local_file(card, weights)
-    check_beside(card, found.path)
+    if found.path.is_file():  # a missing one has a clearer error further on
+        check_beside(card, found.path)
     module, report = load_published(card, found.path)
     assumed = f"; assumed, as no checkpoint shows it: {', '.join(report.assumed)}" if report.assumed else ""
     return Encoder(card, module, found.kind, f"{found.note}{assumed}{changed}", report, device=where, variant=variant)

@@ -101,6 +101,13 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
             where=str(file),
             fix="delete it and download it again",
         )
+    if zipped and _is_program(file):
+        raise WeightsError(
+            "This is a TorchScript archive: a program together with its weights, which cannot be read without running it.",
+            where=str(file),
+            expected="a state dict, as safetensors or written by torch.save",
+            fix="take the same model from the hub as safetensors or .bin ('medfm encoders show ID' names the file)",
+        )
     asked = [name for name in requested_globals(file) if name in safe_globals and name in _HARMLESS]
     try:
         with contextlib.ExitStack() as stack:
@@ -131,6 +138,14 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
             where=str(file),
             fix="delete it and download it again",
         ) from error
+
+
+def _is_program(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from medfm.core.config import StrictConfig
 from medfm.core.errors import MedfmError
 from medfm.core.offline import is_offline
+from medfm.encoders.beside import check_beside
 from medfm.encoders.card import Card
 from medfm.encoders.card_schema import ArchiveFile
 from medfm.encoders.registry import get_card, scan
@@ -117,6 +118,7 @@ def _state(card: Card, found: Found | None, check_files: bool) -> tuple[State, s
 def _check_file(card: Card, found: Found, fully: bool) -> None:
     if found.path.stat().st_size == 0:
         raise MedfmError("the file is empty (0 bytes)")
+    check_beside(card, found.path)
     if fully:
         from medfm.encoders.published import load_published
 

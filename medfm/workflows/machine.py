@@ -22,7 +22,20 @@ _EXTRAS = {
     "anndata": ("anndata", "export to h5ad"),
     "tensorboard": ("tensorboard", "training curves in TensorBoard"),
 }
-_NEEDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pyarrow", "sklearn", "PIL", "safetensors")
+_NEEDED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "PIL",
+    "safetensors",
+    "transformers",
+    "open_clip",
+)
 _LITTLE_DISK = 2 << 30
 _LITTLE_MEMORY = 4 << 30
 

@@ -36,12 +36,12 @@ def test_the_shipped_encoders():
 
 
 def test_by_modality(write_card, monkeypatch):
-    path = write_card(set={"medfm.modality": "retina"})
+    path = write_card(set={"medfm.modality": "made_up", "medfm.also_for": ["another"]})
     monkeypatch.setenv("MEDFM_CARDS", str(path.parent))
-    assert list_encoders("retina") == ["mini"]
+    assert list_encoders("made_up") == list_encoders("another") == ["mini"]
     assert "mini" not in list_encoders("blood_cell")
-    assert [card.id for card in list_cards("retina")] == ["mini"]
-    assert list_encoders("brain_mri") == []
+    assert [card.id for card in list_cards("made_up")] == ["mini"]
+    assert list_encoders("nothing_at_all") == []
 
 
 def test_get_card_by_id():
@@ -57,7 +57,7 @@ def test_a_wrong_id_names_near_ones(wrong, near):
 
 
 def test_a_wrong_id_with_nothing_near_lists_all():
-    with pytest.raises(UnknownNameError, match="known: color-histogram, dinobloom-b"):
+    with pytest.raises(UnknownNameError, match=r"known: .*color-histogram, .*dinobloom-b"):
         get_card("zzzzzzz")
 
 

@@ -183,3 +183,12 @@ def test_check_state():
         check_state([1], "x")
     with pytest.raises(WeightsError, match="holds a Tensor"):
         check_state(torch.zeros(2), "x")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_archive_is_named_as_what_it_is(tmp_path):
+    """OpenAI's own CLIP files are such programs; calling them damaged would send people in circles."""
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "ViT-B-16.pt")
+    with pytest.raises(WeightsError, match="TorchScript archive") as error:
+        load_checkpoint(tmp_path / "ViT-B-16.pt")
+    assert "safetensors" in str(error.value)

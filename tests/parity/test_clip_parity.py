@@ -111,8 +111,8 @@ def test_quiltnet_pmb():
     ids = torch.from_numpy(golden(name)["text_ids"])
     longest = int((ids != 0).sum(dim=1).max())
     with torch.inference_mode():
-        short = made.module.encode(ids[:, :longest], (ids[:, :longest] != 0).long())
-    close(short, golden(name)["text_features"], "without padding")
+        short = made.module.encode(ids[:1, :longest], (ids[:1, :longest] != 0).long())
+    close(short, golden(name)["text_features"][:1], "without padding")
 
 
 @pytest.mark.slow
@@ -169,5 +169,5 @@ def test_a_checkpoint_of_another_patch_size_is_named():
     card = get_card("quiltnet-b-16")
     _, report = match(ghosts, plain_shapes(card), card.spec.weights.key_map, "x")
     found = hints(report, ghosts, card, "x").hints
-    assert "looks like quiltnet-b-32" in found[0]
+    assert found[0].startswith("this looks like") and "quiltnet-b-32" in found[0]
     assert any("7 x 7 patches" in hint and "32 pixels per patch an input of 224" in hint for hint in found)

@@ -55,23 +55,26 @@ def picture(name: str) -> torch.Tensor:
 def test_image_tower(flair, name):
     expected = {k.split("/", 1)[1]: v for k, v in golden("flair-vision").items() if k.split("/", 1)[0] == name}
     x, module = picture(name), flair.module
-    network = module.vision_model.model
+    network, head = module.vision_model.model, module.vision_model.projection_head_vision
+    ours = {}
     with torch.inference_mode():
         stage = network.maxpool(network.relu(network.bn1(network.conv1(x))))
-        ours = {"stem_mean_c": stage.mean(dim=(2, 3))[0]}
+        ours["stem_mean_c"] = stage.mean(dim=(2, 3))[0]
         for index in (1, 2, 3, 4):
             stage = getattr(network, f"layer{index}")(stage)
             ours[f"layer{index}_mean_c"] = stage.mean(dim=(2, 3))[0]
         ours["layer4_corner"] = stage[0, :8, :4, :4]
-        ours["features"] = module.pooled(x)[0]
-        bare = module.vision_model.projection_head_vision.projection
-        ours["embedding_nonorm"] = bare(module.pooled(x))[0]
-        assert torch.equal(feature_map(network, x), stage)
-    ours["embedding"] = flair(x)[0]
+        feature = stage.mean(dim=(2, 3))
+        ours["features"], ours["embedding"] = feature[0], head(feature)[0]
+        ours["embedding_nonorm"] = head.projection(feature)[0]
     for key, value in expected.items():
         scale = max(1.0, float(np.abs(value).max()))
         np.testing.assert_allclose(ours[key].numpy(), value, rtol=0, atol=1e-5 * scale, err_msg=key)
     assert float(ours["embedding"].norm()) == pytest.approx(1, abs=1e-6)
+    if name == "0":
+        # The encoder takes the same way, and so do the places of its map.
+        np.testing.assert_allclose(flair(x)[0].numpy(), expected["embedding"], rtol=0, atol=1e-5)
+        assert torch.equal(feature_map(network, x), stage)
 
 
 def test_places_of_the_map_average_to_the_feature(flair):
@@ -135,8 +138,8 @@ def test_layouts_by_names_and_shapes(prefix):
     assert report.missing == ("vision_model.model.layer4.2.conv3.weight",)
 
 
-def test_without_the_unused_pooler_the_text_tower_stays():
-    tensors = state()
+def test_without_the_unused_pooler_the_text_tower_stays(flair):
+    tensors = dict(flair.module.state_dict())
     for key in POOLER:
         del tensors[key]
     module, report = load_published("flair-resnet50", tensors)
