@@ -76,7 +76,9 @@ class TextTokenizer:
         """Which file is needed, and where."""
         if self.spec.tokenizer is None:
             return f"tokenizer.json as 'medfm pretrain' writes it, in {self.folders()[0]}"
-        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {self.folders()[0]}"
+        # Beside the card only a trained folder has its files; the folder of the shipped cards is not for users.
+        folder = weights_folder() / self.encoder_id / "tokenizer"
+        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {folder}"
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""
@@ -151,7 +153,11 @@ class TextTokenizer:
             return Path(hf_hub_download(self.spec.tokenizer, FILES[0], revision=self.spec.revision))
         except Exception as error:  # the hub client raises a dozen unrelated kinds; the cause is kept
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"The download of the tokenizer failed: {reason}", expected=self.wanted) from error
+            raise WeightsError(
+                f"The download of the tokenizer failed: {reason}",
+                expected=self.wanted,
+                fix="get the file by hand and put it there, or try again with a connection",
+            ) from error
 
 
 def _read(file: Path, lower_case: bool) -> Any:

@@ -332,7 +332,7 @@ class Site:
 
     def run(self, claim: Claim) -> Result:
         """Data, embeddings, evaluation."""
-        from medfm.reporting.thumbnails import thumbnails
+        from medfm.reporting.error_pictures import error_pictures
         from medfm.workflows.baseline import untrained
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
@@ -359,7 +359,7 @@ class Site:
             baseline=untrained(encoder, cohort, "auto", settings=settings, progress=self.progress),
         )
         # A bag of cells has no picture of its own.
-        return made if made.kind == "mil" else replace(made, thumbnails=thumbnails(made, cohort))
+        return made if made.kind == "mil" else replace(made, thumbnails=error_pictures(made, cohort, encoder))
 
     def variant(self, cohort: str) -> str | None:
         """The preprocessing that the card names after this data set, if any (MERL's ``cpsc2018``)."""
