@@ -41,6 +41,7 @@ class TextTokenizer:
         self.spec = spec
         self.encoder_id = encoder_id
         self.vocabulary = vocabulary
+        self._failed: WeightsError | None = None  # one attempt: the hub's client tries for half a minute
 
     def folders(self) -> list[Path]:
         """Where the files are looked for, apart from the hub's own cache."""
@@ -147,17 +148,20 @@ class TextTokenizer:
                 expected=self.wanted,
                 fix="put the file there; the weights of the text tower come with the checkpoint and need no other file",
             )
+        if self._failed is not None:
+            raise self._failed
         from huggingface_hub import hf_hub_download
 
         try:
             return Path(hf_hub_download(self.spec.tokenizer, FILES[0], revision=self.spec.revision))
         except Exception as error:  # the hub client raises a dozen unrelated kinds; the cause is kept
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(
+            self._failed = WeightsError(
                 f"The download of the tokenizer failed: {reason}",
                 expected=self.wanted,
                 fix="get the file by hand and put it there, or try again with a connection",
-            ) from error
+            )
+            raise self._failed from error
 
 
 def _read(file: Path, lower_case: bool) -> Any:

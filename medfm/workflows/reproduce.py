@@ -403,7 +403,7 @@ class Site:
 
         adapter = get_adapter(name)
         if self.data is None:
-            raise CohortError("No data folder is given.", fix=f"--data DIR with {name}/ in it ({adapter.where})")
+            raise CohortError("No data folder is given.", fix=f"--data DIR with {adapter.id}/ in it ({adapter.where})")
         root = Path(self.data)
         if not root.is_dir():
             raise CohortError("The data folder does not exist.", where=str(root), fix="check --data")
@@ -421,7 +421,8 @@ class Site:
             if named:
                 raise
             raise CohortError(
-                f"The data set {name} is not in the data folder", fix=f"put it at DIR/{name}; from {adapter.where}"
+                f"The data set {name} is not in the data folder",
+                fix=f"put it at DIR/{adapter.id}; from {adapter.where}",
             ) from error
         if not prepared.complete:
             self.partial.add(name)
