@@ -97,7 +97,7 @@ def config_options(function: F) -> F:
 def cohort_options(function: F) -> F:
     """The options that describe a cohort table (see ``medfm.cohorts.load.load_cohort``)."""
     options = [
-        click.option("--modality", help="Modality of the records [the YAML's, else blood_cell]."),
+        click.option("--modality", help="Modality of the records [the YAML's, else the encoder's or blood_cell]."),
         click.option("--root", type=click.Path(), help="Folder the table's paths are relative to [the table's own]."),
         click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="Read NAME from COLUMN."),
         click.option("--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Keep only these rows."),
@@ -106,6 +106,15 @@ def cohort_options(function: F) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def default_modality(encoder: str | None) -> str:
+    """The modality of records where neither ``--modality`` nor the YAML says: the encoder's, else blood cells."""
+    if encoder is None:
+        return "blood_cell"
+    from medfm.encoders.registry import get_card
+
+    return get_card(encoder).modality
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json
+from medfm.cli.common import (
+    Verb,
+    cohort_options,
+    config_options,
+    default_modality,
+    json_option,
+    pairs,
+    print_config,
+    print_json,
+)
 
 
 @click.command(cls=Verb)
@@ -71,6 +80,7 @@ def command(
         out=out,
         cohort={
             "modality": modality,
+            "default_modality": default_modality(encoder),
             "root": root,
             "map": pairs(mapping, "--map"),
             "where": pairs(where, "--where"),

@@ -60,7 +60,13 @@ def command(
     from medfm.core.progress import for_people
 
     cohort = load_cohort(
-        table, modality=modality, root=root, map=pairs(mapping, "--map"), where=pairs(where, "--where"), allow=allow
+        table,
+        modality=modality,
+        root=root,
+        map=pairs(mapping, "--map"),
+        where=pairs(where, "--where"),
+        allow=allow,
+        default_modality="ecg" if config.family == "merl" else "blood_cell",
     )
     result = pretrain(cohort, config, out or f"runs/{config.name}", resume=resume, progress=for_people)
     if not result.is_main:

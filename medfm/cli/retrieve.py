@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json, table
+from medfm.cli.common import (
+    Verb,
+    cohort_options,
+    config_options,
+    default_modality,
+    json_option,
+    pairs,
+    print_config,
+    print_json,
+    table,
+)
 
 
 @click.command(cls=Verb)
@@ -88,6 +98,7 @@ def command(
         "show_text": show_text,
         "cohort": {
             "modality": modality,
+            "default_modality": default_modality(encoder),
             "root": root,
             "map": pairs(mapping, "--map"),
             "where": pairs(where, "--where"),

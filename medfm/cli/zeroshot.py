@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from medfm.cli.common import (
     Verb,
     cohort_options,
     config_options,
+    default_modality,
     json_option,
     pairs,
     print_config,
@@ -40,6 +40,9 @@ from medfm.cli.common import (
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
 @click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@click.option(
+    "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
+)
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
@@ -58,7 +61,7 @@ def command(
     label_set: str | None,
     map_class: tuple[str, ...],
     split: str | None,
-    modality: str,
+    modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
     where: tuple[str, ...],
@@ -83,11 +86,8 @@ def command(
     Common errors: a class without a prompt (--map-class, --leave-out), no vocabulary (the message
     says what to put where), no text tower (choose an encoder with one), the folder exists (--overwrite).
     """
-    from medfm.encoders.registry import get_card
     from medfm.workflows.zero_shot_target import zero_shot_plan
 
-    if click.get_current_context().get_parameter_source("modality") is ParameterSource.DEFAULT:
-        modality = get_card(encoder).modality
     given = (f"method.split={split}",) if split else ()
     plan = zero_shot_plan(
         protocol, (*overrides, *given), knowledge=knowledge, label_set=label_set, prompt_file=prompt_file
@@ -95,6 +95,7 @@ def command(
     target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
     cohort = {
         "modality": modality,
+        "default_modality": default_modality(encoder),
         "root": root,
         "map": pairs(mapping, "--map"),
         "where": pairs(where, "--where"),

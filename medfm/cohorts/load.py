@@ -32,13 +32,14 @@ def load_cohort(
     allow: Sequence[str] = (),
     name: str | None = None,
     check: bool = True,
+    default_modality: str = "blood_cell",
 ) -> Cohort:
     """Load and validate a table of records.
 
     Args:
         table: A CSV, TSV or Parquet file, or a data frame. A YAML of the same name beside the
             file (see :class:`medfm.cohorts.info.CohortInfo`) adds task, label map, units, licence.
-        modality: Modality of the records; the YAML's, else ``"blood_cell"``, when ``None``.
+        modality: Modality of the records; the YAML's, else `default_modality`, when ``None``.
         root: Folder the paths are relative to; the table's own folder when ``None`` (required
             with a data frame).
         map: ``{"patient_id": "source_id"}`` reads `patient_id` from the column `source_id`.
@@ -46,6 +47,7 @@ def load_cohort(
         allow: Codes of checks that may fail; they are stamped on the cohort's findings.
         name: Name shown in reports; the YAML's, else the table's own, when ``None``.
         check: Whether to run the quick checks (no file is decoded) and stop on an error.
+        default_modality: Where neither `modality` nor the YAML says; the command line passes the encoder's.
 
     Returns:
         The cohort. Without a `patient_id` every record (with boxes: every image) counts as its own
@@ -74,7 +76,7 @@ def load_cohort(
         _need(frame, column, label)
         frame[column] = frame[column].map(lambda v, values=values: values.get(_plain(v), v))
     known = "patient_id" in frame.columns
-    chosen = modality or info.modality or "blood_cell"
+    chosen = modality or info.modality or default_modality
     get_modality(chosen)
     if not base.is_dir():
         raise CohortError("The root folder does not exist.", where=str(base), fix="name it with --root (root=)")
@@ -200,6 +202,7 @@ def _identifiers(frame: pd.DataFrame, column: str, label: str) -> list[str]:
             f"{int(gone.sum())} of {len(frame)} rows have no {column} (first: row {int(gone.argmax()) + 1}).",
             where=label,
             expected=f"a {column} in every row",
+            fix=f"fill it in, or read another column: --map {column}=COLUMN",
         )
     values = [_plain(value).strip() for value in frame[column]]
     for row, value in enumerate(values, start=1):

@@ -143,6 +143,8 @@ _WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], dict[str, _Ta
     "blood_cell": _cells,
     "ecg": _ecgs,
 }
+# What the 0/1 columns are named by: the label set that zero-shot takes.
+_LABEL_SETS = {"ecg": "cpsc2018"}
 _TITLES = {"blood_cell": ("blood cells", "images", "cells"), "ecg": ("ECGs", "recordings", "ECGs")}
 
 
@@ -153,6 +155,7 @@ def _write_table(table: Path, drawn: _Table, modality: str, seed: int) -> None:
         modality=modality,
         task=drawn.task,
         target="label",
+        label_set=_LABEL_SETS.get(modality),
         units=drawn.units,
         licence="CC0-1.0",
         source="drawn by medfm data synthesize",

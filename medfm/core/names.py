@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from medfm.core.errors import UnknownNameError
 
+# Names of encoders and columns fit; ids of a cohort's records would fill the screen.
+_MOST_LISTED = 50
+
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Up to `count` of the `known` names nearest to `name`, best first."""
@@ -17,14 +20,15 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names near choices, or all of them when none is near."""
+    """A sentence that names near choices, or (up to fifty of) them all when none is near."""
     choices = sorted(known)
     near = nearest(name, choices)
     if near:
         return "did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
     if not choices:
         return "none is known here"
-    return "known: " + ", ".join(choices)
+    more = len(choices) - _MOST_LISTED
+    return "known: " + ", ".join(choices[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str | None = None) -> UnknownNameError:

@@ -41,6 +41,7 @@ class TextTokenizer:
         self.spec = spec
         self.encoder_id = encoder_id
         self.vocabulary = vocabulary
+        self._failed: WeightsError | None = None  # one attempt: the hub's client tries for half a minute
 
     def folders(self) -> list[Path]:
         """Where the files are looked for, apart from the hub's own cache."""
@@ -76,8 +77,9 @@ class TextTokenizer:
         """Which file is needed, and where."""
         if self.spec.tokenizer is None:
             return f"tokenizer.json as 'medfm pretrain' writes it, in {self.folders()[0]}"
-        place = weights_folder() / self.encoder_id / "tokenizer"
-        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {place}"
+        # Beside the card only a trained folder has its files; the folder of the shipped cards is not for users.
+        folder = weights_folder() / self.encoder_id / "tokenizer"
+        return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {folder}"
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""
@@ -146,13 +148,20 @@ class TextTokenizer:
                 expected=self.wanted,
                 fix="put the file there; the weights of the text tower come with the checkpoint and need no other file",
             )
+        if self._failed is not None:
+            raise self._failed
         from huggingface_hub import hf_hub_download
 
         try:
             return Path(hf_hub_download(self.spec.tokenizer, FILES[0], revision=self.spec.revision))
         except Exception as error:  # the hub client raises a dozen unrelated kinds; the cause is kept
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"The download of the tokenizer failed: {reason}", expected=self.wanted) from error
+            self._failed = WeightsError(
+                f"The download of the tokenizer failed: {reason}",
+                expected=self.wanted,
+                fix="get the file by hand and put it there, or try again with a connection",
+            )
+            raise self._failed from error
 
 
 def _read(file: Path, lower_case: bool) -> Any:

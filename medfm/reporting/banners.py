@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from medfm.evaluation.protocol_gradient import CHOSEN_ON_TEST, GradientProbe
 from medfm.reporting.protocols import protocol_changes
@@ -33,6 +34,16 @@ def banners(result: Result) -> list[Banner]:
     return sorted(found, key=lambda banner: order[banner.level])
 
 
+def stamps(title: str, provenance: Mapping[str, Any]) -> list[str]:
+    """What a table of several results must say of one whose figures mean nothing outside this software."""
+    found = []
+    if provenance.get("synthetic"):
+        found.append(f"{title}: synthetic records, so its figures say nothing about patients.")
+    if str(provenance.get("weights_kind", "")).strip().lower() in ("random", "untrained"):
+        found.append(f"{title}: untrained weights, so its figures say nothing about the published model.")
+    return found
+
+
 def _protocol(result: Result) -> list[Banner]:
     changes = protocol_changes(result.protocol)
     if not changes:
@@ -58,7 +69,8 @@ def _weights(result: Result) -> list[Banner]:
         return [Banner("stop", "Untrained weights", f"{text} {note}".strip())]
     if kind == "trained here":
         text = f"The weights of {encoder} were trained by the user, not by the model's authors."
-        return [Banner("caution", "Weights trained here", f"{text} {note}".strip())]
+        detail = note.removeprefix("trained here:").strip()
+        return [Banner("caution", "Weights trained here", f"{text} File: {detail}." if detail else text)]
     if kind == "local file":
         text = f"The weights of {encoder} come from a local file; see the provenance for its hash."
         return [Banner("note", "Weights from a local file", f"{text} {note}".strip())]

@@ -110,7 +110,7 @@ def _prose(result: Result) -> list[str]:
         lines += ["Deviations:", "", *[f"- {markdown(text)}" for text in protocol.deviations], ""]
     minimum = protocol.statistics.minimum_cell
     parts = (
-        ("Classes", class_table(summary.per_class, summary.patients_known)),
+        ("Classes", class_table(summary.per_class, summary.patients_known, labels=summary.task == "multilabel")),
         ("Sites", group_table(summary.sites, minimum, summary.patients_known)),
         ("Subgroups", group_table(summary.subgroups, minimum, summary.patients_known)),
     )

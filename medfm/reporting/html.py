@@ -82,7 +82,9 @@ def _context(result: Result) -> dict[str, Any]:
         "notes": summary.notes,
         "plots": _present(plots),
         "confusion": _confusion(summary),
-        "class_table": tables.class_table(summary.per_class, summary.patients_known),
+        "class_table": tables.class_table(
+            summary.per_class, summary.patients_known, labels=summary.task == "multilabel"
+        ),
         "site_table": tables.group_table(summary.sites, minimum, summary.patients_known),
         "subgroup_table": tables.group_table(summary.subgroups, minimum, summary.patients_known),
         "calibration_table": tables.calibration_rows(summary),

@@ -155,5 +155,11 @@ def batch_plot(effect: BatchEffect | None) -> Plot | None:
         "Batch effect: " + "; ".join(parts) + ".",
         f"How strongly the {effect.column} shows in the embedding ({shown}). If it can be predicted far above "
         "guessing, a model may learn the scanner instead of the disease. Mixing of 1 means neighbours come from "
-        f"every {effect.column} as by chance, 0 that each keeps to itself. {effect.note}".replace(" ()", "").strip(),
+        f"every {effect.column} as by chance, 0 that each keeps to itself. {_as_sentence(effect.note)}".replace(
+            " ()", ""
+        ).strip(),
     )
+
+
+def _as_sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else ""

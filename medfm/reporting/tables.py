@@ -40,15 +40,19 @@ def _cells(estimates: Sequence[Estimate], metrics: Sequence[str]) -> tuple[str, 
     return tuple(with_interval(found.get(m)) for m in metrics)
 
 
-def class_table(rows: Sequence[ClassRow], patients_known: bool = True) -> Table | None:
-    """A row per class with its size and figures; no count of patients where these are unknown."""
+def class_table(rows: Sequence[ClassRow], patients_known: bool = True, *, labels: bool = False) -> Table | None:
+    """A row per class with its size and figures; no count of patients where these are unknown.
+
+    With `labels` (multilabel) the rows are labels, whose sizes are their positives.
+    """
     if not rows:
         return None
     metrics = _columns(row.estimates for row in rows)
     table = Table(
-        ("class", "records", "patients", *(word(m).title for m in metrics)),
+        (*(("label", "positives") if labels else ("class", "records")), "patients", *(word(m).title for m in metrics)),
         tuple((r.name, str(r.n_records), str(r.n_patients), *_cells(r.estimates, metrics)) for r in rows),
-        "Each class against all others. Brackets give the confidence interval.",
+        f"{'Records with each label against those without it' if labels else 'Each class against all others'}. Brackets "
+        "give the confidence interval.",
     )
     return table if patients_known else _without(table, "patients")
 

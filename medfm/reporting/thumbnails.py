@@ -13,7 +13,6 @@ from PIL import Image
 
 from medfm.core.errors import MedfmError, StoreError
 from medfm.reporting.result import Result
-from medfm.reporting.zero_shot import misranked
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +42,6 @@ def confident_errors(result: Result, count: int | None = None) -> pd.DataFrame:
     if predictions.task == "regression":
         error = (table["predicted"].astype(float) - table["truth"].astype(float)).abs()
         rows = table[["record_id", "truth", "predicted"]].assign(score=error)
-    elif predictions.task == "multilabel" and result.kind == "zero_shot":
-        rows = misranked(predictions)
     elif predictions.task == "multilabel":
         return _label_errors(table, predictions.classes, count)
     else:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
-
-from medfm.evaluation.predictions import Predictions
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
 from medfm.reporting.words import count, figure
@@ -77,34 +74,6 @@ def zero_shot_warnings(result: Result) -> list[Notice]:
         )
     )
     return found
-
-
-def misranked(predictions: Predictions) -> pd.DataFrame:
-    """For label columns: the records farthest on the wrong side of their label's ranking, one row each.
-
-    A cosine has no threshold that calls a label present, so the share of records that score lower
-    takes its place: records without the label near the top, records with it near the bottom.
-
-    Returns:
-        Columns ``record_id, truth, predicted, score``; ``score`` 1 is the very end of the ranking.
-    """
-    table = predictions.table
-    parts = []
-    for name in predictions.classes:
-        truth = table[f"truth:{name}"].astype(float)
-        share = table[f"score:{name}"].astype(float).rank(pct=True)
-        wrong = ((truth == 1) & (share < 0.5)) | ((truth == 0) & (share > 0.5))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "record_id": table["record_id"],
-                    "truth": [f"{name}: {'present' if t == 1 else 'absent'}" for t in truth],
-                    "predicted": [f"{name}: above {100 * s:.0f} % of the records" for s in share],
-                    "score": (share - 0.5).abs() * 2,
-                }
-            )[wrong]
-        )
-    return pd.concat(parts, ignore_index=True)
 
 
 def _sources(extras: Mapping[str, Any], knowledge: Any) -> list[str]:

@@ -16,6 +16,7 @@ from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import evaluate
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.paired import PairedDifference, compare_pair, match
+from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.words import figure, word
@@ -65,8 +66,21 @@ def untrained(
     Raises:
         ConfigError: The baseline was asked for and only embeddings are at hand.
     """
-    from medfm.encoders.load import RANDOM, load_encoder
     from medfm.workflows.embed import embed
+
+    bare = untrained_encoder(encoder, cohort, choice)
+    if bare is None or isinstance(bare, str):
+        return bare
+    return embed(bare, cohort, progress=progress, **dict(settings or {}))
+
+
+def untrained_encoder(encoder: Encoder | None, cohort: Cohort, choice: BaselineChoice) -> Encoder | str | None:
+    """The network of `encoder` with random weights, or why there is none; as :func:`untrained`.
+
+    Raises:
+        ConfigError: The baseline was asked for and only embeddings are at hand.
+    """
+    from medfm.encoders.load import RANDOM, load_encoder
 
     if not wanted(choice, cohort.modality):
         return "it was switched off" if choice == "none" and wanted("auto", cohort.modality) else None
@@ -82,10 +96,9 @@ def untrained(
     reason = _no_other_self(encoder.weights_kind)
     if reason:
         return reason
-    bare = load_encoder(
+    return load_encoder(
         encoder.card.path, weights=RANDOM, device=str(encoder.device), seed=SEED, variant=encoder.variant
     )
-    return embed(bare, cohort, progress=progress, **dict(settings or {}))
 
 
 def _no_other_self(weights_kind: str) -> str:
@@ -119,7 +132,7 @@ def with_baseline(
         return result
     own = _no_other_self(str(result.provenance.get("weights_kind", "")))
     if own or not isinstance(baseline, Embeddings):
-        return _added(result, {"why_not": own or baseline or ONLY_EMBEDDINGS})
+        return without_baseline(result, own or baseline or ONLY_EMBEDDINGS)
     config = result.config
     done = evaluate(
         baseline,
@@ -131,14 +144,34 @@ def with_baseline(
         device=device,
         progress=progress,
     )
+    return beside(result, done.predictions, baseline.provenance.get("fingerprint"))
+
+
+def without_baseline(result: Result, reason: str) -> Result:
+    """`result`, whose report says why no untrained encoder stands beside this one."""
+    return _added(result, {"why_not": reason})
+
+
+def beside(result: Result, untrained_predictions: Predictions, fingerprint: str | None) -> Result:
+    """`result` compared with what the untrained network predicted for the same records, variant by variant.
+
+    Args:
+        result: Of the trained encoder.
+        untrained_predictions: By the same procedure, with the variants of `result`.
+        fingerprint: Of the untrained encoder.
+    """
     known = result.summary.patients_known
     plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
     names = [e.metric for e in result.summary.headline]
-    summary = summarise(done.predictions, plan, metrics=names, patients_known=known)
+    summary = summarise(
+        untrained_predictions, plan, metrics=names, patients_known=known, probabilities=result.kind != "zero_shot"
+    )
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for variant in result.predictions.variants:
-        pair = match(done.predictions.of_variant(variant), result.predictions.of_variant(variant), patients_known=known)
+        pair = match(
+            untrained_predictions.of_variant(variant), result.predictions.of_variant(variant), patients_known=known
+        )
         if pair.n_common < max(pair.n_first, pair.n_second):
             notes.append(f"{variant}: only the {pair.n_common} common records are compared.")
         for found in compare_pair(pair, metrics_for(names, result.summary.task), plan):
@@ -147,7 +180,7 @@ def with_baseline(
             )
     entry = {
         "seed": SEED,
-        "fingerprint": baseline.provenance.get("fingerprint"),
+        "fingerprint": fingerprint,
         "level": plan.level,
         "rows": rows,
         "notes": list(dict.fromkeys(notes)),

@@ -195,6 +195,8 @@ def compare(
         UnknownNameError: A metric does not exist.
         StoreError: A folder is not a result.
     """
+    from medfm.reporting.banners import stamps
+
     flat: list[Comparable | str | Path] = []
     for other in others:
         flat += list(other) if isinstance(other, (list, tuple)) else [other]  # type: ignore[list-item]
@@ -211,7 +213,9 @@ def compare(
     plan = StatisticsPlan(seed=seed, resamples=count, level=level)
     found: list[tuple[str, PairedDifference]] = []
     overlaps = []
-    notes = []
+    notes = [
+        line for title, r in zip(titles, loaded, strict=True) for line in stamps(title, getattr(r, "provenance", {}))
+    ]
     for title, result in zip(titles[1:], loaded[1:], strict=True):
         known = base.summary.patients_known and result.summary.patients_known
         parts = [_variant(r.predictions, variant, t) for r, t in ((base, titles[0]), (result, title))]

@@ -142,9 +142,14 @@ def with_reports(cohort: Cohort, column: str) -> Cohort:
     """The records that have a report.
 
     Raises:
-        CohortError: No such column.
-        TrainingError: No record has one.
+        TrainingError: There is no such column, or no record has one.
     """
+    if column not in cohort.table.columns:
+        raise TrainingError(
+            f"The cohort has no column '{column}', and pairs need a report for each record.",
+            where=cohort.name,
+            fix="name the column of the reports: --set text.column=COLUMN (or --map text=COLUMN)",
+        )
     values = cohort.column(column)
     present = values.notna() & (values.astype(str).str.strip() != "")
     if not present.any():

@@ -332,7 +332,7 @@ class Site:
 
     def run(self, claim: Claim) -> Result:
         """Data, embeddings, evaluation."""
-        from medfm.reporting.thumbnails import thumbnails
+        from medfm.reporting.error_pictures import error_pictures
         from medfm.workflows.baseline import untrained
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
@@ -359,7 +359,7 @@ class Site:
             baseline=untrained(encoder, cohort, "auto", settings=settings, progress=self.progress),
         )
         # A bag of cells has no picture of its own.
-        return made if made.kind == "mil" else replace(made, thumbnails=thumbnails(made, cohort))
+        return made if made.kind == "mil" else replace(made, thumbnails=error_pictures(made, cohort, encoder))
 
     def variant(self, cohort: str) -> str | None:
         """The preprocessing that the card names after this data set, if any (MERL's ``cpsc2018``)."""
@@ -403,7 +403,7 @@ class Site:
 
         adapter = get_adapter(name)
         if self.data is None:
-            raise CohortError("No data folder is given.", fix=f"--data DIR with {name}/ in it ({adapter.where})")
+            raise CohortError("No data folder is given.", fix=f"--data DIR with {adapter.id}/ in it ({adapter.where})")
         root = Path(self.data)
         if not root.is_dir():
             raise CohortError("The data folder does not exist.", where=str(root), fix="check --data")
@@ -421,7 +421,8 @@ class Site:
             if named:
                 raise
             raise CohortError(
-                f"The data set {name} is not in the data folder", fix=f"put it at DIR/{name}; from {adapter.where}"
+                f"The data set {name} is not in the data folder",
+                fix=f"put it at DIR/{adapter.id}; from {adapter.where}",
             ) from error
         if not prepared.complete:
             self.partial.add(name)

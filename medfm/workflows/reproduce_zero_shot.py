@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medfm.evaluation.protocol import load_protocol
+from medfm.reporting.error_pictures import error_pictures
 from medfm.reporting.reproduction import Claim
 from medfm.reporting.result import Result
-from medfm.reporting.thumbnails import thumbnails
 from medfm.workflows.zero_shot import zero_shot
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ def run_zero_shot(site: Site, claim: Claim) -> Result:
         name=f"{encoder.id}: {claim.dataset}, {claim.protocol}",
         progress=site.progress,
     )
-    return replace(made, thumbnails=thumbnails(made, cohort))
+    return replace(made, thumbnails=error_pictures(made, cohort, encoder))

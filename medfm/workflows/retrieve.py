@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfm.core.errors import ConfigError, EvaluationError
+from medfm.core.errors import CohortError, ConfigError, EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.protocol import Protocol
@@ -17,6 +17,8 @@ from medfm.evaluation.retrieval_config import Retrieval
 from medfm.workflows.probe import _batch_effect, _checked, _protocol, _provenance, _refuse_existing, _resolved
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medfm.cohorts.cohort import Cohort
     from medfm.encoders.encoder import Encoder
     from medfm.reporting.result import Result
@@ -72,7 +74,7 @@ def retrieve(
     method = _method(plan)
     with_texts = any("text" in direction for direction in method.directions)
     reads = with_texts or label is None
-    column = clean_texts(cohort.column(text)) if reads else []
+    column = clean_texts(_texts_of(cohort, text)) if reads else []
     labels = cohort.column(label) if label is not None else None
     vectors, encoder = _vectors(embeddings, cohort, encoder, with_texts, cache, progress)
     findings = _checked(cohort, label or text, "retrieval", plan, vectors, allow)
@@ -184,7 +186,7 @@ def retrieve_table(
     if label is not None:
         records.column(label)
     if label is None or any("text" in direction for direction in method.directions):
-        records.column(text)
+        _texts_of(records, text)
     loaded = load_encoder(encoder, weights=weights, device=device)
     if any("text" in direction for direction in method.directions):
         _need_text(loaded)
@@ -195,6 +197,18 @@ def retrieve_table(
     )
     folder = None if out is None else result.save(out, overwrite=overwrite)
     return RetrieveRun(result, folder, len(vectors.failures))
+
+
+def _texts_of(cohort: Cohort, column: str) -> pd.Series:
+    """The column of texts; without one the error says what else can be searched."""
+    if column in cohort.table.columns:
+        return cohort.column(column)
+    raise CohortError(
+        f"The cohort has no column '{column}'.",
+        where=cohort.name,
+        expected="a column of texts, one per record",
+        fix="name it with --text COLUMN; or search among records with --label COLUMN; or by words with --query",
+    )
 
 
 def plan_of(protocol: str | Protocol | None, label: str | None, overrides: Sequence[str] = ()) -> Protocol:

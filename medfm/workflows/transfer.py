@@ -13,6 +13,7 @@ from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summary import Estimate
 from medfm.evaluation.transfer import SharedMean, TransferMap, load_transfer_map, shared_mean
+from medfm.reporting.banners import stamps
 from medfm.reporting.result import Result, load_result
 from medfm.reporting.transfer import transfer_lines, transfer_markdown, transfer_page
 
@@ -131,6 +132,7 @@ def transfer_table(
     notes: list[str] = [HOW_TO_READ, *chosen.notes]
     for one in given:
         result = load_result(one) if isinstance(one, (str, Path)) else one
+        notes += stamps(result.title, result.provenance)
         rows += _rows(result, chosen, variant, plan, notes)
     return TransferTable(
         chosen.id, chosen.title, chosen.source, chosen.sourcing, variant, tuple(rows), tuple(dict.fromkeys(notes))

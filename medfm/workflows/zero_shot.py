@@ -23,6 +23,7 @@ from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zer
 from medfm.evaluation.zero_shot_text import TextCache
 from medfm.evaluation.zero_shot_weights import weigh_prompts
 from medfm.knowledge.prompts import Context
+from medfm.workflows.baseline import BaselineChoice, beside, untrained_encoder, without_baseline
 from medfm.workflows.embed import embed
 from medfm.workflows.probe import MapMethod, _checked, _map, _provenance, _resolved
 from medfm.workflows.zero_shot_extras import Scored, zero_shot_extras
@@ -66,6 +67,7 @@ def zero_shot(
     embed_settings: Mapping[str, Any] | None = None,
     name: str = "",
     progress: ProgressMaker | None = None,
+    baseline: BaselineChoice = "auto",
 ) -> Result:
     """Score the records of `cohort` against prompts of their labels.
 
@@ -88,6 +90,8 @@ def zero_shot(
             :func:`medfm.workflows.probe.probe`.
         cache: Cache folder of embeddings and text vectors.
         embed_settings: Settings of the embedding run (``medfm.workflows.embed.EmbedConfig``).
+        baseline: ``"untrained"`` asks the same network with random weights in both towers as well; ``"auto"`` does
+            so for ECGs. It needs the encoder, not its embeddings alone.
 
     Returns:
         A result of kind ``zero_shot``; ``extras["zero_shot"]`` holds texts, prompts and comparison.
@@ -121,6 +125,7 @@ def zero_shot(
     shown = shown_texts(asked, scope, tower, lower_case)
     encode_texts(texts, asked, scope, lower_case, progress)
     vectors = _embeddings(encoder, tower, scope.cohort, cache, embed_settings, progress)
+    bare = untrained_encoder(None if isinstance(encoder, Embeddings) else encoder, cohort, baseline)
     findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
     scored = _score(asked, scope, vectors, texts, method, lower_case)
     predictions = _predictions(scored, plan)
@@ -136,7 +141,7 @@ def zero_shot(
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
     notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown))
     plan = plan.model_copy(update={"method": _named(method, asked)})
-    return Result(
+    result = Result(
         kind="zero_shot",
         protocol=plan,
         summary=summary.model_copy(update={"notes": notes}),
@@ -168,6 +173,12 @@ def zero_shot(
         extras={"zero_shot": extras},
         name=name,
     )
+    if bare is None or isinstance(bare, str):
+        return result if bare is None else without_baseline(result, bare)
+    own = text_cache(bare, cache)
+    encode_texts(own, asked, scope, lower_case, progress)
+    vectors = _embeddings(bare, bare, scope.cohort, cache, embed_settings, progress)
+    return beside(result, _predictions(_score(asked, scope, vectors, own, method, lower_case), plan), bare.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -211,6 +222,7 @@ def zero_shot_table(
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
     from medfm.encoders.load import load_encoder
+    from medfm.reporting.error_pictures import error_pictures
     from medfm.workflows.probe import _refuse_existing
 
     if out is not None:
@@ -221,7 +233,9 @@ def zero_shot_table(
     result = zero_shot(
         loaded if vectors is None else vectors, records, text_encoder=loaded, progress=progress, **settings
     )
-    folder = None if out is None else result.save(out, overwrite=overwrite, images=records)
+    folder = None
+    if out is not None:
+        folder = result.save(out, overwrite=overwrite, images=error_pictures(result, records, loaded))
     return ZeroShotRun(result, folder, len(result.provenance.get("failures") or []))
 
 

@@ -148,7 +148,10 @@ def scope_of(
 
 
 def target_names(cohort: Cohort, target: str | Sequence[str] | None, method: ZeroShot) -> str | list[str]:
-    """The target column or columns: as given, the cohort's own, those of its label set, or ``label``.
+    """The target column or columns: as given, the cohort's own list, those of its label set, its own column, or ``label``.
+
+    Columns of a label set come before a single column of the cohort's YAML: their names are those of the knowledge,
+    while nothing says what the words of a column mean.
 
     Raises:
         ConfigError: None of these exists.
@@ -159,12 +162,12 @@ def target_names(cohort: Cohort, target: str | Sequence[str] | None, method: Zer
     own = cohort.info.get("target")
     if isinstance(own, (list, tuple)) and own:
         return [str(name) for name in own]
-    if isinstance(own, str) and own in cohort.table.columns:
-        return own
     labels = _labels_of(cohort, method)
     present = [label for label in labels if label in cohort.table.columns]
     if present:
         return present
+    if isinstance(own, str) and own in cohort.table.columns:
+        return own
     found = default_target(cohort) if not isinstance(own, (list, tuple)) else None
     if found is not None:
         return found

@@ -29,6 +29,9 @@ def test_unknown_name_error() -> None:
 def test_did_you_mean_lists_all_when_none_is_near() -> None:
     assert names.did_you_mean("zzz", ["b", "a"]) == "known: a, b"
     assert names.did_you_mean("zzz", []) == "none is known here"
+    many = names.did_you_mean("zzz", [f"r{i:04}" for i in range(1200)])
+    assert many.startswith("known: r0000, r0001") and many.endswith("r0049 and 1,150 more") and len(many) < 500
+    assert names.did_you_mean("zzz", [f"r{i:02}" for i in range(50)]).endswith("r49")
 
 
 def test_file_hash_equals_hashlib(tmp_path: Path) -> None:

@@ -190,3 +190,24 @@ def test_buffers_are_real_after_meta():
     assert bert.embeddings.position_ids.tolist() == [list(range(24))]
     assert not bert.embeddings.token_type_ids.any() and bert.embeddings.token_type_ids.device.type == "cpu"
     assert not any("position_ids" in key or "token_type_ids" in key for key in bert.state_dict())
+
+
+def test_a_failed_download_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def no_connection(*arguments: object, **_: object) -> str:
+        asked.append(str(arguments[0]))
+        raise OSError("no connection")
+
+    monkeypatch.delenv("MEDFM_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_connection)
+    made = TextTokenizer(SPEC, "mini", 40, beside=Path("/shipped/cards"))
+    for _ in range(3):
+        with pytest.raises(WeightsError, match="no connection") as caught:
+            made.encode(["sinus rhythm"])
+        assert str(weights_folder() / "mini" / "tokenizer") in str(caught.value), "where the user puts it"
+        assert "/shipped/cards" not in str(caught.value) and "by hand" in str(caught.value)
+    assert asked == ["someone/some-bert"]

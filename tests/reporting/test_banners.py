@@ -4,7 +4,7 @@ import pytest
 
 from medfm.cohorts.findings import Finding
 from medfm.evaluation.protocol import load_protocol
-from medfm.reporting.banners import banners
+from medfm.reporting.banners import banners, stamps
 
 
 def titles(result) -> list[str]:
@@ -36,6 +36,19 @@ def test_a_note_on_the_weights_is_kept(make):
     assert "seed 7" in banners(made)[0].text
     made = make(provenance={"weights_kind": "published", "weights_note": "from the hub"}, findings=())
     assert [(b.level, b.text) for b in banners(made)] == [("note", "from the hub")]
+
+
+def test_the_file_of_weights_trained_here_is_named_once(make):
+    note = "trained here: encoder.safetensors beside the card"
+    made = make(provenance={"weights_kind": "trained here", "weights_note": note}, findings=())
+    (banner,) = banners(made)
+    assert banner.text.endswith("authors. File: encoder.safetensors beside the card.")
+
+
+def test_tables_of_several_results_say_which_figures_mean_nothing():
+    assert stamps("A", {"weights_kind": "published", "synthetic": False}) == stamps("A", {}) == []
+    first, second = stamps("A", {"weights_kind": "random", "synthetic": True})
+    assert first.startswith("A: synthetic") and second.startswith("A: untrained weights")
 
 
 def test_synthetic_data_and_allowed_checks_are_loud(result):

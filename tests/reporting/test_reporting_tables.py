@@ -29,6 +29,16 @@ def test_classes_have_a_row_each(result):
     first = result.summary.per_class[0]
     assert table.rows[0][1:3] == (str(first.n_records), str(first.n_patients))
     assert tables.class_table(()) is None
+    assert table.header[:3] == ("class", "records", "patients") and "Each class" in table.note
+
+
+def test_sizes_of_labels_are_their_positives(result):
+    table = tables.class_table(result.summary.per_class, labels=True)
+    assert table is not None
+    assert table.header[:3] == ("label", "positives", "patients") and "with each label" in table.note
+    assert table.rows == tables.class_table(result.summary.per_class).rows
+    bare = tables.class_table(result.summary.per_class, False, labels=True)
+    assert bare is not None and "patients" not in bare.header and bare.header[1] == "positives"
 
 
 def test_a_hidden_group_shows_no_size_and_no_figure():

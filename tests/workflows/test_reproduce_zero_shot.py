@@ -45,18 +45,13 @@ def claim(**changes: Any) -> Claim:
 class Planted:
     """An encoder whose vectors are ready; embeds nothing."""
 
-    def __init__(self, case: Any, variants: tuple[str, ...] = ()) -> None:
+    def __init__(self, case: Any, variant: str | None = None) -> None:
         self.case = case
-        self.variant: str | None = None
-        self.card = SimpleNamespace(spec=SimpleNamespace(preprocessing_variants=dict.fromkeys(variants), text=None))
+        self.variant = variant
+        self.card = SimpleNamespace(spec=SimpleNamespace(text=None))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.case.tower, name)
-
-    def with_variant(self, name: str) -> Planted:
-        other = Planted(self.case, tuple(self.card.spec.preprocessing_variants))
-        other.variant = name
-        return other
 
 
 @pytest.fixture
@@ -69,6 +64,7 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     object.__setattr__(cohort, "info", {"target": list(LABELS)})
     quick = load_protocol("merl-zeroshot@1", overrides=FAST)
     monkeypatch.setattr(workflow, "embed", lambda encoder, part, **_: case.embeddings)
+    monkeypatch.setattr(workflow, "untrained_encoder", lambda *_: "planted vectors have no untrained self")
     real = module.zero_shot
 
     def asked(encoder: Any, data: Any, target: Any, protocol: str, **given: Any) -> Any:
@@ -81,7 +77,8 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     file = tmp_path / "theirs.json"
     file.write_text(json.dumps({"C": "circle", "S": "square", "E": "ellipse"}))
     monkeypatch.setattr(place, "cohort", lambda name: cohort)
-    monkeypatch.setattr(place, "encoder", lambda *_: Planted(case, ("cpsc2018",)))
+    monkeypatch.setattr(place, "encoder", lambda variant=None: Planted(case, variant))
+    monkeypatch.setattr(place, "variant", lambda name: "cpsc2018" if name.startswith("cpsc2018") else None)
     return SimpleNamespace(site=place, file=file, asked=made, case=case)
 
 
@@ -118,7 +115,9 @@ def test_a_data_set_may_have_a_preprocessing_of_its_own(site) -> None:
     site.site.prompt_file = site.file
     measured(site)
     measured(site, cohort="cpsc2018@published")
-    assert [entry["encoder"].variant for entry in site.asked] == [None, "cpsc2018"]
+    assert [entry["encoder"].variant for entry in site.asked] == [None, "cpsc2018", "cpsc2018"], (
+        "with its corrected labels"
+    )
 
 
 def test_what_is_missing_is_a_reason(site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -65,6 +66,16 @@ def test_two_encoders_on_one_target_stand_in_two_rows():
     table = transfer_table(runs, resamples=0)
     assert [row.result for row in table.rows] == ["model 0", "model 0", "model 1", "model 1"]
     assert all(row.mean.estimate.low is None for row in table.rows)
+
+
+def test_synthetic_records_are_stamped():
+    real = result("csn", DOMAINS["csn"].classes)
+    drawn = replace(real, provenance={**real.provenance, "synthetic": True})
+    assert not any("synthetic" in note for note in medfm.transfer_table(real, "merl@1", resamples=5).notes)
+    table = medfm.transfer_table(drawn, "merl@1", resamples=5)
+    assert any("synthetic records" in note for note in table.notes) and "synthetic records" in " ".join(
+        str(table).split()
+    )
 
 
 def test_a_part_of_the_labels_is_used_and_the_rest_named():

@@ -95,6 +95,10 @@ def test_where_the_target_comes_from(tmp_path) -> None:
     own = method.model_copy(update={"label_set": None})
     assert target_names(cohort_of(flags(), label_set="cohort"), None, own) == list(LABELS)
     assert target_names(cohort_of(flags(), target=["E"]), None, method) == ["E"]
+    both = flags(label=["circle", "square", "other"] * 2)
+    assert target_names(cohort_of(both, target="label", label_set="cohort"), None, own) == list(LABELS)
+    assert target_names(cohort_of(both, target="label", label_set="cohort"), "label", own) == "label"
+    assert target_names(cohort_of(both, target="label"), None, own) == "label"
     assert target_names(cohort_of(words(), target="label"), None, METHOD) == "label"
     assert target_names(cohort_of(words()), None, METHOD) == "label"
     assert target_names(cohort_of(flags()), ("C", "S"), METHOD) == ["C", "S"]

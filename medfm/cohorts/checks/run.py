@@ -85,6 +85,7 @@ def resolve_target(cohort: Cohort, target: Target | None) -> str | list[str] | N
         return default_target(cohort)
     if not isinstance(target, str):
         return list(target)
-    if target == cohort.info.get("label_set") and target not in cohort.table.columns:
+    own = cohort.info.get("target")
+    if target == cohort.info.get("label_set") and target not in cohort.table.columns and isinstance(own, (list, tuple)):
         return default_target(cohort)
     return target
