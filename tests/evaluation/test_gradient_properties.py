@@ -122,9 +122,7 @@ def test_softmax_of_two_separates_like_one_decision() -> None:
     milestones=st.sets(st.integers(1, 40), max_size=4),
     step=st.sampled_from(["per_epoch", "per_batch_and_epoch"]),
 )
-def test_rates_fall_once_at_every_milestone_reached(
-    batches: int, epochs: int, milestones: set[int], step: Any
-) -> None:
+def test_rates_fall_once_at_every_milestone_reached(batches: int, epochs: int, milestones: set[int], step: Any) -> None:
     how = method(epochs=epochs, milestones=tuple(sorted(milestones)), scheduler_step=step, lr=1.0, gamma=0.5)
     rates = learning_rates(how, batches)
     assert len(rates) == epochs * batches and rates[0] == 1.0
