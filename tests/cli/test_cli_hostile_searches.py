@@ -161,7 +161,9 @@ def test_ids_like_numbers_and_commas_come_back_in_the_csv(run: Run, tmp_path: Pa
     table = pd.read_csv(cohort)
     table["record_id"] = ["007", '"q"', "a,b", "é", "1e3", "=1+1", "x y", "-"]
     table.to_csv(tmp_path / "odd.csv", index=False)
-    code, _, err = run("retrieve", tmp_path / "odd.csv", "--root", cohort.parent, *TINY, "--query", "pacing", "--csv", "out/hits.csv")
+    code, _, err = run(
+        "retrieve", tmp_path / "odd.csv", "--root", cohort.parent, *TINY, "--query", "pacing", "--csv", "out/hits.csv"
+    )
     assert code == 0, err
     found = pd.read_csv("out/hits.csv", dtype={"record_id": str})
     assert set(found["record_id"]) == set(table["record_id"])

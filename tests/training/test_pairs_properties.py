@@ -69,9 +69,7 @@ def test_records_on_demand_are_those_in_memory(monkeypatch: pytest.MonkeyPatch) 
             return values[index]
 
     read = type(whole)(OnDemand(), whole.text, whole.which, whole.texts)  # type: ignore[arg-type]
-    for first, second in zip(
-        pair_batches(whole, range(5), 4, 7), pair_batches(read, range(5), 4, 7), strict=True
-    ):
+    for first, second in zip(pair_batches(whole, range(5), 4, 7), pair_batches(read, range(5), 4, 7), strict=True):
         torch.testing.assert_close(first.records, second.records)
         for a, b in zip(first.text, second.text, strict=True):
             assert torch.equal(a, b)
