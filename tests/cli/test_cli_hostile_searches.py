@@ -54,6 +54,7 @@ def refused(found: tuple[int, str, str], words: str) -> None:
 RETRIEVE = [
     (("TABLE", *TINY, "--query", ""), "the query is empty"),
     (("TABLE", *TINY, "--query", "  \n "), "the query is empty"),
+    (("TABLE", *TINY, "--query", "caf\udce9"), "cannot be written as UTF-8"),
     (("TABLE", *TINY, "--query", "a", "--like", "r1"), "search by words or by a record"),
     (("TABLE", *TINY, "--like", "r99"), "no record 'r99'"),
     (("TABLE", *TINY, "--like", "R1"), "did you mean"),
@@ -146,7 +147,7 @@ def test_data_show_says_what_is_wrong(run: Run, arguments: tuple[str, ...], word
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n\n", b"path\n", b"\x00\x01\x02\xff\xfe", b"a,b\n1,2\n", "path,path\nx,y\n".encode(), b"path;id\nx;y\n"],
+    [b"", b"\n\n", b"path\n", b"\x00\x01\x02\xff\xfe", b"a,b\n1,2\n", b"path,path\nx,y\n", b"path;id\nx;y\n"],
     ids=["empty", "blank", "no rows", "binary", "no path", "twice", "semicolons"],
 )
 @pytest.mark.parametrize("verb", ["retrieve", "zeroshot"])

@@ -146,7 +146,7 @@ def test_a_thinned_line_stays_within_reach_of_every_sample(seed: int, n: int, st
     rng = np.random.default_rng(seed)
     x, y = np.arange(n) * step, rng.normal(0, spread, n).cumsum() / 3
     kept = thinned(x, y)
-    assert kept[0] == 0 and kept[-1] == n - 1 and (np.diff(kept) > 0).all() or n == 1
+    assert (kept[0] == 0 and kept[-1] == n - 1 and (np.diff(kept) > 0).all()) or n == 1
     if step >= COLUMN:  # every sample has a column of its own
         between = np.interp(x, x[kept], y[kept])
         assert np.abs(between - y).max() <= TOLERANCE + 1e-9

@@ -77,11 +77,11 @@ def test_records_on_demand_are_those_in_memory(monkeypatch: pytest.MonkeyPatch) 
 
 def test_batches_do_not_touch_the_global_random_state() -> None:
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(5)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     list(pair_batches(pairs(10), range(4), 3, 0))
     assert torch.equal(torch.get_rng_state(), before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
 
 
 def test_taking_records_twice_takes_what_was_taken() -> None:
