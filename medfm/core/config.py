@@ -124,7 +124,11 @@ def build(kind: type[C], values: Any, *, where: str, overrides: Sequence[str] = 
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
-        lines = [_line(kind, problem) for problem in error.errors()]
+        problems = error.errors()
+        # A list that lost its wrong entries is also too short for pydantic; the entries are what is wrong.
+        inner = [problem["loc"][:-1] for problem in problems]
+        told = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner]
+        lines = [_line(kind, problem) for problem in told]
         raise ConfigError(
             f"{len(lines)} setting{'s are' if len(lines) > 1 else ' is'} wrong:\n  - " + "\n  - ".join(lines),
             where=where,
@@ -138,7 +142,7 @@ def load_config(kind: type[C], path: str | Path, *, overrides: Sequence[str] = (
 
 def _line(kind: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in _without_tags(kind, location))
     if problem["type"] == "extra_forbidden":
         names = _field_names(kind, location[:-1])
         return f"{key}: there is no such key; {did_you_mean(str(location[-1]), names)}"
@@ -161,6 +165,26 @@ def _field_names(kind: Any, location: tuple[Any, ...]) -> list[str]:
         # An index into a list, or the tag of a tagged union, stays at the same models.
         models = following or models
     return sorted({alias for model in models for alias in model.model_fields})
+
+
+def _without_tags(kind: type[BaseModel], location: tuple[Any, ...]) -> list[Any]:
+    """`location` as a user writes it: pydantic puts the tag of a tagged union among the keys."""
+    models, kept = _models_in(kind), []
+    for place, part in enumerate(location):
+        tagged = [m for m in models if any(part in get_args(f.annotation) for f in m.model_fields.values())]
+        known = any(part in model.model_fields for model in models)
+        if isinstance(part, str) and tagged and not known and 0 < place < len(location) - 1:
+            models = tagged
+            continue
+        kept.append(part)
+        following = [
+            inner
+            for model in models
+            if isinstance(part, str) and part in model.model_fields
+            for inner in _models_in(model.model_fields[part].annotation)
+        ]
+        models = following or models
+    return kept
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -66,7 +66,8 @@ def embed_texts(
 
     Raises:
         CardError: The encoder has no text tower.
-        EvaluationError: There are no texts, or the tower gave something else than finite rows.
+        EvaluationError: There are no texts, one is no UTF-8, or the tower gave something else than
+            finite rows.
         StoreError: The store cannot be read or written.
     """
     if not len(texts):
@@ -85,7 +86,7 @@ def embed_texts(
     )
     store = EncoderStore.open(maker, cache)
     distinct = list(dict.fromkeys(texts))
-    keys = [bytes.fromhex(sha256_bytes(f"text|{text}".encode())) for text in distinct]
+    keys = [_key(text, f"text {place} of {len(distinct)}") for place, text in enumerate(distinct, start=1)]
     place = {text: i for i, text in enumerate(distinct)}
     for attempt in (1, 2):
         _fill(encoder, store, distinct, keys, progress if attempt == 1 else None)
@@ -100,6 +101,15 @@ def embed_texts(
     if len(distinct) == len(texts):
         return vectors
     return vectors[[place[text] for text in texts]]
+
+
+def _key(text: str, where: str) -> bytes:
+    try:
+        return bytes.fromhex(sha256_bytes(f"text|{text}".encode()))
+    except UnicodeEncodeError as error:  # a shell hands on bytes that are no UTF-8 as lone surrogates
+        raise EvaluationError(
+            "A text holds characters that cannot be written as UTF-8.", where=where, fix="type it again as UTF-8"
+        ) from error
 
 
 def _fill(

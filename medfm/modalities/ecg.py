@@ -17,6 +17,7 @@ from medfm.io.ecg.resample import resample
 from medfm.io.ecg.wfdb import wfdb_files
 from medfm.modalities.ecg_canonical import canonical
 from medfm.modalities.record import Record, RecordRef
+from medfm.modalities.row_options import missing
 
 if TYPE_CHECKING:
     from medfm.modalities.ecg_quality import Quality
@@ -61,12 +62,12 @@ class ElectroCardiogram:
             ReadError: The rate is not a positive number.
         """
         options: dict[str, Any] = {}
-        if not _missing(row.get("sampling_hz")):
+        if not missing(row.get("sampling_hz")):
             options["sampling_hz"] = _rate(row["sampling_hz"])
-        if not _missing(row.get("leads")):
+        if not missing(row.get("leads")):
             options["leads"] = _lead_list(row["leads"])
         for key in ("units", "dataset"):
-            if not _missing(row.get(key)):
+            if not missing(row.get(key)):
                 options[key] = str(row[key]).strip()
         return options
 
@@ -107,10 +108,6 @@ class ElectroCardiogram:
 
 
 ECG = ElectroCardiogram()
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _rate(value: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from medfm.core.errors import ReadError
@@ -10,7 +11,10 @@ from medfm.core.errors import ReadError
 
 def missing(value: Any) -> bool:
     """Whether a cell of a table holds nothing."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    if value is None or isinstance(value, str):
+        return not value
+    # Parquet brings NaN of 32 bits and pandas' own marks of absence; pandas' NA equals nothing, not even itself.
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and math.isnan(value))
 
 
 def whole(value: Any, column: str, unit: str = "pixels") -> int:

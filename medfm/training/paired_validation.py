@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -110,7 +111,8 @@ def zero_shot_judge(
     for entry in prompts.classes:
         if entry.label not in table.columns:
             continue
-        values = table[entry.label].astype(float).to_numpy()
+        # Words, as in a column that happens to bear a label's name, are no labels.
+        values = pd.to_numeric(table[entry.label], errors="coerce").to_numpy(dtype=float)
         if set(np.unique(values)) == {0.0, 1.0}:
             kept.append(entry)
             truth.append(values.astype(np.int64))

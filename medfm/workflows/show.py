@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,14 +208,17 @@ def _targets(refs: Sequence[RecordRef], out: str | Path | None) -> tuple[Path | 
     if out is not None and Path(out).suffix and not Path(out).is_dir():
         check_format(out)  # says which endings there are
     folder = Path("." if out is None else out)
-    names: dict[str, int] = {}
+    taken: set[str] = set()
     files = []
     for ref in refs:
         # Ids are often paths; a known ending of the file would only be in the way.
         name = ref.record_id.removesuffix(ref.path.suffix)
         stem = re.sub(r"[^\w.-]+", "_", name).strip("._")[-100:] or "record"
-        names[stem] = names.get(stem, 0) + 1
-        files.append(folder / f"{stem}{'' if names[stem] == 1 else f'-{names[stem]}'}.png")
+        # "a-2" may be the second "a" or a record of that name; capitals are one letter on some disks.
+        numbered = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
+        free = next(name for name in numbered if name.casefold() not in taken)
+        taken.add(free.casefold())
+        files.append(folder / f"{free}.png")
     return None, files
 
 

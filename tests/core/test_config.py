@@ -154,3 +154,35 @@ def test_describe_flattens_groups() -> None:
     rows = {key: (default, text) for key, default, text in describe(Outer)}
     assert rows["inner.rate"] == ("0.1", "learning rate")
     assert rows["name"][0] == "required"
+
+
+class _Square(StrictConfig):
+    kind: Literal["square"] = "square"
+    side: float = Field(1.0, gt=0)
+
+
+class _Circle(StrictConfig):
+    kind: Literal["circle"] = "circle"
+    radii: tuple[Literal[1, 2], ...] = Field((1,), min_length=1)
+
+
+class _Sheet(StrictConfig):
+    shape: Annotated[_Square | _Circle, Field(discriminator="kind")] = _Square()
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ({"shape": {"kind": "square", "side": 0}}, ["shape.side: input should be greater than 0 (given: 0)"]),
+        ({"shape": {"kind": "circle", "radii": [7]}}, ["shape.radii.0: input should be 1 or 2 (given: 7)"]),
+        (
+            {"shape": {"kind": "circle", "radii": []}},
+            ["shape.radii: tuple should have at least 1 item after validation, not 0"],
+        ),
+        ({"shape": {"kind": "circle", "radi": [1]}}, ["shape.radi: there is no such key; did you mean 'radii'?"]),
+    ],
+)
+def test_keys_are_named_as_a_user_writes_them(values: dict, lines: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(_Sheet, values, where="sheet.yaml")
+    assert caught.value.what.splitlines()[1:] == [f"  - {line}" for line in lines]

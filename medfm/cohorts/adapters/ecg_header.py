@@ -52,7 +52,9 @@ def header_facts(path: Path, where: str) -> HeaderFacts:
 def age_of(text: str) -> int | None:
     """Whole years from 0 to 130, else ``None``."""
     text = text.strip().removesuffix(".0")
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= _OLDEST else None
+    # A header of damaged digits may hold thousands, which Python refuses to convert.
+    known = text.isascii() and text.isdigit() and len(text) <= 4
+    return int(text) if known and int(text) <= _OLDEST else None
 
 
 def sex_of(text: str) -> str | None:
