@@ -55,7 +55,10 @@ def _pca(values: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _umap(values: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    import torch
+
     umap = import_extra("umap", "umap", "A UMAP embedding map")
+    threads = torch.get_num_threads()
     neighbours = min(15, len(values) - 1)
     # Vectors of length zero have no direction; Euclidean distance copes with them.
     metric = "cosine" if (np.linalg.norm(values, axis=1) > 0).all() else "euclidean"
@@ -63,7 +66,11 @@ def _umap(values: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
         # UMAP warns that a seed makes it use one thread, which is what is wanted here.
         warnings.simplefilter("ignore")
         reducer = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric=metric, random_state=seed, n_jobs=1)
-        places = np.asarray(reducer.fit_transform(values), dtype=np.float64)
+        try:
+            places = np.asarray(reducer.fit_transform(values), dtype=np.float64)
+        finally:
+            # Its compiler sets the thread number of the whole process, which would change what training computes.
+            torch.set_num_threads(threads)
     if not np.isfinite(places).all():
         return _pca(values)
     return places, "UMAP"

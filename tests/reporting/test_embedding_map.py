@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from medfm.core import extras
 from medfm.core.errors import EvaluationError, MissingExtraError
@@ -69,10 +70,15 @@ def test_a_map_needs_two_records():
 @pytest.mark.slow
 def test_umap_is_finite_and_repeats_with_its_seed():
     made = embeddings(60)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     first, second = embedding_map(made, "umap", seed=3), embedding_map(made, "umap", seed=3)
     assert first["method"].unique().tolist() == ["UMAP"]
     assert np.isfinite(first[["x", "y"]].to_numpy()).all()
     pd.testing.assert_frame_equal(first, second)
+    left = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert left == 1, "UMAP changed the number of threads for everything after it"
 
 
 @pytest.mark.slow
