@@ -131,8 +131,10 @@ def with_baseline(
     if baseline is None and not wanted("auto", cohort.modality):
         return result
     own = _no_other_self(str(result.provenance.get("weights_kind", "")))
-    if own or not isinstance(baseline, Embeddings):
+    if not isinstance(baseline, Embeddings):
         return without_baseline(result, own or baseline or ONLY_EMBEDDINGS)
+    if own:
+        return without_baseline(result, own)
     config = result.config
     done = evaluate(
         baseline,
