@@ -142,7 +142,7 @@ def load_config(kind: type[C], path: str | Path, *, overrides: Sequence[str] = (
 
 def _line(kind: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
-    key = ".".join(str(part) for part in _without_tags(kind, location))
+    key = ".".join(str(part) for part in _without_tags(kind, location, problem["type"] == "extra_forbidden"))
     if problem["type"] == "extra_forbidden":
         names = _field_names(kind, location[:-1])
         return f"{key}: there is no such key; {did_you_mean(str(location[-1]), names)}"
@@ -162,18 +162,28 @@ def _field_names(kind: Any, location: tuple[Any, ...]) -> list[str]:
         for model in models:
             field = model.model_fields.get(part) if isinstance(part, str) else None
             following += _models_in(field.annotation) if field is not None else []
-        # An index into a list, or the tag of a tagged union, stays at the same models.
-        models = following or models
+        # An index into a list stays at the same models; the tag of a tagged union chooses among them.
+        models = following or _tagged(models, part) or models
     return sorted({alias for model in models for alias in model.model_fields})
 
 
-def _without_tags(kind: type[BaseModel], location: tuple[Any, ...]) -> list[Any]:
-    """`location` as a user writes it: pydantic puts the tag of a tagged union among the keys."""
+def _tagged(models: Sequence[type[BaseModel]], part: Any) -> list[type[BaseModel]]:
+    """Those of `models` that `part`, if it is the tag of a union, stands for."""
+    if not isinstance(part, str):
+        return []
+    return [m for m in models if any(part in get_args(f.annotation) for f in m.model_fields.values())]
+
+
+def _without_tags(kind: type[BaseModel], location: tuple[Any, ...], unknown_key: bool) -> list[Any]:
+    """`location` as a user writes it: pydantic puts the tag of a tagged union among the keys.
+
+    With `unknown_key` its last part is what the user wrote and stays.
+    """
     models, kept = _models_in(kind), []
     for place, part in enumerate(location):
-        tagged = [m for m in models if any(part in get_args(f.annotation) for f in m.model_fields.values())]
+        tagged = _tagged(models, part)
         known = any(part in model.model_fields for model in models)
-        if isinstance(part, str) and tagged and not known and 0 < place < len(location) - 1:
+        if tagged and not known and 0 < place < len(location) - unknown_key:
             models = tagged
             continue
         kept.append(part)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medfm.core.config import (
     StrictConfig,
@@ -165,6 +165,12 @@ class _Circle(StrictConfig):
     kind: Literal["circle"] = "circle"
     radii: tuple[Literal[1, 2], ...] = Field((1,), min_length=1)
 
+    @model_validator(mode="after")
+    def _each_once(self) -> _Circle:
+        if len(set(self.radii)) != len(self.radii):
+            raise ValueError("a radius stands there twice")
+        return self
+
 
 class _Sheet(StrictConfig):
     shape: Annotated[_Square | _Circle, Field(discriminator="kind")] = _Square()
@@ -178,6 +184,11 @@ class _Sheet(StrictConfig):
         (
             {"shape": {"kind": "circle", "radii": []}},
             ["shape.radii: tuple should have at least 1 item after validation, not 0"],
+        ),
+        ({"shape": {"kind": "circle", "radii": [1, 1]}}, ["shape: a radius stands there twice"]),
+        (
+            {"shape": {"kind": "circle", "circle": 1}},
+            ["shape.circle: there is no such key; known: kind, radii"],
         ),
         ({"shape": {"kind": "circle", "radi": [1]}}, ["shape.radi: there is no such key; did you mean 'radii'?"]),
     ],
