@@ -32,6 +32,18 @@ def auroc_micro(view: Weighted) -> np.ndarray:
     return view.outcomes.micro_plan.auroc(view.weights)
 
 
+def top_accuracy(view: Weighted, k: int = 5) -> np.ndarray:
+    """Share of records whose class is among the `k` highest scores, ties as scikit-learn breaks them.
+
+    Undefined (NaN) for fewer than `k` classes, as CLIP_benchmark leaves it out there.
+    """
+    scores, truth = view.outcomes.scores, view.outcomes.truth
+    if scores.shape[1] < k:
+        return np.full(view.weights.shape[1], np.nan)
+    highest = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
+    return ratio(view.sums((highest == truth[:, None]).any(axis=1)), view.total)
+
+
 def average_precision_macro(view: Weighted) -> np.ndarray:
     """Mean average precision over the classes (labels) for which it is defined."""
     return mean_defined(view.average_precisions)

@@ -34,6 +34,7 @@ from medfm.workflows.zero_shot_texts import (
     cut_notes,
     encode_texts,
     shown_texts,
+    temperature_of,
     text_cache,
     tower_of,
 )
@@ -123,7 +124,7 @@ def zero_shot(
     vectors = _embeddings(encoder, tower, scope.cohort, cache, embed_settings, progress)
     findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
     scored = _score(asked, scope, vectors, texts, method, lower_case)
-    predictions = _predictions(scored, plan)
+    predictions = _predictions(scored, plan, temperature_of(tower, method))
     with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
         summary = summarise(
             predictions,
@@ -134,7 +135,7 @@ def zero_shot(
             progress=resampling,
         )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
-    notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown))
+    notes = (*summary.notes, *scope.notes, *asked.notes, *scored.notes, *cut_notes(shown))
     plan = plan.model_copy(update={"method": _named(method, asked)})
     return Result(
         kind="zero_shot",
@@ -306,7 +307,7 @@ def _score(
     )
 
 
-def _predictions(scored: Scored, plan: Protocol) -> Predictions:
+def _predictions(scored: Scored, plan: Protocol, temperature: float) -> Predictions:
     method = plan.method
     assert isinstance(method, ZeroShot)
     table = scored.cohort.table
@@ -319,7 +320,7 @@ def _predictions(scored: Scored, plan: Protocol) -> Predictions:
             question.prompts.labels,
             scored.truth,
             base,
-            temperature=method.temperature,
+            temperature=temperature,
             multiclass_score=method.multiclass_score,
             variant=variant,
         ).table
