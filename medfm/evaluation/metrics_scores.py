@@ -35,11 +35,9 @@ def auroc_micro(view: Weighted) -> np.ndarray:
 def top_accuracy(view: Weighted, k: int = 5) -> np.ndarray:
     """Share of records whose class is among the `k` highest scores, ties as scikit-learn breaks them.
 
-    Undefined (NaN) for fewer than `k` classes, as CLIP_benchmark leaves it out there.
+    1 where there are no more than `k` classes.
     """
     scores, truth = view.outcomes.scores, view.outcomes.truth
-    if scores.shape[1] < k:
-        return np.full(view.weights.shape[1], np.nan)
     highest = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
     return ratio(view.sums((highest == truth[:, None]).any(axis=1)), view.total)
 

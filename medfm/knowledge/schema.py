@@ -68,7 +68,9 @@ class LabelSet(StrictConfig):
     def _published(self) -> Self:
         stray = [label for label in self.names if label not in self.labels]
         if stray:
-            raise ValueError(f"'{stray[0]}' has a published name but is no label; {did_you_mean(stray[0], self.labels)}")
+            raise ValueError(
+                f"'{stray[0]}' has a published name but is no label; {did_you_mean(stray[0], self.labels)}"
+            )
         for template in self.templates:
             check_template(template, ("name",))
         return self

@@ -107,7 +107,7 @@ def zero_shot(
     method = plan.method
     assert isinstance(method, ZeroShot)
     scope = scope_of(cohort, target, method, leave_out, task, positive, drop_unlabelled)
-    metrics = headline_metrics(plan, scope.truth.task)
+    metrics = headline_metrics(plan, scope.truth.task, len(scope.truth.classes))
     asked = questions(
         method,
         scope.truth.classes,

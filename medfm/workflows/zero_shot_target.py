@@ -84,7 +84,7 @@ def zero_shot_plan(
     return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id)
 
 
-def headline_metrics(plan: Protocol, task: TaskKind) -> tuple[str, ...]:
+def headline_metrics(plan: Protocol, task: TaskKind, classes: int | None = None) -> tuple[str, ...]:
     """The protocol's headline metrics, or those of the task; none that reads scores as probabilities.
 
     Raises:
@@ -94,8 +94,9 @@ def headline_metrics(plan: Protocol, task: TaskKind) -> tuple[str, ...]:
     # The macro AUROC of one label column has another name; a protocol for label columns means the same.
     same = {"auroc_macro": "auroc_ovr_macro", "map": "average_precision_macro"} if task == "multiclass" else {}
     same |= _OF_TWO_CLASSES if task == "binary" else {}
-    # Of two classes all are among the first five.
-    left = [name for name in plan.metrics if not (task == "binary" and name == "top5_accuracy")]
+    # Of fewer than five classes all are among the first five; CLIP_benchmark leaves the figure out there.
+    few = task == "binary" or (classes is not None and classes < 5)
+    left = [name for name in plan.metrics if not (few and name == "top5_accuracy")]
     names = tuple(same.get(name, name) for name in left) or _HEADLINE[task]
     chosen = tuple(m.name for m in metrics_for(names, task))
     refused = [*_NEED_PROBABILITIES, *(_NEED_A_THRESHOLD if task == "multilabel" else ())]
