@@ -162,3 +162,13 @@ def test_thresholds_of_the_standards() -> None:
         "score 6 or 7",
         "score 8 or 9",
     ]
+
+
+@pytest.mark.parametrize("key", [k for k in (*QUILT, *PATHGEN) if k != "sicap-pathgen"])
+def test_cohorts_that_write_the_published_names_find_their_classes(key: str) -> None:
+    """Names as a paper writes them, in any case, are labels too."""
+    knowledge = load_knowledge("histopathology")
+    label_set = knowledge.label_set(key)
+    names = [label_set.names[label].lower() for label in label_set.labels]
+    found = match_classes(knowledge, names, key)
+    assert [found[name] for name in names] == [(class_id,) for class_id in label_set.labels.values()]
