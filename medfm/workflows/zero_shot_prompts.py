@@ -143,7 +143,7 @@ def questions(
             path = str(method.prompt_file)
             if method.file_as == "flair":
                 named = dict(given or {}) if knowledge is None else {}
-                names = {label: (named.get(label, label),) for label in labels}
+                names: dict[str, tuple[str, ...]] = {label: (named.get(label, label),) for label in labels}
                 if knowledge is not None and published:
                     known = published_names(knowledge, str(label_set))
                     names = {k: tuple(known.get(i, knowledge.entry(i).name) for i in classes[k]) for k in labels}

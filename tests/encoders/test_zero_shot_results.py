@@ -7,6 +7,7 @@ import pytest
 from medfm.encoders.registry import get_card
 from medfm.evaluation.metrics import metric
 from medfm.evaluation.protocol import load_protocol
+from medfm.workflows.reproduce_zero_shot import label_set_of
 
 CARDS = {
     "flair-resnet50": "flair-zeroshot@1",
@@ -50,3 +51,17 @@ def test_metrics_are_those_of_the_protocol() -> None:
 def test_figures_as_sourced(name: str, cohort: str, metric_name: str, value: float | None) -> None:
     (found,) = [r for r in get_card(name).spec.results if (r.cohort, r.metric) == (cohort, metric_name)]
     assert found.value == value
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_every_figure_has_the_label_set_of_its_cohort(name: str) -> None:
+    """The published names that its protocol asks with."""
+    spec = get_card(name).spec
+    for result in spec.results:
+        assert label_set_of(result.cohort, spec.modality), result.cohort
+
+
+def test_cohorts_without_a_label_set_of_their_name() -> None:
+    assert label_set_of("ptbxl-super@published", "ecg") is None
+    assert label_set_of("nct_crc@quilt", "no such modality") is None
+    assert label_set_of("nct_crc@quilt", "histopathology") == "nct-crc-quilt"

@@ -20,7 +20,7 @@ QUILT = {
     "lc25000-lung-quilt": "lung adenocarcinoma|benign lung|lung squamous cell carcinoma",
     "lc25000-colon-quilt": "colon adenocarcinoma|benign colonic tissue",
     "mhist-quilt": "hyperplastic polyp|sessile serrated adenoma",
-    "sicap-quilt": "benign glands|atrophic dense glands|cribriform ill-formed fused papillary patterns|"
+    "sicapv2-quilt": "benign glands|atrophic dense glands|cribriform ill-formed fused papillary patterns|"
     "isolated nest cells without lumen roseting patterns",
     "databiox-quilt": "well differentiated bloom richardson grade one|moderately differentiated bloom richardson grade "
     "two|poorly differentiated grade three",
@@ -29,14 +29,14 @@ QUILT = {
     "carcinoma|breast normal breast tissue",
     "renal-cell-quilt": "red blood cells|renal cancer|normal renal tissue|torn adipose necrotic tissue|muscle fibrous "
     "stroma blood vessels",
-    "skin-quilt": "necrosis|skeletal muscle|eccrine sweat glands|vessels|elastosis|chondral tissue|hair follicle|"
+    "skincancer-tissue-quilt": "necrosis|skeletal muscle|eccrine sweat glands|vessels|elastosis|chondral tissue|hair follicle|"
     "epidermis|nerves|subcutis|dermis|sebaceous glands|squamous-cell carcinoma|melanoma in-situ|basal-cell "
     "carcinoma|naevus",
-    "skin-tumor-quilt": "squamous-cell carcinoma|melanoma in-situ|basal-cell carcinoma|naevus",
+    "skincancer-tumor-quilt": "squamous-cell carcinoma|melanoma in-situ|basal-cell carcinoma|naevus",
 }
 PATHGEN = {
-    "nct-crc-pathgen": 9, "lc25000-lung-pathgen": 3, "lc25000-colon-pathgen": 2, "sicap-pathgen": 4,
-    "bach-pathgen": 4, "osteo-pathgen": 3, "skin-pathgen": 16, "wsss4luad-pathgen": 2, "pcam-pathgen": 2,
+    "nct-crc-pathgen": 9, "lc25000-lung-pathgen": 3, "lc25000-colon-pathgen": 2, "sicapv2-pathgen": 4,
+    "bach-pathgen": 4, "osteo-pathgen": 3, "skincancer-tissue-pathgen": 16, "wsss4luad-pathgen": 2, "pcam-pathgen": 2,
 }  # fmt: skip
 GRADES = ["no", "mild", "moderate", "severe", "proliferative"]
 RETINA = {
@@ -164,7 +164,7 @@ def test_thresholds_of_the_standards() -> None:
     ]
 
 
-@pytest.mark.parametrize("key", [k for k in (*QUILT, *PATHGEN) if k != "sicap-pathgen"])
+@pytest.mark.parametrize("key", [k for k in (*QUILT, *PATHGEN) if k != "sicapv2-pathgen"])
 def test_cohorts_that_write_the_published_names_find_their_classes(key: str) -> None:
     """Names as a paper writes them, in any case, are labels too."""
     knowledge = load_knowledge("histopathology")

@@ -108,7 +108,7 @@ def test_expert_prompts_are_findings_and_the_name_in_every_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "count"), [("nct-crc-quilt", 8), ("skin-quilt", 16), ("sicap-quilt", 4), ("pcam-quilt", 2)]
+    ("key", "count"), [("nct-crc-quilt", 8), ("skincancer-tissue-quilt", 16), ("sicapv2-quilt", 4), ("pcam-quilt", 2)]
 )
 def test_quilts_prompts_are_four_per_class_in_its_order(key: str, count: int) -> None:
     knowledge = load_knowledge("histopathology")
@@ -127,8 +127,12 @@ def test_quilts_prompts_are_four_per_class_in_its_order(key: str, count: int) ->
         ("lc25000-lung-pathgen", "lung_scc", "An image of lung squamous cell carcinomas"),
         ("lc25000-colon-pathgen", "colon_n", "An image of normal colon tissue"),
         ("wsss4luad-pathgen", "tumor", "An H&E image of tumor tissue."),
-        ("skin-pathgen", "tumor_skin_epithelial_bcc", "An H&E image of Tumor epithelial basal cell carcinoma"),
-        ("sicap-pathgen", "NC", "An H&E image of Non-cancerous"),
+        (
+            "skincancer-tissue-pathgen",
+            "tumor_skin_epithelial_bcc",
+            "An H&E image of Tumor epithelial basal cell carcinoma",
+        ),
+        ("sicapv2-pathgen", "NC", "An H&E image of Non-cancerous"),
     ],
 )
 def test_pathgens_prompts_are_one_per_class(key: str, label: str, text: str) -> None:

@@ -256,7 +256,7 @@ def test_temperature_of_the_weights() -> None:
         temperature_of(Tower(), method_of("flair-zeroshot@1"))
 
 
-@pytest.mark.parametrize("key", ["nct-crc-quilt", "skin-quilt", "bach-quilt"])
+@pytest.mark.parametrize("key", ["nct-crc-quilt", "skincancer-tissue-quilt", "bach-quilt"])
 def test_quilt_asks_four_prompts_per_label(key: str) -> None:
     labels = list(load_knowledge("histopathology").label_set(key).labels)
     made = questions(method_of("quilt-zeroshot@1", label_set=key), labels, modality="histopathology")
