@@ -21,7 +21,7 @@ Examples:
   medfm knowledge prompts ecg ptbxl-super --strategy findings@1
   medfm knowledge ckepe ecg ptbxl-super --folder models/small --out ckepe.yaml
 
-A domain may also be a YAML file of your own. No clinician has reviewed the shipped file.
+A domain may also be a YAML file of your own. No clinician has reviewed the shipped files.
 
 Checked: every file against the schema; a wrong name is answered with the nearest.
 Common errors: a misspelt class or label set; a language model that is not in a local folder.
@@ -85,7 +85,13 @@ def show(domain: str, class_id: str | None, labels: str | None, as_json: bool) -
         if as_json:
             print_json(chosen.to_dict())
             return
-        table([(label, entry.id, entry.name) for label, entry in pairs.items()], ("label", "class", "name"))
+        if chosen.names:
+            table([(label, entry.id, entry.name, chosen.names.get(label, "")) for label, entry in pairs.items()],
+                  ("label", "class", "name", "published name"))  # fmt: skip
+        else:
+            table([(label, entry.id, entry.name) for label, entry in pairs.items()], ("label", "class", "name"))
+        for template in chosen.templates:
+            click.echo(f"template: {template}")
         click.echo(f"\n{chosen.title}; source: {chosen.source}" + (f". {chosen.note}" if chosen.note else ""))
         return
     if as_json:
@@ -98,22 +104,25 @@ def show(domain: str, class_id: str | None, labels: str | None, as_json: bool) -
 @click.argument("domain")
 @click.argument("label_set")
 @click.option("--strategy", default="findings@1", show_default=True, metavar="NAME", help="How prompts are made.")
+@click.option("--published", is_flag=True, help="With the names and templates of the label set's paper.")
 @json_option
-def prompts(domain: str, label_set: str, strategy: str, as_json: bool) -> None:
+def prompts(domain: str, label_set: str, strategy: str, published: bool, as_json: bool) -> None:
     """Print the prompts of every label with their weights.
 
     Examples:
       medfm knowledge prompts ecg ptbxl-super
       medfm knowledge prompts ecg csn --strategy synonyms@1
-      medfm knowledge prompts ecg csn --strategy templates@1 --json
+      medfm knowledge prompts histopathology nct-crc-quilt --strategy templates@1 --published
 
     Strategies: see docs/knowledge.md; a wrong name lists them.
     Common errors: a misspelt label set or strategy; near ones are named.
     """
     from medfm.knowledge.load import load_knowledge
     from medfm.knowledge.prompts import build_prompts
+    from medfm.knowledge.published import as_published
 
-    made = build_prompts(load_knowledge(domain), label_set, strategy)
+    knowledge = load_knowledge(domain)
+    made = build_prompts(as_published(knowledge, label_set) if published else knowledge, label_set, strategy)
     rows = [
         (c.label, number, p.text, round(p.weight, 4))
         for c in made.classes
@@ -223,6 +232,7 @@ def _lines(knowledge: Knowledge, entry: KnowledgeClass) -> list[str]:
         lines.append("  - " + "; ".join(part for part in parts if part))
     for system, code in entry.codes.items():
         lines.append(f"{system}: {code.value} (checked in {code.checked_in})")
+    lines += [f"source: {s.standard}; {s.section}" for s in entry.sources] or ["source: none was named"]
     children = knowledge.children(entry.id)
     if children:
         lines.append("below it: " + ", ".join(c.id for c in children))

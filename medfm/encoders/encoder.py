@@ -159,7 +159,9 @@ class Encoder:
             return None
         state = self.module.state_dict()
         tensors = sha256_tensors({plain: state[key] for plain, key in self._text_keys.items()})
-        return sha256_json({"weights": tensors, "text": self.card.spec.text.to_dict()})
+        # Weights do not show the activation or how tokens are pooled, and both change every vector.
+        how = {"activation": getattr(self._args, "activation", None), "tower": self._args.text.to_dict()}
+        return sha256_json({"weights": tensors, "text": self.card.spec.text.to_dict(), "how": how})
 
     def with_variant(self, variant: str | None) -> Encoder:
         """The same network behind other preprocessing of the card (``None``: the usual one).

@@ -49,6 +49,8 @@ class Metric:
 _SHARED = (
     Metric("accuracy", "accuracy", labels.accuracy, proportion=True),
     Metric("balanced_accuracy", "balanced accuracy", labels.balanced_accuracy),
+    Metric("mean_per_class_recall", "mean recall of the classes", labels.balanced_accuracy),
+    Metric("specificity_macro", "specificity (one-vs-rest, macro)", labels.specificity_macro),
     Metric("f1_macro", "F1 (macro)", labels.f1_macro),
     Metric("f1_weighted", "F1 (weighted)", labels.f1_weighted),
     Metric("f1_micro", "F1 (micro)", labels.accuracy, proportion=True),
@@ -80,6 +82,7 @@ _MULTICLASS = (
     *_SHARED,
     Metric("linear_kappa", "kappa, linear weights", partial(labels.kappa, power=1), lowest=-1.0),
     Metric("quadratic_kappa", "kappa, quadratic weights", partial(labels.kappa, power=2), lowest=-1.0),
+    Metric("top5_accuracy", "accuracy, class among the first 5", scores.top_accuracy, proportion=True),
     Metric("auroc_ovr_macro", "AUROC (one-vs-rest, macro)", scores.auroc_macro),
     Metric("auroc", "AUROC (one-vs-rest, macro)", scores.auroc_macro),
     Metric("auroc_ovr_weighted", "AUROC (one-vs-rest, weighted)", scores.auroc_weighted),

@@ -53,6 +53,11 @@ def balanced_accuracy(view: Weighted) -> np.ndarray:
     return mean_defined(class_recall(view))
 
 
+def specificity_macro(view: Weighted) -> np.ndarray:
+    """Mean specificity, each class against the rest, over the classes that have negatives."""
+    return mean_defined(class_specificity(view))
+
+
 def f1_macro(view: Weighted) -> np.ndarray:
     """Mean F1 over the classes present or predicted."""
     return mean_defined(class_f1(view))

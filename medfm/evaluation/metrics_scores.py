@@ -32,6 +32,16 @@ def auroc_micro(view: Weighted) -> np.ndarray:
     return view.outcomes.micro_plan.auroc(view.weights)
 
 
+def top_accuracy(view: Weighted, k: int = 5) -> np.ndarray:
+    """Share of records whose class is among the `k` highest scores, ties as scikit-learn breaks them.
+
+    1 where there are no more than `k` classes.
+    """
+    scores, truth = view.outcomes.scores, view.outcomes.truth
+    highest = np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
+    return ratio(view.sums((highest == truth[:, None]).any(axis=1)), view.total)
+
+
 def average_precision_macro(view: Weighted) -> np.ndarray:
     """Mean average precision over the classes (labels) for which it is defined."""
     return mean_defined(view.average_precisions)

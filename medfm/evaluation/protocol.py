@@ -14,6 +14,7 @@ from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
 
 
@@ -73,32 +74,6 @@ class MIL(StrictConfig):
     patience: int = Field(20, ge=1, description="epochs without a better validation loss before stopping")
     schedule: Literal["cosine_per_epoch", "cosine_per_bag"] = "cosine_per_epoch"
     standardise: bool = False
-
-
-class ZeroShot(StrictConfig):
-    """Cosine between a record and the prompts of each label; nothing is trained."""
-
-    kind: Literal["zero_shot"] = "zero_shot"
-    strategy: str = Field("synonyms@1", description="prompt strategy, name@version; file@1 takes prompt_file")
-    templates: tuple[str, ...] = Field((), description="for templates@1, each with {name}; the knowledge's when empty")
-    knowledge: str | None = Field(None, description="domain or YAML file; null: the cohort's modality")
-    label_set: str | None = Field(None, description="label set of the knowledge; null: the cohort's own, or none")
-    prompt_file: str | None = Field(None, description="JSON or YAML of LABEL: text, for file@1")
-    without_file: str | None = Field(
-        None,
-        description="strategy in place of file@1 where no prompt file is given; the result then never counts as "
-        "reproduced",
-    )
-    lower_case: bool | None = Field(None, description="lower-case every text; null: as the encoder's card says")
-    weighting: Literal["none", "zpe", "consensus"] = Field("none", description="prompt weights without labels")
-    multiclass_score: Literal["softmax", "cosine"] = Field(
-        "softmax", description="of one label column: softmax(cosine / temperature), or (1 + cosine) / 2"
-    )
-    temperature: float = Field(0.07, gt=0, description="of that softmax and of zpe")
-    split: Literal["test", "val", "train", "all"] = Field(
-        "test", description="records that are scored; all of them where the cohort has no split"
-    )
-    best_f1: bool = Field(False, description="also the best F1 over all thresholds, chosen on the scored records")
 
 
 class Scheme(StrictConfig):

@@ -1,8 +1,9 @@
 """Zero-shot: records scored by the cosine between their embedding and the prompts of each label.
 
-The rule is MERL's: texts in lower case, each text vector to unit length, their (weighted) mean to
-unit length again, cosine with the unit embedding; no temperature. It holds for every encoder
-whose record and text embeddings share a space.
+The rule is MERL's, CLIP's and open_clip's: each text vector to unit length, their (weighted) mean to
+unit length again, cosine with the unit embedding. It holds for every encoder whose record and text
+embeddings share a space. FLAIR leaves the mean as it is (``PromptSet.prototype``), so what is called
+a cosine here is, for it, the mean of the cosines with the single prompts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class ClassVectors:
 
     Attributes:
         labels: The labels in order.
-        values: float64 (groups, d), unit rows, one per group of prompts.
+        values: float64 (groups, d), one row per group of prompts; of unit length unless the prompts
+            ask for plain means.
         owner: int64 (groups,): the label of each row; the rows of a label lie together.
         pools: How each label's groups become one score.
     """
@@ -76,16 +78,23 @@ def class_vectors(prompts: PromptSet, cache: TextCache, *, lower_case: bool = Tr
     Raises:
         EvaluationError: The text vectors of a label cancel out, or the tower failed.
     """
-    vectors = prompt_vectors(prompts, cache, lower_case=lower_case)
+    vectors = {} if prompts.together else prompt_vectors(prompts, cache, lower_case=lower_case)
     rows, owner = [], []
     for position, entry in enumerate(prompts.classes):
         for group in entry.groups:
             weights = np.array([p.weight for p in group])
-            rows.append((weights / weights.sum()) @ np.stack([vectors[p.text] for p in group]))
+            if prompts.together:
+                texts = [p.text.lower() if lower_case else p.text for p in group]
+                members = unit_rows(cache.together(texts), "text embeddings")
+            else:
+                members = np.stack([vectors[p.text] for p in group])
+            rows.append((weights / weights.sum()) @ members)
             owner.append(position)
+    averages = np.stack(rows)
+    unit = unit_rows(averages, "prompt averages")  # also refuses prompts that cancel out
     return ClassVectors(
         prompts.labels,
-        unit_rows(np.stack(rows), "prompt averages"),
+        unit if prompts.prototype == "unit" else averages,
         np.array(owner, dtype=np.int64),
         tuple(c.pool for c in prompts.classes),
     )

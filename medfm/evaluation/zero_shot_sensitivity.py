@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def prompt_sensitivity(
                     reduced.append(ClassPrompts(f"{len(reduced)}", groups, entry.pool))
     changed = np.empty((len(embeddings), 0))
     if reduced:
-        variants = PromptSet(prompts.strategy, tuple(reduced))
+        variants = replace(prompts, classes=tuple(reduced))
         changed = zero_shot_scores(embeddings, class_vectors(variants, cache, lower_case=lower_case))
     full = [label_auroc(whole[:, i], truth[:, i]) for i in range(len(prompts.classes))]
     return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,10 +27,18 @@ class TextCache:
         fingerprint: Of the encoder with its weights; another fingerprint never shares a vector.
         folder: Where vectors are kept between runs (one small file each); memory only when ``None``.
         batch: Texts per call of `encode`.
+        encode_group: Encodes texts padded to the longest of them, for towers whose vectors depend on
+            it; ``None`` where a text always has the same vector.
     """
 
     def __init__(
-        self, encode: TextEncoder, fingerprint: str, *, folder: str | Path | None = None, batch: int = 64
+        self,
+        encode: TextEncoder,
+        fingerprint: str,
+        *,
+        folder: str | Path | None = None,
+        batch: int = 64,
+        encode_group: TextEncoder | None = None,
     ) -> None:
         if not fingerprint:
             raise EvaluationError("Text embeddings need the encoder's fingerprint as their key.")
@@ -37,7 +46,21 @@ class TextCache:
         self._fingerprint = fingerprint
         self._folder = Path(folder) if folder is not None else None
         self._batch = max(1, batch)
+        self._encode_group = encode_group
         self._known: dict[str, np.ndarray] = {}
+
+    def together(self, texts: Sequence[str]) -> np.ndarray:
+        """As :meth:`vectors`, but the texts are encoded as one group; kept by the whole group."""
+        if self._encode_group is None or len(set(texts)) < 2:
+            return self.vectors(texts)
+        group = list(dict.fromkeys(texts))
+        # What stands beside a text decides its vector, so the group is part of the key.
+        keys = {text: json.dumps([text, sorted(group)], ensure_ascii=True) for text in group}
+        if not all(key in self._known or self._recall(key) for key in keys.values()):
+            for text, row in zip(group, self._checked(group, self._encode_group), strict=True):
+                self._known[keys[text]] = row
+                self._keep(keys[text], row)
+        return np.stack([self._known[keys[text]] for text in texts])
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (m, d), one row per text, as the tower gave them (not normalised).
@@ -52,7 +75,7 @@ class TextCache:
         missing = [text for text in wanted if not self._recall(text)]
         for start in range(0, len(missing), self._batch):
             part = missing[start : start + self._batch]
-            for text, row in zip(part, self._checked(part), strict=True):
+            for text, row in zip(part, self._checked(part, self._encode), strict=True):
                 self._known[text] = row
                 self._keep(text, row)
         widths = {self._known[text].shape for text in texts}
@@ -63,8 +86,8 @@ class TextCache:
             )
         return np.stack([self._known[text] for text in texts])
 
-    def _checked(self, texts: list[str]) -> np.ndarray:
-        rows = np.array(self._encode(list(texts)), dtype=np.float32)
+    def _checked(self, texts: list[str], encode: TextEncoder) -> np.ndarray:
+        rows = np.array(encode(list(texts)), dtype=np.float32)
         if rows.ndim != 2 or len(rows) != len(texts) or rows.shape[1] == 0:
             raise EvaluationError(
                 f"The text tower gave an array of shape {rows.shape} for {len(texts)} texts.",

@@ -62,7 +62,7 @@ def weigh_prompts(
     else:
         groups = [tuple(_consensus(group, embeddings, vectors) for group in c.groups) for c in prompts.classes]
     classes = tuple(replace(c, groups=found) for c, found in zip(prompts.classes, groups, strict=True))
-    return PromptSet(f"{prompts.strategy}+{method}@1", classes, prompts.source)
+    return replace(prompts, strategy=f"{prompts.strategy}+{method}@1", classes=classes)
 
 
 def zpe_weights(

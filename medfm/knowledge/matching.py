@@ -20,7 +20,8 @@ def match_classes(
 ) -> dict[str, tuple[str, ...]]:
     """The class ids behind each of `names`.
 
-    In this order: what is `given`, the label of the label set, a class id, a class name, a synonym.
+    In this order: what is `given`, the label of the label set, a class id, the set's published name, a class name,
+    a synonym.
     Case, and blanks against hyphens and underscores, do not matter for names and synonyms.
 
     Args:
@@ -45,6 +46,9 @@ def match_classes(
         )
     labels = dict(knowledge.label_set(label_set).labels) if label_set is not None else {}
     words = _words(knowledge)
+    if label_set is not None:
+        published = knowledge.label_set(label_set).names
+        words = {**words, **{folded(text): (labels[label],) for label, text in published.items()}}
     found: dict[str, tuple[str, ...]] = {}
     lacking: dict[str, str] = {}
     for name in names:

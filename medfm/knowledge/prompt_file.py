@@ -1,7 +1,12 @@
-"""A prompt file of one's own, such as the one a paper published: ``{label: text or texts}``."""
+"""A prompt file of one's own, such as the one a paper published: ``{label: text or texts}``.
+
+JSON or YAML; of a Python file (FLAIR's ``dictionary.py``) the literal called ``definitions`` is
+read, and nothing is run.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Sequence
@@ -47,6 +52,8 @@ def prompts_from_file(path: str | Path, labels: Sequence[str] | None = None) -> 
 
 
 def _read(file: Path) -> Any:
+    if file.suffix.lower() == ".py":
+        return _python_literal(file)
     if file.suffix.lower() != ".json":
         return read_yaml(file)
     try:
@@ -57,6 +64,29 @@ def _read(file: Path) -> Any:
         raise ConfigError(f"The label '{error}' is given twice.", where=str(file)) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"The file cannot be read as JSON: {error}.", where=str(file)) from error
+
+
+def _python_literal(file: Path) -> Any:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError("The file does not exist.", where=str(file)) from error
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"The file cannot be read as Python: {error}.", where=str(file)) from error
+    for node in tree.body:
+        named = isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "definitions" for t in node.targets
+        )
+        if named and isinstance(node, ast.Assign):
+            try:
+                return ast.literal_eval(node.value)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+                raise ConfigError(
+                    "'definitions' is not a plain dictionary of texts.", where=str(file), expected=_EXPECTED
+                ) from error
+    raise ConfigError(
+        "The Python file assigns no 'definitions'.", where=str(file), expected="definitions = {LABEL: [texts]}"
+    )
 
 
 class _TwiceError(Exception):

@@ -17,6 +17,7 @@ from medfm.core.names import unknown_name
 from medfm.knowledge.schema import Finding, Knowledge, KnowledgeClass
 
 Pool = Literal["max", "mean"]
+Prototype = Literal["unit", "mean"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,17 @@ class PromptSet:
         strategy: ``name@version``.
         classes: One entry per label, in order.
         source: What they were made from: knowledge and its digest, or a file and its hash.
+        prototype: Whether the mean of a group's unit vectors is brought to unit length again
+            (CLIP, MERL) or stays as it is (FLAIR: a class whose prompts differ scores lower).
+        together: Whether the texts of a group are encoded together, padded to its longest; it
+            matters only for towers that average padding in (FLAIR).
     """
 
     strategy: str
     classes: tuple[ClassPrompts, ...]
     source: str = ""
+    prototype: Prototype = "unit"
+    together: bool = False
 
     def __post_init__(self) -> None:
         labels = [c.label for c in self.classes]
@@ -86,10 +93,13 @@ class PromptSet:
         return list(dict.fromkeys(p.text for c in self.classes for group in c.groups for p in group))
 
     def digest(self) -> str:
-        """SHA-256 over labels, texts, weights and pooling (not the names): equal prompts, equal digest."""
-        return sha256_json(
-            [[c.label, c.pool, [[[p.text, p.weight] for p in group] for group in c.groups]] for c in self.classes]
-        )
+        """SHA-256 over labels, texts, weights, pooling and averaging (not the names): equal prompts, equal digest."""
+        asked: list[object] = [
+            [c.label, c.pool, [[[p.text, p.weight] for p in group] for group in c.groups]] for c in self.classes
+        ]
+        if self.prototype != "unit" or self.together:
+            asked.append([self.prototype, self.together])
+        return sha256_json(asked)
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,12 @@ def descriptors(entry: KnowledgeClass) -> Group:
     return uniform(f"{entry.name}, seen as {_said(f)}." for f in entry.findings)
 
 
+def expert(entry: KnowledgeClass, texts: Sequence[str]) -> Group:
+    """Every finding, then the name, each in every template, averaged: the form of FLAIR's expert prompts."""
+    said = [*(_said(f) for f in entry.findings), entry.name]
+    return uniform(t.format(name=s) for s in said for t in texts)
+
+
 def findings(entry: KnowledgeClass) -> Group:
     """One prompt: the name, then every finding with its leads and criterion, separated by commas."""
     return uniform([", ".join([entry.name, *(_said(f, criterion=True) for f in entry.findings)]) + "."])
@@ -184,6 +200,10 @@ _STRATEGIES: dict[str, tuple[str, Maker]] = {
     "templates@1": ("the name in each template, averaged", lambda k, c, _: (templates(k.entry(c), k.templates),)),
     "synonyms@1": ("the name (half the weight) and its synonyms", lambda k, c, _: (synonyms(k.entry(c)),)),
     "descriptors@1": ("one prompt per finding, averaged", lambda k, c, _: (descriptors(k.entry(c)),)),
+    "expert@1": (
+        "every finding, then the name, each in every template, averaged, as FLAIR does",
+        lambda k, c, _: (expert(k.entry(c), k.templates),),
+    ),
     "findings@1": ("name and all findings in one prompt, as CKEPE does", lambda k, c, _: (findings(k.entry(c)),)),
     "hierarchy@1": (
         "findings prompts; a parent with several children takes the highest score among them",

@@ -59,8 +59,21 @@ class LabelSet(StrictConfig):
 
     title: Text
     labels: dict[str, Identifier] = Field(min_length=1, description="label -> class id, in order")
+    names: dict[str, Text] = Field({}, description="label -> what a paper asks for it with; the class's name elsewhere")
+    templates: tuple[Text, ...] = Field((), description="that paper's templates for this set, each with {name}")
     source: Text = Field(description="where the list of labels was read")
     note: Text | None = None
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        stray = [label for label in self.names if label not in self.labels]
+        if stray:
+            raise ValueError(
+                f"'{stray[0]}' has a published name but is no label; {did_you_mean(stray[0], self.labels)}"
+            )
+        for template in self.templates:
+            check_template(template, ("name",))
+        return self
 
 
 class ContextTemplates(StrictConfig):
@@ -85,6 +98,7 @@ class Knowledge(StrictConfig):
     version: int = Field(ge=1)
     language: Literal["en"] = "en"
     reviewed_by: Text = Field(description="the clinician who reviewed it; 'none' until one has")
+    sources_required: bool = Field(False, description="whether a class without a source is an error")
     templates: tuple[Text, ...] = Field(min_length=1, description="each with {name}")
     context: ContextTemplates | None = None
     code_tables: dict[str, Text] = Field({}, description="name of a table of codes -> what and where it is")
@@ -104,6 +118,11 @@ class Knowledge(StrictConfig):
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
             raise ValueError(f"these class ids are given twice: {', '.join(twice)}")
+        bare = [c.id for c in self.classes if not c.sources] if self.sources_required else []
+        if bare:
+            raise ValueError(
+                f"{len(bare)} classes have no source: {', '.join(bare[:5])}; name the standard and its section"
+            )
         parents = {c.id: c.parent for c in self.classes}
         for entry in self.classes:
             if entry.parent is not None and entry.parent not in parents:

@@ -28,6 +28,18 @@ _WORDS = {
         "as much as a frequent one.",
         "one_over_classes",
     ),
+    "mean_per_class_recall": Word(
+        "mean recall of the classes",
+        "Another name of balanced accuracy: the share found within each class, averaged over the classes.",
+        "one_over_classes",
+    ),
+    "specificity_macro": Word(
+        "specificity (one-vs-rest, macro)",
+        "The share of records of other classes that are not called this class, averaged over the classes.",
+    ),
+    "top5_accuracy": Word(
+        "accuracy, class among the first 5", "The share of records whose class is among the five highest scores."
+    ),
     "f1_macro": Word(
         "F1 (macro)",
         "For each class the balance of finding its records and not calling others so, averaged over the classes.",

@@ -20,6 +20,14 @@ def is_zero_shot(claim: Claim) -> bool:
     return load_protocol(claim.protocol).method.kind == "zero_shot"
 
 
+def label_set_of(cohort: str, modality: str) -> str | None:
+    """The label set that bears the name of a cohort (``nct_crc@quilt``: ``nct-crc-quilt``), if there is one."""
+    from medfm.knowledge.load import list_knowledge, load_knowledge
+
+    name = cohort.replace("_", "-").replace("@", "-")
+    return name if modality in list_knowledge() and name in load_knowledge(modality).label_sets else None
+
+
 def run_zero_shot(site: Site, claim: Claim) -> Result:
     """Score the claim's data set with the site's weights and, where there is one, its prompt file.
 
@@ -33,6 +41,7 @@ def run_zero_shot(site: Site, claim: Claim) -> Result:
         claim.target,
         claim.protocol,
         prompt_file=site.prompt_file,
+        label_set=cohort.info.get("label_set") or label_set_of(claim.cohort, cohort.modality),
         allow=site.allow,
         cache=site.cache,
         name=f"{encoder.id}: {claim.dataset}, {claim.protocol}",

@@ -35,6 +35,7 @@ from medfm.workflows.zero_shot_texts import (
     cut_notes,
     encode_texts,
     shown_texts,
+    temperature_of,
     text_cache,
     tower_of,
 )
@@ -110,7 +111,7 @@ def zero_shot(
     method = plan.method
     assert isinstance(method, ZeroShot)
     scope = scope_of(cohort, target, method, leave_out, task, positive, drop_unlabelled)
-    metrics = headline_metrics(plan, scope.truth.task)
+    metrics = headline_metrics(plan, scope.truth.task, len(scope.truth.classes))
     asked = questions(
         method,
         scope.truth.classes,
@@ -128,7 +129,7 @@ def zero_shot(
     bare = untrained_encoder(None if isinstance(encoder, Embeddings) else encoder, cohort, baseline)
     findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
     scored = _score(asked, scope, vectors, texts, method, lower_case)
-    predictions = _predictions(scored, plan)
+    predictions = _predictions(scored, plan, temperature_of(tower, method))
     with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
         summary = summarise(
             predictions,
@@ -139,7 +140,7 @@ def zero_shot(
             progress=resampling,
         )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
-    notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown))
+    notes = (*summary.notes, *scope.notes, *asked.notes, *scored.notes, *cut_notes(shown))
     plan = plan.model_copy(update={"method": _named(method, asked)})
     result = Result(
         kind="zero_shot",
@@ -320,7 +321,7 @@ def _score(
     )
 
 
-def _predictions(scored: Scored, plan: Protocol) -> Predictions:
+def _predictions(scored: Scored, plan: Protocol, temperature: float) -> Predictions:
     method = plan.method
     assert isinstance(method, ZeroShot)
     table = scored.cohort.table
@@ -333,7 +334,7 @@ def _predictions(scored: Scored, plan: Protocol) -> Predictions:
             question.prompts.labels,
             scored.truth,
             base,
-            temperature=method.temperature,
+            temperature=temperature,
             multiclass_score=method.multiclass_score,
             variant=variant,
         ).table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from medfm.evaluation.summary import Summary
 from medfm.evaluation.target import Target
 from medfm.evaluation.zero_shot_sensitivity import BEST_F1_FLAW, best_f1, prompt_sensitivity
 from medfm.evaluation.zero_shot_text import TextCache
-from medfm.knowledge.prompts import ClassPrompts, PromptSet, describe_strategy
+from medfm.knowledge.prompts import ClassPrompts, describe_strategy
 from medfm.workflows.compare import compare
 from medfm.workflows.zero_shot_prompts import FILE, Question, Questions
 
@@ -131,7 +131,7 @@ def _prompt_rows(scored: Scored, texts: TextCache, lower_case: bool, seed: int) 
         several = [entry for entry in question.prompts.classes if _count(entry) > 1]
         without: dict[tuple[str, int], tuple[float | None, float | None]] = {}
         if several and question.in_context is None:
-            part = PromptSet(question.prompts.strategy, tuple(several))
+            part = replace(question.prompts, classes=tuple(several))
             labels = [question.prompts.labels.index(entry.label) for entry in several]
             chosen = _sample(len(truth), sum(map(_count, several)), seed)
             if len(chosen) < len(truth):

@@ -82,7 +82,7 @@ def preview(
     counts, why = token_counts([row["text"] for row in rows], card, bool(lower))
     for row in rows:
         row["tokens"] = counts.get(row["text"])
-    notes = [*scope.notes, *([why] if why else [])]
+    notes = [*scope.notes, *asked.notes, *([why] if why else [])]
     most = None if text is None else text.max_tokens
     long = [row for row in rows if most is not None and row["tokens"] is not None and row["tokens"] > most]
     if long:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from medfm.knowledge.load import list_knowledge, load_knowledge
 from medfm.knowledge.matching import match_classes
 from medfm.knowledge.prompt_file import prompts_from_file
 from medfm.knowledge.prompts import ClassPrompts, Context, PromptSet, build_prompts, list_strategies
+from medfm.knowledge.published import as_published, flair_prompts, published_names
 from medfm.knowledge.schema import Knowledge, check_template
 
 FILE = "file@1"
@@ -55,6 +56,7 @@ class Questions:
         label_set: Name of the label set in use.
         file: Name and SHA-256 of the prompt file in use.
         stand_in: Whether the headline stands in for a published prompt file that was not given.
+        notes: What a reader must know: classes without a source, names that a file lacks.
     """
 
     asked: tuple[Question, ...]
@@ -63,6 +65,7 @@ class Questions:
     label_set: str | None
     file: dict[str, str] | None
     stand_in: bool
+    notes: tuple[str, ...] = ()
 
 
 def strategies_of(method: ZeroShot, named: Sequence[str] = ()) -> list[str]:
@@ -119,19 +122,43 @@ def questions(
     label_set = method.label_set or label_set
     knowledge: Knowledge | None = None
     classes: dict[str, tuple[str, ...]] = {}
-    if any(name != FILE for name in chosen):
+    words: Knowledge | None = None
+    notes: list[str] = []
+    published = method.names == "published"
+    if published and label_set is None:
+        raise ConfigError(
+            "The protocol asks with a paper's class names, and no label set says which paper.",
+            where="method.names",
+            fix="name the set with --label-set SET, or ask with our names: --set method.names=own",
+        )
+    # FLAIR's dictionary is asked by category names, which come from the label set.
+    if published or any(name != FILE for name in chosen):
         knowledge = _knowledge(method, modality)
         classes = match_classes(knowledge, labels, label_set, given)
+        words = _templated(as_published(knowledge, str(label_set)) if published else knowledge, method)
+        notes += _unsourced(knowledge, classes)
     asked, file = [], None
     for name in chosen:
         if name == FILE:
             path = str(method.prompt_file)
-            prompts = _from_file(path, labels, given or {})
+            if method.file_as == "flair":
+                named = dict(given or {}) if knowledge is None else {}
+                names: dict[str, tuple[str, ...]] = {label: (named.get(label, label),) for label in labels}
+                if knowledge is not None and published:
+                    known = published_names(knowledge, str(label_set))
+                    names = {k: tuple(known.get(i, knowledge.entry(i).name) for i in classes[k]) for k in labels}
+                prompts, lacking = flair_prompts(prompts_from_file(path), names, method.templates or ("{name}",))
+                if lacking:
+                    notes.append(
+                        f"{len(lacking)} names are not in the prompt file and are asked alone: {', '.join(lacking)}."
+                    )
+            else:
+                prompts = _from_file(path, labels, given or {})
             file = {"name": Path(path).name, "sha256": sha256_file(Path(path))}
-            asked.append(Question(name, prompts))
+            asked.append(Question(name, _ruled(prompts, method)))
             continue
-        assert knowledge is not None
-        build = _builder(knowledge, classes, name)
+        assert words is not None
+        build = _builder(words, classes, name, method)
         asked.append(Question(name, build(Context()), build if name == _IN_CONTEXT else None))
     return Questions(
         tuple(asked),
@@ -140,11 +167,26 @@ def questions(
         label_set,
         file,
         stand_in=method.without_file is not None and chosen[0] != FILE,
+        notes=tuple(notes),
     )
 
 
-def _builder(knowledge: Knowledge, classes: dict[str, tuple[str, ...]], name: str) -> Callable[[Context], PromptSet]:
-    return lambda context: build_prompts(knowledge, classes, name, context=context)
+def _builder(
+    knowledge: Knowledge, classes: dict[str, tuple[str, ...]], name: str, method: ZeroShot
+) -> Callable[[Context], PromptSet]:
+    return lambda context: _ruled(build_prompts(knowledge, classes, name, context=context), method)
+
+
+def _ruled(prompts: PromptSet, method: ZeroShot) -> PromptSet:
+    return replace(prompts, prototype=method.prototype, together=method.together)
+
+
+def _unsourced(knowledge: Knowledge, classes: Mapping[str, Sequence[str]]) -> list[str]:
+    asked = dict.fromkeys(i for ids in classes.values() for i in ids)
+    bare = [i for i in asked if not knowledge.entry(i).sources]
+    if not bare:
+        return []
+    return [f"{len(bare)} of {len(asked)} classes asked have no source in the knowledge: {', '.join(bare[:5])}."]
 
 
 def _knowledge(method: ZeroShot, modality: str) -> Knowledge:
@@ -154,7 +196,11 @@ def _knowledge(method: ZeroShot, modality: str) -> Knowledge:
             expected=f"a domain ({', '.join(list_knowledge())}) or a YAML file (docs/knowledge.md)",
             fix="name one with --knowledge, or give ready prompts with --prompt-file",
         )
-    knowledge = load_knowledge(method.knowledge or modality)
+    return load_knowledge(method.knowledge or modality)
+
+
+def _templated(knowledge: Knowledge, method: ZeroShot) -> Knowledge:
+    """With the method's templates, where it has any."""
     if not method.templates:
         return knowledge
     for template in method.templates:

@@ -26,6 +26,15 @@ _HEADLINE: dict[TaskKind, tuple[str, ...]] = {
     "multiclass": ("balanced_accuracy", "auroc_ovr_macro", "average_precision_macro"),
     "binary": ("auroc", "average_precision", "balanced_accuracy"),
 }
+# What a protocol for several classes means where a data set has two.
+_OF_TWO_CLASSES = {
+    "auroc_macro": "auroc",
+    "auroc_ovr_macro": "auroc",
+    "map": "average_precision",
+    "average_precision_macro": "average_precision",
+    "quadratic_kappa": "kappa",
+    "linear_kappa": "kappa",
+}
 # Scores are no probabilities: these say nothing of a zero-shot result.
 _NEED_PROBABILITIES = ("brier", "log_loss", "ece", "mce")
 _NEED_A_THRESHOLD = ("f1_micro", "f1_macro", "f1_samples", "hamming_loss", "subset_accuracy")
@@ -75,7 +84,7 @@ def zero_shot_plan(
     return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id)
 
 
-def headline_metrics(plan: Protocol, task: TaskKind) -> tuple[str, ...]:
+def headline_metrics(plan: Protocol, task: TaskKind, classes: int | None = None) -> tuple[str, ...]:
     """The protocol's headline metrics, or those of the task; none that reads scores as probabilities.
 
     Raises:
@@ -84,8 +93,11 @@ def headline_metrics(plan: Protocol, task: TaskKind) -> tuple[str, ...]:
     """
     # The macro AUROC of one label column has another name; a protocol for label columns means the same.
     same = {"auroc_macro": "auroc_ovr_macro", "map": "average_precision_macro"} if task == "multiclass" else {}
-    same |= {"auroc_macro": "auroc", "map": "average_precision"} if task == "binary" else {}
-    names = tuple(same.get(name, name) for name in plan.metrics) or _HEADLINE[task]
+    same |= _OF_TWO_CLASSES if task == "binary" else {}
+    # Of fewer than five classes all are among the first five; CLIP_benchmark leaves the figure out there.
+    few = task == "binary" or (classes is not None and classes < 5)
+    left = [name for name in plan.metrics if not (few and name == "top5_accuracy")]
+    names = tuple(same.get(name, name) for name in left) or _HEADLINE[task]
     chosen = tuple(m.name for m in metrics_for(names, task))
     refused = [*_NEED_PROBABILITIES, *(_NEED_A_THRESHOLD if task == "multilabel" else ())]
     wrong = [name for name in chosen if name in refused]

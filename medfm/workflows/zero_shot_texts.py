@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,34 @@ def text_cache(tower: Any, cache: str | Path | None) -> TextCache:
     fingerprint = tower.text_fingerprint
     if not fingerprint:
         tower.encode_text(["."])  # raises what is wrong: no tower in the card, or none in the weights
+    arguments = getattr(getattr(tower, "module", None), "args", None)
+    mixes = getattr(getattr(arguments, "text", None), "padding_counts", False)
     return TextCache(
         lambda texts: np.asarray(tower.encode_text(texts).cpu().numpy()),
         f"{fingerprint}",
         folder=cache_root(cache) / _TEXTS,
+        encode_group=(lambda texts: np.asarray(tower.encode_text(texts, as_group=True).cpu().numpy()))
+        if mixes
+        else None,
     )
+
+
+def temperature_of(tower: Any, method: ZeroShot) -> float:
+    """The temperature of the softmax: the protocol's, or 1 / exp(logit_scale) of the weights.
+
+    Raises:
+        ConfigError: The protocol wants the weights' own, and they hold none.
+    """
+    if method.temperature_from == "protocol":
+        return method.temperature
+    scale = getattr(getattr(tower, "module", None), "logit_scale", None)
+    if scale is None:
+        raise ConfigError(
+            f"The encoder '{tower.id}' has no logit_scale to take the temperature from.",
+            where="method.temperature_from",
+            fix="--set method.temperature_from=protocol, with method.temperature",
+        )
+    return float(np.exp(-float(scale.detach().cpu())))
 
 
 def contexts_of(scope: Scope) -> list[Context]:
@@ -85,8 +109,19 @@ def encode_texts(
     texts: TextCache, asked: Questions, scope: Scope, lower_case: bool, progress: ProgressMaker | None
 ) -> None:
     """Every text once, before the records: what the tower cannot do comes out early."""
-    wanted = [text.lower() if lower_case else text for text in _all_texts(asked, scope)]
-    with (progress or Silent)("encoding texts", len(wanted), "texts") as shown:
+    groups = [
+        [p.text.lower() if lower_case else p.text for p in group]
+        for q in asked.asked
+        if q.prompts.together and q.in_context is None
+        for entry in q.prompts.classes
+        for group in entry.groups
+    ]
+    alone = replace(asked, asked=tuple(q for q in asked.asked if not q.prompts.together or q.in_context is not None))
+    wanted = [text.lower() if lower_case else text for text in _all_texts(alone, scope)]
+    with (progress or Silent)("encoding texts", len(wanted) + sum(map(len, groups)), "texts") as shown:
+        for group in groups:
+            texts.together(group)
+            shown.advance(len(group))
         for start in range(0, len(wanted), 16):
             part = wanted[start : start + 16]
             texts.vectors(part)

@@ -63,7 +63,8 @@ def known_case(task: str) -> Predictions:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_interval_is_that_of_a_naive_loop_over_the_same_draws(task):
     predictions = known_case(task)
-    names = [n for n in list_metrics(task) if n not in ("ece", "mce")]
+    # Of four classes every record is among the first five: a share of 1 has no bootstrap interval.
+    names = [n for n in list_metrics(task) if n not in ("ece", "mce", "top5_accuracy")]
     summary = summarise(predictions, PLAN, metrics=names)
     outcomes = Outcomes.of(predictions)
     labels = outcomes.truth if task in ("binary", "multiclass") else None

@@ -12,6 +12,11 @@ from medfm.evaluation.predictions import Predictions
 TASKS = ["binary", "multiclass", "multilabel", "regression"]
 
 
+def names_of(task):
+    """Metrics that three classes suffice for; test_metrics_zero_shot.py looks at the other."""
+    return [name for name in list_metrics(task) if name != "top5_accuracy"]
+
+
 def changed(predictions: Predictions, column: str, values) -> Predictions:
     table = predictions.table.copy()
     table[column] = values
@@ -20,7 +25,7 @@ def changed(predictions: Predictions, column: str, values) -> Predictions:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_metric_gives_a_finite_figure_within_its_range(task):
-    found = evaluate(case(task), list_metrics(task))
+    found = evaluate(case(task), names_of(task))
     for name, value in found.items():
         entry = metric(name, task)
         assert value is not None, name
@@ -42,7 +47,7 @@ def test_better_predictions_score_better(task):
         "regression": lambda e: regression_case(500, noise=1 / e),
         "multilabel": lambda e: multilabel_with_effect(e),
     }[task]
-    weak, strong = evaluate(good(0.5), list_metrics(task)), evaluate(good(4.0), list_metrics(task))
+    weak, strong = evaluate(good(0.5), names_of(task)), evaluate(good(4.0), names_of(task))
     # Calibration errors depend on the scale of the scores, not on how well they rank.
     for name in set(weak) - {"ece", "mce"}:
         gain = strong[name] - weak[name]

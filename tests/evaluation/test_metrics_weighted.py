@@ -22,12 +22,19 @@ def resampled(n: int, seed: int, count: int = 3) -> np.ndarray:
     return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(count)], axis=1)
 
 
+def specificity_macro(y, p) -> float:
+    matrix = sk.multilabel_confusion_matrix(y, p)
+    return float((matrix[:, 0, 0] / matrix[:, 0].sum(axis=1)).mean())
+
+
 BINARY = {
     "auroc": lambda y, p, s: sk.roc_auc_score(y, s),
     "average_precision": lambda y, p, s: sk.average_precision_score(y, s),
     "accuracy": lambda y, p, s: sk.accuracy_score(y, p),
     "balanced_accuracy": lambda y, p, s: sk.balanced_accuracy_score(y, p),
     "f1": lambda y, p, s: sk.f1_score(y, p),
+    "mean_per_class_recall": lambda y, p, s: sk.balanced_accuracy_score(y, p),
+    "specificity_macro": lambda y, p, s: specificity_macro(y, p),
     "f1_macro": lambda y, p, s: sk.f1_score(y, p, average="macro"),
     "f1_weighted": lambda y, p, s: sk.f1_score(y, p, average="weighted"),
     "f1_micro": lambda y, p, s: sk.f1_score(y, p, average="micro"),
@@ -57,11 +64,14 @@ def test_binary(name, ties):
 MULTICLASS = {
     "accuracy": lambda y, p, s: sk.accuracy_score(y, p),
     "balanced_accuracy": lambda y, p, s: sk.balanced_accuracy_score(y, p),
+    "mean_per_class_recall": lambda y, p, s: sk.balanced_accuracy_score(y, p),
+    "specificity_macro": lambda y, p, s: specificity_macro(y, p),
     "f1_macro": lambda y, p, s: sk.f1_score(y, p, average="macro"),
     "f1_weighted": lambda y, p, s: sk.f1_score(y, p, average="weighted"),
     "mcc": lambda y, p, s: sk.matthews_corrcoef(y, p),
     "kappa": lambda y, p, s: sk.cohen_kappa_score(y, p),
     "linear_kappa": lambda y, p, s: sk.cohen_kappa_score(y, p, weights="linear"),
+    "top5_accuracy": lambda y, p, s: 1.0,  # of four classes; test_metrics_zero_shot.py has more
     "quadratic_kappa": lambda y, p, s: sk.cohen_kappa_score(y, p, weights="quadratic"),
     "auroc_ovr_macro": lambda y, p, s: sk.roc_auc_score(y, s, multi_class="ovr"),
     "auroc_ovr_weighted": lambda y, p, s: sk.roc_auc_score(y, s, multi_class="ovr", average="weighted"),
