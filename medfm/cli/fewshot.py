@@ -135,4 +135,6 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise click.UsageError(f"--shots takes whole numbers with commas between, such as 1,4,16, not '{text}'.") from None
+        raise click.UsageError(
+            f"--shots takes whole numbers with commas between, such as 1,4,16, not '{text}'."
+        ) from None

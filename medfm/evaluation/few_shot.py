@@ -60,9 +60,7 @@ def evaluate_few_shot(
         drawn, notes = draw_shots_as_flair(len(table), few, truth)
     else:
         split = table["split"].to_numpy(dtype=object)
-        folds, notes = make_folds(
-            plan.scheme, split=split, patients=patients, strata=truth.strata(plan.scheme.folds)
-        )
+        folds, notes = make_folds(plan.scheme, split=split, patients=patients, strata=truth.strata(plan.scheme.folds))
         drawn, said = draw_shots(folds, few, truth, patients, validate=validate)
         notes += said
     if tuned_on_test(method):
@@ -115,9 +113,7 @@ def _labelled(
     return runs
 
 
-def _zero_shot(
-    inputs: AdapterInputs, truth: Target, drawn: Sequence[ShotFold]
-) -> list[tuple[Fold, str, Outcome]]:
+def _zero_shot(inputs: AdapterInputs, truth: Target, drawn: Sequence[ShotFold]) -> list[tuple[Fold, str, Outcome]]:
     """Once per different set of test records; nothing depends on the shots."""
     runs, seen = [], set()
     for one in drawn:

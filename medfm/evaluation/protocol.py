@@ -134,7 +134,9 @@ class Protocol(StrictConfig):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
-    method: Annotated[LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod, Field(discriminator="kind")]
+    method: Annotated[
+        LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod, Field(discriminator="kind")
+    ]
     scheme: Scheme = Scheme()
     few_shot: FewShot | None = Field(None, description="k shots per class (medfm fewshot); null: all training records")
     fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")

@@ -177,9 +177,7 @@ def draw_shots_as_flair(count: int, plan: FewShot, target: Target) -> tuple[list
     found = []
     for draw in range(plan.draws):
         for k in plan.shots:
-            train, _, test = flair_split(
-                target.values, plan.seed + draw, train=str(k), val="0", test=plan.flair_test
-            )
+            train, _, test = flair_split(target.values, plan.seed + draw, train=str(k), val="0", test=plan.flair_test)
             sizes = np.bincount(target.values[train], minlength=len(target.classes))
             if sizes.min() < k or not len(test):
                 name = target.classes[int(sizes.argmin())]

@@ -13,6 +13,7 @@ from medfm.reporting.figures import GREY, Plot, colour, draw
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
 from medfm.reporting.words import chance_level, figure, word
+from medfm.reporting.zero_shot import Notice
 
 KEY = "few_shot"
 _REFERENCE, _ZERO_SHOT = "linear-probe", "zero-shot"
@@ -28,7 +29,7 @@ def few_shot_section(result: Result) -> dict[str, Any] | None:
     metrics = list(dict.fromkeys(row["metric"] for row in extras["curve"]))
     few = result.protocol.few_shot
     return {
-        "plots": [_curve_plot(result, extras["curve"], metric) for metric in metrics],
+        "plots": [_curve_plot(result, extras["curve"], metric) for metric in _drawn(metrics)],
         "table": _curve_table(extras["curve"], metrics[0]) if metrics else None,
         "metric": word(metrics[0]).title if metrics else "",
         "draws": few.draws if few else 0,
@@ -37,7 +38,12 @@ def few_shot_section(result: Result) -> dict[str, Any] | None:
     }
 
 
-def few_shot_warnings(result: Result) -> list[tuple[str, str, str]]:
+def _drawn(metrics: list[str]) -> list[str]:
+    """The first metric and the first ranking one; more would show the same."""
+    return metrics[:1] + [m for m in metrics[1:] if m.startswith("auroc")][:1]
+
+
+def few_shot_warnings(result: Result) -> list[Notice]:
     """Level, title and text of what must be known before the figures; empty for other results."""
     from medfm.evaluation.protocol_adapters import TUNED_ON_TEST
 
@@ -96,14 +102,12 @@ def _curve_plot(result: Result, curve: list[Mapping[str, Any]], metric: str) -> 
         f"{word(metric).title} by shots",
         draw(paint, 3.6),
         f"{word(metric).title} by number of labelled records per class: {words}.",
-        f"Line: mean over the draws. Band: {level:g} % confidence interval over the test patients. Dots: single draws, "
+        f"Line: all draws together. Band: {level:g} % confidence interval over the test patients. Dots: single draws, "
         "which differ by the records that were drawn.",
     )
 
 
-def _line(
-    axes: Axes, rows: list[Mapping[str, Any]], levels: list[int], shade: str, name: str, shift: float
-) -> None:
+def _line(axes: Axes, rows: list[Mapping[str, Any]], levels: list[int], shade: str, name: str, shift: float) -> None:
     flat = rows[0]["shots"] is None
     x = np.array([levels[0], levels[-1]] if flat else [r["shots"] for r in rows], dtype=float)
     rows = [rows[0], rows[0]] if flat else rows
@@ -115,7 +119,7 @@ def _line(
     if not flat:
         for at, row in zip(x, rows, strict=True):
             many = row["draws"]
-            axes.plot([at * 2**shift] * len(many), many, ".", color=shade, markersize=3, alpha=0.55)
+            axes.plot([at * 2**shift] * len(many), many, ".", color=shade, markersize=5, alpha=0.6)
 
 
 def _curve_table(curve: list[Mapping[str, Any]], metric: str) -> Table:
@@ -127,7 +131,9 @@ def _curve_table(curve: list[Mapping[str, Any]], metric: str) -> Table:
             spread = f"{figure(min(draws))} to {figure(max(draws))}" if len(draws) > 1 else "–"
             shots = "–" if r["shots"] is None else str(r["shots"])
             rows.append((_NAMES.get(name, name), shots, figure(r["value"]), ends, spread))
-    return Table(("method", "shots per class", word(metric).title, "interval", "single draws"), tuple(rows), figures=False)
+    return Table(
+        ("method", "shots per class", word(metric).title, "interval", "single draws"), tuple(rows), figures=False
+    )
 
 
 def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -344,6 +344,4 @@ def _named(plan: Protocol) -> Protocol:
         return plan
     prompts = method.prompts
     names = {k: Path(v).name for k in ("prompt_file", "knowledge") if (v := getattr(prompts, k)) is not None}
-    return plan.model_copy(
-        update={"method": method.model_copy(update={"prompts": prompts.model_copy(update=names)})}
-    )
+    return plan.model_copy(update={"method": method.model_copy(update={"prompts": prompts.model_copy(update=names)})})

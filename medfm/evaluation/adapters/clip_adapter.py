@@ -43,9 +43,7 @@ class ClipAdapters:
         return self.scale * unit(share * adapted + (1 - share) * X) @ self.text.T
 
 
-def first_weights(
-    dim: int, reduction: int, sources: Sequence[np.random.Generator]
-) -> tuple[np.ndarray, np.ndarray]:
+def first_weights(dim: int, reduction: int, sources: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
     """float32 (P, h, d) and (P, d, h), uniform in +-1/sqrt(inputs) as PyTorch's linear layers begin."""
     width = max(1, dim // reduction)
     down = np.stack([s.uniform(-1, 1, (width, dim)) for s in sources]) / np.sqrt(dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from medfm.evaluation.selection import best, quality
 from medfm.evaluation.shots import ShotFold
 from medfm.evaluation.target import Target
 from medfm.evaluation.zero_shot import unit_rows
+
+# Keys, alpha, beta, record positions -> logits.
+_Logits = Callable[[Tensor, float, float, np.ndarray], np.ndarray]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -141,18 +145,14 @@ def run_tip_adapter(
     outcomes = []
     for p, one in enumerate(part):
 
-        def at(
-            keys: Tensor, alpha: float, beta: float, rows: np.ndarray, p: int = p
-        ) -> np.ndarray:
+        def at(keys: Tensor, alpha: float, beta: float, rows: np.ndarray, p: int = p) -> np.ndarray:
             E = _unit(inputs, rows, device)
-            return (
-                tip_logits(E, keys[p], values[p], text, scale=predicting, alpha=alpha, beta=beta).cpu().numpy()
-            )
+            return tip_logits(E, keys[p], values[p], text, scale=predicting, alpha=alpha, beta=beta).cpu().numpy()
 
         rule = {"best_test": "test", "best_validation": "validation"}.get(method.epoch, "none")
         which, _ = choose(
             len(kept),
-            lambda c, rows, at=at: at(kept[c][1], *grid[0], rows),
+            partial(_by_epoch, at, kept, grid[0]),
             one,
             target,
             rule,
@@ -161,7 +161,7 @@ def run_tip_adapter(
         epoch, keys = kept[which]
         pick, reached = choose(
             len(grid),
-            lambda c, rows, at=at, keys=keys: at(keys, *grid[c], rows),
+            partial(_by_weights, at, keys, grid),
             one,
             target,
             method.search,
@@ -200,6 +200,16 @@ def run_zero_shot_linear(
         chosen = _chosen({"C": float(grid[pick]), "scale": scale}, method.selection_metric, reached)
         outcomes.append(Outcome(softmax(logits(pick, one.fold.test)), chosen))
     return outcomes
+
+
+def _by_epoch(
+    at: _Logits, kept: list[tuple[int, Tensor]], weights: tuple[float, float], c: int, rows: np.ndarray
+) -> np.ndarray:
+    return at(kept[c][1], *weights, rows)
+
+
+def _by_weights(at: _Logits, keys: Tensor, grid: list[tuple[float, float]], c: int, rows: np.ndarray) -> np.ndarray:
+    return at(keys, *grid[c], rows)
 
 
 def _chosen(settings: dict[str, Any], metric: str, reached: float | None) -> dict[str, Any]:
