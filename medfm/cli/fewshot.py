@@ -60,7 +60,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Adapt to k labelled records per class, drawn by patient again and again; learning curve out.
+    """Adapt to k labelled records per class, drawn by patient; learning curve out.
 
     Examples:
       medfm fewshot labels.csv --encoder dinobloom-s --out runs/shots
@@ -68,13 +68,12 @@ def command(
       medfm fewshot labels.csv --encoder dinobloom-s --protocol attentive-probe@1 --shots 1,4,16
     Protocols on embeddings: few-shot-lp@1, flair-lp@1; on texts: clip-adapter@1, tip-adapter@1,
     tip-adapter-f@1, zero-shot-lp@1; on tokens: attentive-probe@1, attentive-probe-multi@1,
-    moment-probe@1; as published: flair-clip-adapter@1, flair-tip-adapter@1, flair-tip-adapter-f@1,
-    tip-adapter-f-published@1.
-    Beside it, on the same shots: the plain linear probe (compared in pairs), and the texts alone.
+    moment-probe@1; as published: flair-*@1, tip-adapter-f-published@1 (docs/fewshot.md).
+    Beside it, on the same shots: the plain linear probe, and the texts alone. Exit code 1: done, but
+    records could not be read.
     Checked before any work: texts and tokens are there, leakage between splits, classes.
-    Exit code 1: done, but records could not be read.
     Common errors: a class without a prompt (--prompt-file, --map-class), no text tower or tokens
-    (another encoder or protocol), too few records of a class (--shots), no split (--set scheme.kind=kfold).
+    (another encoder), too few records of a class (--shots), no split (--set scheme.kind=kfold).
     """
     from medfm.cli.zeroshot import _class_pairs
     from medfm.encoders.registry import get_card
