@@ -19,6 +19,7 @@ _PUBLIC = {
     "Result": "medfm.reporting.result",
     "compare": "medfm.workflows.compare",
     "embed": "medfm.workflows.embed",
+    "few_shot": "medfm.workflows.few_shot",
     "knn": "medfm.workflows.probe",
     "linear_probe": "medfm.workflows.probe",
     "list_encoders": "medfm.encoders.registry",

@@ -21,6 +21,7 @@ _VERBS = {
     "embed": ("medfm.cli.embed", "Turn a cohort into embeddings (cached, resumable)."),
     "probe": ("medfm.cli.probe", "Evaluate an encoder on labels: linear probe, kNN, MIL."),
     "zeroshot": ("medfm.cli.zeroshot", "Score records against texts that describe the labels."),
+    "fewshot": ("medfm.cli.fewshot", "Adapt to a few labelled records per class: learning curve."),
     "retrieve": ("medfm.cli.retrieve", "Search a cohort by text or record, and measure the search."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),

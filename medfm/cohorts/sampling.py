@@ -44,11 +44,22 @@ def few_shot(
                 where=cohort.name,
                 fix="use fewer shots",
             )
-        if per_patient is not None:
-            # A patient's n-th records come after every other patient's (n-1)-th: a stable sort by turn.
-            rows = rows[np.argsort(_turn(patients[rows]) // per_patient, kind="stable")]
-        chosen += [int(r) for r in rows[:shots]]
+        chosen += [int(r) for r in by_turn(rows, patients, per_patient)[:shots]]
     return np.array(sorted(chosen), dtype=np.int64)
+
+
+def by_turn(rows: np.ndarray, patients: np.ndarray, per_patient: int | None) -> np.ndarray:
+    """`rows` in an order in which a patient's further records come after those of all other patients.
+
+    Args:
+        rows: int (m,) positions in random order.
+        patients: object (n,), the patient of each position.
+        per_patient: Records a patient gives at a time; ``None`` leaves the order as it is.
+    """
+    if per_patient is None:
+        return rows
+    # A patient's n-th records come after every other patient's (n-1)-th: a stable sort by turn.
+    return rows[np.argsort(_turn(patients[rows]) // per_patient, kind="stable")]
 
 
 def _turn(patients: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
+from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
@@ -82,6 +83,11 @@ def evaluate(
     if isinstance(protocol.method, Retrieval):
         raise EvaluationError(
             f"The protocol '{protocol.id}' searches and predicts nothing.", fix="use medfm retrieve (medfm.retrieve)"
+        )
+    if protocol.few_shot is not None or isinstance(protocol.method, (*TEXT_METHODS, *TOKEN_METHODS)):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' is for a few labelled records per class.",
+            fix="medfm fewshot runs it (in Python medfm.few_shot)",
         )
     cohort, values, notes = _align(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)

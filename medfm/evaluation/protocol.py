@@ -13,6 +13,7 @@ from pydantic import Field
 from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
+from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
@@ -108,8 +109,11 @@ class Protocol(StrictConfig):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+$")
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
-    method: Annotated[LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval, Field(discriminator="kind")]
+    method: Annotated[
+        LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod, Field(discriminator="kind")
+    ]
     scheme: Scheme = Scheme()
+    few_shot: FewShot | None = Field(None, description="k shots per class (medfm fewshot); null: all training records")
     fractions: tuple[float, ...] = Field((1.0,), description="shares of the training patients, in (0, 1]")
     fraction_repeats: int = Field(5, ge=1, description="draws for each fraction below 1")
     fraction_draw: Literal["by_patient", "merl"] = Field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from medfm.evaluation.protocol_gradient import CHOSEN_ON_TEST, GradientProbe
+from medfm.reporting.few_shot import few_shot_warnings
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.words import count
@@ -29,7 +30,9 @@ class Banner:
 def banners(result: Result) -> list[Banner]:
     """The warnings of a result, loudest first."""
     found = [*_weights(result), *_data(result), *_checks(result), *_selection(result), *_protocol(result)]
-    found += [Banner(level, title, text) for level, title, text in zero_shot_warnings(result)]
+    found += [
+        Banner(level, title, text) for level, title, text in (*zero_shot_warnings(result), *few_shot_warnings(result))
+    ]
     order = {"stop": 0, "caution": 1, "note": 2}
     return sorted(found, key=lambda banner: order[banner.level])
 

@@ -31,6 +31,11 @@ _METHODS["zero_shot"] = (
     "Nothing is fitted to labels. A prompt is a text that describes a class; a record's score for the class is how close "
     "its embedding lies to that of the text. Scores rank records; they are no probabilities.",
 )
+_METHODS["few_shot"] = (
+    "few-shot adaptation, shots",
+    "A small model is fitted on a few labelled records per class (the shots), drawn again and again, to see how far few "
+    "labels lead. The encoder itself is not changed.",
+)
 _GENERAL = (
     (
         "encoder, embedding",

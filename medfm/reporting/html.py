@@ -15,6 +15,7 @@ from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
 from medfm.reporting.error_pictures import error_words, shown_errors
+from medfm.reporting.few_shot import few_shot_section
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
@@ -34,6 +35,7 @@ _SHOWN = (  # extras with a table of their own
     "paper_average",
     "untrained",
     "zero_shot",
+    "few_shot",
     "chance",
     "shown_texts",
 )
@@ -89,7 +91,9 @@ def _context(result: Result) -> dict[str, Any]:
         "subgroup_table": tables.group_table(summary.subgroups, minimum, summary.patients_known),
         "calibration_table": tables.calibration_rows(summary),
         "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
-        "variant_plot": variant_plot(summary, main_variant(result.protocol)),
+        "few_shot": (few := few_shot_section(result)),
+        # Its learning curve shows the variants.
+        "variant_plot": None if few else variant_plot(summary, main_variant(result.protocol)),
         "variant_table": tables.variant_table(summary, main_variant(result.protocol)),
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),

@@ -9,7 +9,7 @@ from medfm.reporting.tables import flat
 
 _NOT_SETTINGS = ("title", "source", "deviations")
 # Where a file lies on this machine, and what the cohort calls its labels, change no procedure.
-_PLACES = ("method.prompt_file", "method.label_set")
+_PLACES = ("method.prompt_file", "method.label_set", "method.prompts.prompt_file", "method.prompts.label_set")
 
 
 def protocol_changes(protocol: Protocol) -> list[str]:

@@ -167,5 +167,6 @@ def method_name(kind: str) -> str:
         "knn": "k nearest neighbours",
         "mil": "multiple-instance learning",
         "zero_shot": "zero-shot scoring",
+        "few_shot": "few-shot adaptation",
     }
     return names.get(kind, kind.replace("_", " "))

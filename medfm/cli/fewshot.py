@@ -1,0 +1,139 @@
+"""``medfm fewshot``: k labelled records per class in, learning curve with intervals out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json
+
+
+@click.command(cls=Verb)
+@click.argument("table", type=click.Path())
+@click.option("--encoder", required=True, metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
+@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card.")
+@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out: records are not read.")
+@click.option("--target", metavar="COLUMN", help="Column of classes [the YAML's, else label].")
+@click.option("--task", type=click.Choice(["auto", "binary", "multiclass"]), default="auto")
+@click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
+@click.option("--protocol", default="few-shot-lp@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@click.option("--shots", metavar="1,2,4", help="Records per class; the largest is the headline [1,2,4,8,16].")
+@click.option("--draws", type=click.IntRange(1), help="Repeated draws of every number of shots [5].")
+@click.option("--strategy", metavar="NAME", help="Prompt strategy of methods on texts.")
+@click.option("--prompt-file", type=click.Path(dir_okay=False), help="Ready prompts, LABEL: text (JSON or YAML).")
+@click.option("--knowledge", metavar="NAME|FILE", help="Where prompts come from [the modality's].")
+@click.option("--label-set", metavar="NAME", help="Label set of the knowledge [the cohort's].")
+@click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there; A+B: either.")
+@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@click.option("--name", default="", help="What the result is called.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@cohort_options
+@config_options
+@json_option
+def command(
+    table: str,
+    encoder: str,
+    protocol: str,
+    shots: str | None,
+    draws: int | None,
+    strategy: str | None,
+    prompt_file: str | None,
+    knowledge: str | None,
+    label_set: str | None,
+    map_class: tuple[str, ...],
+    modality: str | None,
+    root: str | None,
+    mapping: tuple[str, ...],
+    where: tuple[str, ...],
+    allow: tuple[str, ...],
+    on_error: str | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Adapt to k labelled records per class, drawn by patient; learning curve out.
+
+    Examples:
+      medfm fewshot labels.csv --encoder dinobloom-s --out runs/shots
+      medfm fewshot labels.csv --encoder flair-resnet50 --protocol tip-adapter-f@1 --prompt-file p.json
+      medfm fewshot labels.csv --encoder dinobloom-s --protocol attentive-probe@1 --shots 1,4,16
+    Protocols on embeddings: few-shot-lp@1, flair-lp@1; on texts: clip-adapter@1, tip-adapter@1,
+    tip-adapter-f@1, zero-shot-lp@1; on tokens: attentive-probe@1, attentive-probe-multi@1,
+    moment-probe@1; as published: flair-*@1, tip-adapter-f-published@1 (docs/fewshot.md).
+    Beside it, on the same shots: the plain linear probe, and the texts alone. Exit code 1: done, but
+    records could not be read.
+    Checked before any work: texts and tokens are there, leakage between splits, classes.
+    Common errors: a class without a prompt (--prompt-file, --map-class), no text tower or tokens
+    (another encoder), too few records of a class (--shots), no split (--set scheme.kind=kfold).
+    """
+    from medfm.cli.zeroshot import _class_pairs
+    from medfm.encoders.registry import get_card
+    from medfm.workflows.few_shot import few_shot_plan
+
+    if click.get_current_context().get_parameter_source("modality") is ParameterSource.DEFAULT:
+        modality = get_card(encoder).modality
+    prompts = {"strategy": strategy, "knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file}
+    plan = few_shot_plan(protocol, overrides, shots=_numbers(shots), draws=draws, prompts=prompts)
+    if dry_run:
+        print_config(plan, as_json)
+        return 0
+    from medfm.core.progress import Silent, for_people
+    from medfm.workflows.few_shot import few_shot_table
+
+    run = few_shot_table(
+        table,
+        encoder=encoder,
+        cohort={
+            "modality": modality,
+            "root": root,
+            "map": pairs(mapping, "--map"),
+            "where": pairs(where, "--where"),
+            "allow": allow,
+        },
+        protocol=plan,
+        map_class=_class_pairs(map_class),
+        allow=allow,
+        embed_settings={"on_error": on_error},
+        progress=Silent if as_json else for_people,
+        **options,
+    )
+    if as_json:
+        print_json(
+            {
+                "id": run.result.id,
+                "out": None if run.out is None else str(run.out),
+                "failed": run.failed,
+                "summary": run.result.summary.to_dict(),
+                "extras": run.result.extras,
+            }
+        )
+    else:
+        from medfm.reporting.few_shot import curve_lines
+
+        click.echo(str(run.result))
+        for line in curve_lines(run.result):
+            click.echo(line)
+        if run.out is not None:
+            click.echo(f"report    {run.out / 'report.html'}")
+    return 1 if run.failed and on_error != "skip" else 0
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    """``1,2,4`` as numbers."""
+    if text is None:
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.UsageError(
+            f"--shots takes whole numbers with commas between, such as 1,4,16, not '{text}'."
+        ) from None

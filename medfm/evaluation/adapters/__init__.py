@@ -1,0 +1,1 @@
+"""Few-shot adapters: small models fitted on frozen embeddings, text vectors or tokens."""
