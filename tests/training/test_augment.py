@@ -93,7 +93,8 @@ def test_the_named_sets() -> None:
     same = {"vertical_flip", "quarter_turn"}
     assert UPSTREAM.model_dump(exclude=same) == DINOBLOOM.model_dump(exclude=same)
     assert CELLS.gray == CELLS.solarize == 0.0 and CELLS.hue < 0.05
-    assert set(VARIANTS) == {"upstream", "dinobloom", "cells"}
+    assert set(VARIANTS) == {"upstream", "dinobloom", "cells", "patches"}
+    assert [name for name, rule in VARIANTS.items() if rule.stain] == ["patches"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (20, 90), (90, 20), (5, 5)])
