@@ -80,7 +80,8 @@ def blur(array: np.ndarray) -> float | None:
 def ink(array: np.ndarray) -> dict[str, float]:
     """Share of pixels (h, w, 3, RGB uint8) with the colour of a pen.
 
-    Green and turquoise to blue are hues that haematoxylin and eosin do not reach; black is darker than any nucleus.
+    Green and turquoise to blue are hues that haematoxylin and eosin do not reach; black is dark without a hue, which
+    dark nuclei keep.
     Red ink is not told from eosin and red blood cells, violet ink not from haematoxylin.
     """
     red, green, blue_ = (array[..., channel].astype(np.int16) for channel in range(3))
@@ -91,5 +92,5 @@ def ink(array: np.ndarray) -> dict[str, float]:
         "green": float((strong & (green == high) & (green > red + 20)).mean()),
         # Hue from 180 to about 225 degrees: blue leads, and green is nearer to blue than red is to green.
         "blue": float((strong & (blue_ == high) & (green - red > (blue_ - red) * 0.25) & (blue_ > red + 50)).mean()),
-        "black": float((high < 45).mean()),
+        "black": float(((high < 80) & (high - low < 30)).mean()),
     }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWERS = {
     "blood_cell": "medfm.reporting.show_picture:PICTURE",
     "histopathology": "medfm.reporting.show_picture:PICTURE",
+    "retina": "medfm.reporting.show_picture:PICTURE",
     "ecg": "medfm.reporting.show_ecg:ECG_SHEET",
 }
 

@@ -83,7 +83,7 @@ def test_a_stack_is_embedded_and_a_copy_costs_nothing(tmp_path: Path, monkeypatc
         {"record_id": ["a", "b", "c"], "path": "x.h5", "patient_id": ["a", "b", "c"], "index": [0, 1, 2]}
     )
     cohort = Cohort(table.assign(site=None, split=None), "histopathology", tmp_path)
-    encoder = medfm.load_encoder("color-histogram-he")
+    encoder = medfm.load_encoder("color-histogram")
     vectors = medfm.embed(encoder, cohort)
     assert np.array_equal(vectors.values[0], vectors.values[2])
     expected = encoder(encoder.preprocess(HISTOPATHOLOGY.read(next(iter(cohort.refs()))))[None])
