@@ -7,8 +7,11 @@ import hashlib
 import numpy as np
 
 from medfm.cohorts.cohort import Cohort
+from medfm.core.errors import ReadError
 from medfm.core.hashing import sha256_file
 from medfm.embeddings.embeddings import Embeddings
+from medfm.modalities.record import own_key
+from medfm.modalities.registry import get_modality
 
 
 def content_keys(embeddings: Embeddings, cohort: Cohort) -> list[str | None]:
@@ -46,9 +49,13 @@ def _hashed(cohort: Cohort, positions: list[int]) -> dict[int, str]:
     for position, ref in zip(positions, cohort.subset(positions).refs(), strict=True):
         name = str(ref.path)
         try:
+            key = own_key(get_modality(cohort.modality), ref)
+            if key is not None:
+                found[position] = key
+                continue
             if name not in files:
                 files[name] = sha256_file(ref.path)
-        except OSError:
+        except (OSError, ReadError):
             continue
         found[position] = ref.content_key_for(files[name])
     return found

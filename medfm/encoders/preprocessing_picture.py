@@ -20,6 +20,7 @@ from medfm.encoders.preprocessing_steps import (
     ChannelOrder,
     CropForeground,
     Normalise,
+    NormaliseStain,
     PictureStep,
     Resize,
     ResizeFloat,
@@ -72,6 +73,8 @@ class PictureSteps:
                 picture = _center_crop(picture, step)
             elif isinstance(step, CropForeground):
                 picture = picture[foreground_box(picture[:, :, 0])]
+            elif isinstance(step, NormaliseStain):
+                picture = _stained(picture, step)
         if self._reversed:
             picture = picture[:, :, ::-1]
         if self._numbers:
@@ -125,6 +128,14 @@ def fitting(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     if out.shape != shape or out.dtype != np.float32:
         raise ReadError(f"A result of shape {shape} does not fit into {out.shape} {out.dtype}.")
     return out
+
+
+def _stained(picture: np.ndarray, step: NormaliseStain) -> np.ndarray:
+    from medfm.modalities import stain
+
+    if step.mean is None or step.std is None:
+        return stain.macenko(picture)
+    return stain.reinhard(picture, stain.ColourStatistics(np.asarray(step.mean), np.asarray(step.std)))
 
 
 def _resize(picture: np.ndarray, step: Resize) -> np.ndarray:

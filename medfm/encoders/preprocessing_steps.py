@@ -1,8 +1,8 @@
 """The named preprocessing steps a model card may list, with their arguments.
 
 Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`. For pictures the
-order is fixed by meaning: steps on the picture (``to_rgb``, ``crop_foreground``, ``resize``,
-``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
+order is fixed by meaning: steps on the picture (``to_rgb``, ``crop_foreground``,
+``normalise_stain``, ``resize``, ``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
 (``resize_float``, ``canvas``), then at most one ``normalise``.
 """
 
@@ -43,6 +43,30 @@ class CropForeground(StrictConfig):
 
     step: Literal["crop_foreground"] = "crop_foreground"
     threshold: Literal["li"] = "li"
+
+
+class NormaliseStain(StrictConfig):
+    """Bring the stains of a tissue patch to a target; see :mod:`medfm.modalities.stain`.
+
+    ``macenko``: without further arguments to Macenko's own reference. ``reinhard`` needs `mean` and `std`, the
+    colour statistics (l, alpha, beta) of the picture to look like. Patches without enough tissue stay as they are.
+    """
+
+    step: Literal["normalise_stain"] = "normalise_stain"
+    method: Literal["macenko", "reinhard"]
+    mean: Triple | None = Field(None, description="reinhard: mean of l, alpha, beta")
+    std: Triple | None = Field(None, description="reinhard: standard deviation of l, alpha, beta")
+
+    @model_validator(mode="after")
+    def _complete(self) -> NormaliseStain:
+        given = self.mean is not None and self.std is not None
+        if self.method == "reinhard" and not given:
+            raise ValueError("reinhard needs mean and std: the statistics of the picture to look like")
+        if self.method == "macenko" and (self.mean is not None or self.std is not None):
+            raise ValueError("mean and std are for reinhard")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be positive")
+        return self
 
 
 class Resize(StrictConfig):
@@ -128,11 +152,21 @@ class Normalise(StrictConfig):
 
 
 PictureStep = (
-    ToRGB | CropForeground | Resize | CenterCrop | ChannelOrder | ToUnitRange | ResizeFloat | Canvas | Normalise
+    ToRGB
+    | CropForeground
+    | NormaliseStain
+    | Resize
+    | CenterCrop
+    | ChannelOrder
+    | ToUnitRange
+    | ResizeFloat
+    | Canvas
+    | Normalise
 )
 Step = Annotated[
     ToRGB
     | CropForeground
+    | NormaliseStain
     | Resize
     | CenterCrop
     | ChannelOrder
@@ -151,7 +185,7 @@ Step = Annotated[
 ]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 
-_ON_PICTURE = ("to_rgb", "crop_foreground", "resize", "center_crop", "channel_order")
+_ON_PICTURE = ("to_rgb", "crop_foreground", "normalise_stain", "resize", "center_crop", "channel_order")
 _ON_NUMBERS = ("resize_float", "canvas")
 
 

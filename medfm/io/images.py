@@ -41,7 +41,8 @@ def read_image(
         The image as RGB uint8 of shape (height, width, 3), upright (EXIF orientation applied),
         transparency laid on white, 16-bit values scaled by round(value * 255 / 65535); and its
         facts: ``format``, ``source_mode``, ``source_bits``, ``width`` and ``height`` of the array,
-        and where they apply ``orientation``, ``alpha``, ``page``, ``source_max``, ``notes``.
+        and where they apply ``orientation``, ``alpha``, ``page``, ``source_max``, ``notes``,
+        ``colour_profile``.
 
     Raises:
         ReadError: Missing, empty, truncated or damaged file; not one of the formats; too large;
@@ -168,6 +169,9 @@ def decode_pillow(picture: Image.Image, name: str, facts: dict[str, Any]) -> np.
     """An opened 8-bit Pillow image as RGB uint8, upright, transparency laid on white."""
     mode = picture.mode
     facts["source_mode"] = mode
+    if picture.info.get("icc_profile"):
+        # Published pipelines look at the stored numbers; applying it would change them.
+        facts["colour_profile"] = "not applied"
     if mode not in _KNOWN_MODES:
         raise ReadError(
             f"Pixels of kind '{mode}' are not read.", where=name, expected="8- or 16-bit RGB, grey, palette or CMYK"

@@ -36,6 +36,18 @@ class RecordRef:
         return sha256_bytes(f"{file_digest}|{canonical_json(dict(self.options))}".encode())
 
 
+def own_key(modality: object, ref: RecordRef) -> str | None:
+    """The content key where a modality tells it itself, by a method ``content_key(ref)``; else ``None``.
+
+    For records inside a container that holds many: its bytes as a whole say nothing about one of them.
+
+    Raises:
+        ReadError: The record cannot be read.
+    """
+    told = getattr(modality, "content_key", None)
+    return None if told is None else told(ref)
+
+
 @dataclass(frozen=True)
 class Record:
     """One sample as read. `facts` holds acquisition facts only, never a patient identifier.

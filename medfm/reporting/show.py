@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # modality -> "module:object"; later modalities add a line here and a file beside this one.
 _SHOWERS = {
     "blood_cell": "medfm.reporting.show_picture:PICTURE",
+    "histopathology": "medfm.reporting.show_picture:PICTURE",
+    "retina": "medfm.reporting.show_picture:PICTURE",
     "ecg": "medfm.reporting.show_ecg:ECG_SHEET",
 }
 

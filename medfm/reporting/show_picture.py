@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BOX = 80.0  # mm of the longer side
 _MARGIN = 5.0
-_LETTERS = 40  # that fit below a picture
+_LETTERS = 36  # that fit below a picture
 
 
 class PictureSettings(StrictConfig):
@@ -66,11 +66,12 @@ def _about(record: Record) -> str:
     parts = [f"{record.array.shape[1]} x {record.array.shape[0]} pixels"]
     parts += [str(facts["format"]).upper()] if facts.get("format") else []
     parts += [f"{facts['source_bits']} bit"] if facts.get("source_bits") else []
+    parts += [f"{facts['mpp']:g} µm/px"] if facts.get("mpp") else []
     return ", ".join(parts)
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LETTERS else f"{text[:18]}…{text[-21:]}"
+    return text if len(text) <= _LETTERS else f"{text[:16]}…{text[-19:]}"
 
 
 PICTURE = PictureShower()

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from medfm.core.config import StrictConfig
+from medfm.modalities.stain import jitter
 
 # ImageNet statistics, the input scale of the DINOv2 family.
 MEAN = (0.485, 0.456, 0.406)
@@ -41,6 +42,9 @@ class Augmentation(StrictConfig):
     saturation: float = Field(0.2, ge=0, le=1, description="factor drawn from 1 - x to 1 + x")
     hue: float = Field(0.1, ge=0, le=0.5, description="shift drawn from -x to x, in turns of the colour circle")
     gray: float = Field(0.2, ge=0, le=1, description="probability of a grey picture")
+    stain: float = Field(
+        0.0, ge=0, le=1, description="H&E: amounts of the stains times 1 - x to 1 + x, shifted by a tenth of that"
+    )
     blur: tuple[float, float, float] = Field(
         (0.0, 0.9, 0.5), description="effective probability of a blur: first global, second global, local crops"
     )
@@ -62,7 +66,9 @@ CELLS = Augmentation(
     blur=(0.0, 0.2, 0.1),
     solarize=0.0,
 )
-VARIANTS = {"upstream": UPSTREAM, "dinobloom": DINOBLOOM, "cells": CELLS}
+# For H&E patches: as for cells, less saturation, and the amounts of the two stains vary as between laboratories.
+PATCHES = CELLS.model_copy(update={"stain": 0.2, "saturation": 0.05})
+VARIANTS = {"upstream": UPSTREAM, "dinobloom": DINOBLOOM, "cells": CELLS, "patches": PATCHES}
 View = Literal["first", "second", "local"]
 
 
@@ -101,6 +107,14 @@ def _jitter(image: Tensor, rule: Augmentation, source: np.random.Generator) -> T
     return image
 
 
+def _restain(image: Tensor, width: float, source: np.random.Generator) -> Tensor:
+    """Other amounts of haematoxylin, eosin and the rest, every time."""
+    factors = source.uniform(1 - width, 1 + width, 3)
+    shifts = source.uniform(-0.1 * width, 0.1 * width, 3)
+    changed = jitter(image.permute(1, 2, 0).numpy(), factors, shifts)
+    return torch.from_numpy(changed).permute(2, 0, 1).to(image.dtype)
+
+
 def random_view(
     image: Tensor,
     size: int,
@@ -132,6 +146,8 @@ def random_view(
         x = x.flip(1)
     if source.random() < rule.quarter_turn:
         x = x.rot90(1, (1, 2))
+    if rule.stain:
+        x = _restain(x, rule.stain, source)
     if source.random() < rule.jitter:
         x = _jitter(x, rule, source)
     if source.random() < rule.gray:

@@ -20,7 +20,9 @@ class Views(StrictConfig):
     local_crops: int = Field(8, ge=0, description="number of local crops")
     local_size: int = Field(98, ge=1, description="side of the local crops, a multiple of the patch")
     local_scale: tuple[Share, Share] = Field((0.05, 0.32), description="share of the area of a local crop")
-    augmentation: Literal["upstream", "dinobloom", "cells"] = Field("cells", description="named set of random changes")
+    augmentation: Literal["upstream", "dinobloom", "cells", "patches"] = Field(
+        "cells", description="named set of random changes"
+    )
 
     @property
     def changes(self) -> Augmentation:

@@ -93,7 +93,8 @@ def test_the_named_sets() -> None:
     same = {"vertical_flip", "quarter_turn"}
     assert UPSTREAM.model_dump(exclude=same) == DINOBLOOM.model_dump(exclude=same)
     assert CELLS.gray == CELLS.solarize == 0.0 and CELLS.hue < 0.05
-    assert set(VARIANTS) == {"upstream", "dinobloom", "cells"}
+    assert set(VARIANTS) == {"upstream", "dinobloom", "cells", "patches"}
+    assert [name for name, rule in VARIANTS.items() if rule.stain] == ["patches"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (20, 90), (90, 20), (5, 5)])
@@ -141,3 +142,19 @@ def test_no_local_crops() -> None:
         local_size=8, local_scale=(0.1, 0.3),
     )  # fmt: skip
     assert locals_.shape == (0, 3, 8, 8)
+
+
+def test_stain_jitter_is_drawn_from_the_generator_and_stays_in_range() -> None:
+    rule = VARIANTS["patches"].model_copy(update={"jitter": 0.0, "blur": (0.0, 0.0, 0.0)})
+    image = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.3
+    plain = rule.model_copy(update={"stain": 0.0})
+
+    def view(chosen: Augmentation, seed: int) -> torch.Tensor:
+        return random_view(image, 16, (0.9, 1.0), chosen, np.random.default_rng(seed))
+
+    assert torch.equal(view(rule, 1), view(rule, 1))
+    assert view(rule, 1).dtype == torch.float32
+    difference = (view(rule, 1) - view(plain, 1)).abs().max()
+    assert 0.01 < float(difference) < 2.0
+    shown = view(rule, 2) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    assert float(shown.min()) >= -1e-5 and float(shown.max()) <= 1 + 1e-5

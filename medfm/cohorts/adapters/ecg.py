@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
-from typing_extensions import Self
-
-from medfm.cohorts.adapters.base import Adapter, Found, Row
+from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.ecg_labels import labels_of
 from medfm.cohorts.adapters.merl_splits import SPLITS_FOLDER, SplitRow, read_splits
+from medfm.cohorts.adapters.named import NamedAdapter
 from medfm.core.errors import CohortError
 
 CORRECTED, PUBLISHED = "corrected", "published"
 
 
-class EcgAdapter(Adapter):
+class EcgAdapter(NamedAdapter):
     """A set of one or several multilabel tasks, each under two label variants.
 
     ``corrected`` derives the labels from the standard codes. ``published`` gives them as MERL's files
@@ -28,30 +26,11 @@ class EcgAdapter(Adapter):
     variants = (CORRECTED, PUBLISHED)
     multilabel = True
 
-    def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
-        self.chosen_task = task or (self.tasks[0] if self.tasks else None)
-        self.labelling = labelling
+    def __init__(self, task: str | None = None, labelling: str | None = None) -> None:
+        super().__init__(task, labelling)
         if self.multilabel:
             self.label_set = f"{self.id}-{self.chosen_task}" if self.chosen_task else self.id
             self.labels = labels_of(self.label_set)
-
-    @property
-    def name(self) -> str:
-        """``ptbxl-super``, or ``ptbxl-super@published`` under that label variant."""
-        name = f"{self.id}-{self.chosen_task}" if self.chosen_task else self.id
-        return name if self.labelling == CORRECTED else f"{name}@{self.labelling}"
-
-    def cohort_names(self) -> list[str]:
-        """Every task under every label variant."""
-        names = [f"{self.id}-{task}" for task in self.tasks] or [self.id]
-        return [*names, *(f"{name}@{PUBLISHED}" for name in names)]
-
-    def variant(self, task: str | None = None, labels: str | None = None) -> Self:
-        """As of :meth:`Adapter.variant`."""
-        super().variant(task, labels)
-        if task is None and labels is None:
-            return self
-        return _variant(type(self), task or self.chosen_task, labels or self.labelling)  # type: ignore[return-value]
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per recording."""
@@ -67,11 +46,6 @@ class EcgAdapter(Adapter):
         """The 0/1 columns of a recording that has `labels`."""
         present = set(labels)
         return {label: int(label in present) for label in self.labels}
-
-
-@cache
-def _variant(kind: type[EcgAdapter], task: str | None, labelling: str) -> EcgAdapter:
-    return kind(task, labelling)
 
 
 def random_split(names: Sequence[str]) -> dict[str, str]:

@@ -14,15 +14,26 @@ from medfm.core.names import unknown_name
 _ADAPTERS = {
     "acevedo": "medfm.cohorts.adapters.acevedo:ACEVEDO",
     "aml_hehr": "medfm.cohorts.adapters.aml_hehr:AML_HEHR",
+    "bach": "medfm.cohorts.adapters.bach:BACH",
     "bccd": "medfm.cohorts.adapters.bccd:BCCD",
     "bmc": "medfm.cohorts.adapters.bmc:BMC",
     "chula_rbc12": "medfm.cohorts.adapters.chula_rbc12:CHULA_RBC12",
     "cpsc2018": "medfm.cohorts.adapters.cpsc2018:CPSC2018",
     "csn": "medfm.cohorts.adapters.csn:CSN",
+    "databiox": "medfm.cohorts.adapters.databiox:DATABIOX",
     "elsafty": "medfm.cohorts.adapters.elsafty:ELSAFTY",
+    "lc25000": "medfm.cohorts.adapters.lc25000:LC25000",
+    "mhist": "medfm.cohorts.adapters.mhist:MHIST",
     "mimic-iv-ecg": "medfm.cohorts.adapters.mimic_iv_ecg:MIMIC_IV_ECG",
+    "nct_crc": "medfm.cohorts.adapters.nct_crc:NCT_CRC",
+    "osteo": "medfm.cohorts.adapters.osteo:OSTEO",
+    "pcam": "medfm.cohorts.adapters.pcam:PCAM",
     "ptbxl": "medfm.cohorts.adapters.ptbxl:PTBXL",
     "raabin": "medfm.cohorts.adapters.raabin:RAABIN",
+    "renal_cell": "medfm.cohorts.adapters.renal_cell:RENAL_CELL",
+    "sicapv2": "medfm.cohorts.adapters.sicapv2:SICAPV2",
+    "skincancer": "medfm.cohorts.adapters.skincancer:SKINCANCER",
+    "wsss4luad": "medfm.cohorts.adapters.wsss4luad:WSSS4LUAD",
 }
 
 

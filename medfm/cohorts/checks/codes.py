@@ -108,6 +108,20 @@ _ALL = (
         True,
         "see docs/ecg.md on what encoders do with gaps and absent leads",
     ),
+    Check("H001", "patches hold tissue", True, "leave them out unless background is a class of the task"),
+    Check(
+        "H002",
+        "patches are in focus",
+        True,
+        "look at them; check that blur is not tied to label, site or scanner, and leave out what cannot be read",
+    ),
+    Check("H003", "there are no pen marks", True, "look at them; leave them out, or a model learns the marks"),
+    Check(
+        "H004",
+        "patches have one resolution",
+        True,
+        "cut or resample them to one mpp; check that the resolution is not tied to label or site",
+    ),
     Check("S001", "there are at least two classes", False, "check the target and the filter"),
     Check("S002", "every class has enough patients for the folds", False, "use fewer folds, or merge or drop classes"),
     Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),
@@ -135,4 +149,4 @@ def count(number: int, noun: str) -> str:
     """``1 record``, ``2 records``, ``3 classes``."""
     if number == 1:
         return f"1 {noun}"
-    return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+    return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"

@@ -13,8 +13,7 @@ from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
-from medfm.modalities.ecg_quality import Quality
-from medfm.modalities.record import RecordRef
+from medfm.modalities.record import RecordRef, own_key
 from medfm.modalities.registry import get_modality
 
 
@@ -29,7 +28,7 @@ class Seen:
     grey: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     mark: Print | None = None
-    quality: Quality | None = None
+    quality: Any = None
 
     @property
     def picture(self) -> bool:
@@ -56,6 +55,8 @@ def _scan_file(group: list[tuple[int, RecordRef]], modality: str) -> list[tuple[
     """All records of one file, in one thread, so that a smear is decoded once."""
     files = getattr(get_modality(modality), "files", None)  # a header with a signal file beside it
     first = group[0][1]
+    if _told(first, modality):
+        return [(i, _look(ref, None, modality)) for i, ref in group]
     try:
         digests = [sha256_file(path) for path in ((first.path,) if files is None else files(first))]
     except OSError as error:
@@ -66,17 +67,28 @@ def _scan_file(group: list[tuple[int, RecordRef]], modality: str) -> list[tuple[
     return [(i, _look(ref, digest, modality)) for i, ref in group]
 
 
-def _look(ref: RecordRef, digest: str, modality: str) -> Seen:
-    key = ref.content_key_for(digest)
+def _told(ref: RecordRef, modality: str) -> bool:
+    """Whether the modality tells the content keys of this file's records, each for itself."""
     try:
+        return own_key(get_modality(modality), ref) is not None
+    except MedfmError:
+        return True  # it tried; every record will say what is wrong with it
+
+
+def _look(ref: RecordRef, digest: str | None, modality: str) -> Seen:
+    """What a record looked like; its file's `digest`, or ``None`` where the modality tells keys itself."""
+    key = None if digest is None else ref.content_key_for(digest)
+    try:
+        key = key or own_key(get_modality(modality), ref)
         record = get_modality(modality).read(ref)
     except MedfmError as error:
         return Seen(key=key, error=error.what)
     array = record.array
+    measure = getattr(get_modality(modality), "measure", None)
+    quality = None if measure is None else measure(record)
     if array.ndim != 3 or array.shape[2] != 3:
-        measure = getattr(get_modality(modality), "measure", None)
-        return Seen(key, None, array.shape, quality=None if measure is None else measure(record))
+        return Seen(key, None, array.shape, quality=quality)
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
     spread = float(sample.std(axis=(0, 1)).max())
-    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array))
+    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array), quality)

@@ -74,7 +74,7 @@ def off_scale(quality: Quality, median_mv: float) -> bool:
 def check_signals(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     """E001 to E010 of the recordings that could be read."""
     ids = cohort.record_ids
-    read = [(ids[i], s.quality) for i, s in enumerate(seen) if s.quality is not None]
+    read = [(ids[i], s.quality) for i, s in enumerate(seen) if isinstance(s.quality, Quality)]
     refused = [ids[i] for i, s in enumerate(seen) if s.error is not None and blames_unit(s.error)]
     if read:
         yield from _limbs(read)
