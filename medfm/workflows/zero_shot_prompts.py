@@ -137,6 +137,14 @@ def questions(
         classes = match_classes(knowledge, labels, label_set, given)
         words = _templated(as_published(knowledge, str(label_set)) if published else knowledge, method)
         notes += _unsourced(knowledge, classes)
+        if published:
+            listed = set(knowledge.label_set(str(label_set)).labels.values())
+            beside = [name for name, ids in classes.items() if not listed.issuperset(ids)]
+            if beside:
+                notes.append(
+                    f"Not in the paper's list '{label_set}' and asked by our names: {', '.join(beside)}; "
+                    "--leave-out does without them."
+                )
     asked, file = [], None
     for name in chosen:
         if name == FILE:

@@ -22,7 +22,10 @@ def run(*arguments: object) -> Result:
 def test_the_list_says_that_nobody_reviewed_it() -> None:
     found = run()
     assert found.exit_code == 0 and "ecg" in found.output and "none" in found.output
-    (row,) = json.loads(run("--json").stdout)["knowledge"]
+    rows = json.loads(run("--json").stdout)["knowledge"]
+    assert [r["domain"] for r in rows] == ["ecg", "histopathology", "retina"]
+    assert {r["reviewed_by"] for r in rows} == {"none"}
+    row = rows[0]
     assert row["classes"] == len(load_knowledge("ecg").classes) and row["reviewed_by"] == "none"
 
 
@@ -85,3 +88,21 @@ def test_ckepe_freezes_what_is_supported(tmp_path: Path, monkeypatch: pytest.Mon
     assert again.exit_code != 0 and "exists already" in str(again.exception)
     replaced = run("ckepe", "ecg", "ptbxl-super", "--folder", "x", "--out", out, "--overwrite", "--json")
     assert json.loads(replaced.stdout)["sha256"] == frozen.sha256
+
+
+def test_a_class_shows_its_source() -> None:
+    text = run("show", "retina", "mm_3").stdout
+    assert "source: META-PM classification" in text
+    bare = next(c for c in load_knowledge("ecg").classes if not c.sources)
+    assert "source: none was named" in run("show", "ecg", bare.id).stdout
+
+
+def test_published_names_and_templates_of_a_label_set() -> None:
+    text = run("show", "histopathology", "--labels", "bach-pathgen").stdout
+    assert "In-situ carcinoma" in text and "template: An H&E image of {name}" in text
+    made = json.loads(
+        run("prompts", "histopathology", "bach-pathgen", "--strategy", "templates@1", "--published", "--json").stdout
+    )
+    assert [p["text"] for p in made["prompts"]][1] == "An H&E image of In-situ carcinoma"
+    own = json.loads(run("prompts", "histopathology", "bach-pathgen", "--strategy", "templates@1", "--json").stdout)
+    assert len(own["prompts"]) == 12 and own["sha256"] != made["sha256"]

@@ -264,11 +264,17 @@ def test_quilt_asks_four_prompts_per_label(key: str) -> None:
     assert made.asked[0].prompts.classes[0].groups[0][0].text.startswith("a histopathology slide showing ")
 
 
-def test_background_has_no_prompt_under_quilts_list() -> None:
-    # Its knowledge knows the class, so it is asked by its own name rather than refused; PathGen's list has it.
+def test_a_class_outside_the_papers_list_is_reported() -> None:
     method = method_of("pathgen-zeroshot@1", label_set="nct-crc-pathgen")
     made = questions(method, ["ADI", "BACK"], modality="histopathology")
     assert [p.text for c in made.asked[0].prompts.classes for p in c.groups[0]] == [
         "An H&E patch of adipose",
         "An H&E patch of background",
     ]
+    assert made.notes == ()
+    quilt = questions(
+        method_of("quilt-zeroshot@1", label_set="nct-crc-quilt"), ["ADI", "BACK"], modality="histopathology"
+    )
+    assert quilt.notes == (
+        "Not in the paper's list 'nct-crc-quilt' and asked by our names: BACK; --leave-out does without them.",
+    )
