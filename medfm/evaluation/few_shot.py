@@ -66,7 +66,7 @@ def evaluate_few_shot(
     if tuned_on_test(method):
         notes.insert(0, TUNED_ON_TEST)
     levels = sorted({d.shots for d in drawn})
-    notes.append(f"The headline uses {levels[-1]} shots per class, mean over {few.draws} draws.")
+    notes.append(f"The headline uses {levels[-1]} shots per class; the predictions of {few.draws} draws are pooled.")
     plain = reference_probe(validate)
     compared = method != plain
     progress = progress or Silent("fitting", len(drawn) * (1 + compared), "training sets")

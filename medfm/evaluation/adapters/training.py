@@ -46,19 +46,25 @@ def train_stacked(
     starts = range(0, count, settings.batch_size)
     steps = epochs * len(starts)
     step = 0
-    for epoch in range(epochs):
-        places = torch.from_numpy(visits[epoch]).to(device)
-        for start in starts:
-            if settings.schedule == "cosine":
-                for group in optimiser.param_groups:
-                    group["lr"] = 0.5 * settings.lr * (1 + math.cos(math.pi * step / steps))
-            optimiser.zero_grad(set_to_none=True)
-            with torch.enable_grad():
-                loss(places[:, start : start + settings.batch_size]).sum().backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            step += 1
-        if after_epoch is not None:
-            after_epoch(epoch + 1)
+    # Shots that are fitted perfectly leave gradients too small for a normal float, which cost a CPU many
+    # times the work of a zero.
+    torch.set_flush_denormal(True)
+    try:
+        for epoch in range(epochs):
+            places = torch.from_numpy(visits[epoch]).to(device)
+            for start in starts:
+                if settings.schedule == "cosine":
+                    for group in optimiser.param_groups:
+                        group["lr"] = 0.5 * settings.lr * (1 + math.cos(math.pi * step / steps))
+                optimiser.zero_grad(set_to_none=True)
+                with torch.enable_grad():
+                    loss(places[:, start : start + settings.batch_size]).sum().backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                step += 1
+            if after_epoch is not None:
+                after_epoch(epoch + 1)
+    finally:
+        torch.set_flush_denormal(False)
     for leaf in leaves:
         leaf.requires_grad_(False)
 
