@@ -13,16 +13,27 @@ from medfm.core.names import unknown_name
 # id -> "module:object"; a new set adds a line here and a file beside this one.
 _ADAPTERS = {
     "acevedo": "medfm.cohorts.adapters.acevedo:ACEVEDO",
+    "acrima": "medfm.cohorts.adapters.acrima:ACRIMA",
     "aml_hehr": "medfm.cohorts.adapters.aml_hehr:AML_HEHR",
+    "aptos2019": "medfm.cohorts.adapters.aptos:APTOS",
     "bccd": "medfm.cohorts.adapters.bccd:BCCD",
     "bmc": "medfm.cohorts.adapters.bmc:BMC",
     "chula_rbc12": "medfm.cohorts.adapters.chula_rbc12:CHULA_RBC12",
     "cpsc2018": "medfm.cohorts.adapters.cpsc2018:CPSC2018",
     "csn": "medfm.cohorts.adapters.csn:CSN",
+    "deepdrid": "medfm.cohorts.adapters.deepdrid:DEEPDRID",
     "elsafty": "medfm.cohorts.adapters.elsafty:ELSAFTY",
+    "fives": "medfm.cohorts.adapters.fives:FIVES",
+    "idrid": "medfm.cohorts.adapters.idrid:IDRID",
+    "jsiec": "medfm.cohorts.adapters.jsiec:JSIEC",
+    "messidor": "medfm.cohorts.adapters.messidor:MESSIDOR",
+    "messidor2": "medfm.cohorts.adapters.messidor2:MESSIDOR2",
     "mimic-iv-ecg": "medfm.cohorts.adapters.mimic_iv_ecg:MIMIC_IV_ECG",
+    "mmac": "medfm.cohorts.adapters.mmac:MMAC",
+    "odir5k": "medfm.cohorts.adapters.odir5k:ODIR5K",
     "ptbxl": "medfm.cohorts.adapters.ptbxl:PTBXL",
     "raabin": "medfm.cohorts.adapters.raabin:RAABIN",
+    "refuge": "medfm.cohorts.adapters.refuge:REFUGE",
 }
 
 

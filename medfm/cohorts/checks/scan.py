@@ -14,6 +14,7 @@ from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.ecg_quality import Quality
+from medfm.modalities.fundus_quality import FundusQuality
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
 
@@ -30,6 +31,7 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
     mark: Print | None = None
     quality: Quality | None = None
+    fundus: FundusQuality | None = None
 
     @property
     def picture(self) -> bool:
@@ -74,9 +76,11 @@ def _look(ref: RecordRef, digest: str, modality: str) -> Seen:
         return Seen(key=key, error=error.what)
     array = record.array
     if array.ndim != 3 or array.shape[2] != 3:
-        measure = getattr(get_modality(modality), "measure", None)
+        measure = getattr(get_modality(modality), "measure", None)  # signals; an OCT volume is not measured
         return Seen(key, None, array.shape, quality=None if measure is None else measure(record))
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
     spread = float(sample.std(axis=(0, 1)).max())
-    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array))
+    look = getattr(get_modality(modality), "measure_picture", None)
+    fundus = None if look is None else look(record)
+    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array), fundus=fundus)
