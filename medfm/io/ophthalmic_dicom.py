@@ -56,6 +56,18 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def is_ophthalmic(path: Path) -> bool:
+    """Whether a DICOM file says that it is of a kind read here; only its SOP class is looked at."""
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    except Exception:  # damaged files raise nearly anything, and then are not of this kind
+        return False
+    sop = str(header.get("SOPClassUID", ""))
+    return sop == TOMOGRAPHY or sop in PHOTOGRAPHS
+
+
 def read_ophthalmic(path: Path, frame: int | None, where: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a photograph, a volume, or with `frame` (from 0) one frame of either as a picture.
 

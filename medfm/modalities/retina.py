@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.core.errors import ReadError
 from medfm.io.images import read_image
-from medfm.io.ophthalmic_dicom import is_dicom, read_ophthalmic
+from medfm.io.ophthalmic_dicom import is_dicom, is_ophthalmic, read_ophthalmic
 from medfm.modalities.record import Record, RecordRef
 from medfm.modalities.row_options import missing, whole
 
@@ -87,6 +88,10 @@ class Retina:
             array, facts = read_image(ref.path, page=options.get("page"), where=ref.record_id)
             facts = {**facts, "kind": "photograph"}
         return Record(ref.record_id, self.name, array, _with_eye(facts, options.get("laterality")))
+
+    def owns(self, path: Path) -> bool:
+        """Whether the file is DICOM of an ophthalmic kind, by its SOP class."""
+        return is_dicom(path) and is_ophthalmic(path)
 
     def measure_picture(self, record: Record) -> FundusQuality:
         """What the deep checks of a cohort need to know of a photograph."""

@@ -163,3 +163,10 @@ def test_a_cohort_with_eyes(tmp_path: Path, picture: np.ndarray) -> None:
     (tmp_path / "t.csv").write_text("path,label,laterality\na.png,0,OD\nb.png,1,OX\n")
     with pytest.raises(MedfmError, match="laterality"):
         list(load_cohort(tmp_path / "t.csv", modality="retina").refs())
+
+
+def test_its_own_dicom_files_are_known_by_content(tmp_path: Path, picture: np.ndarray) -> None:
+    assert RETINA.owns(eye_file(tmp_path / "a.dcm", picture))
+    assert not RETINA.owns(eye_file(tmp_path / "b.dcm", picture, sop="1.2.840.10008.5.1.4.1.1.9.1.1"))
+    (tmp_path / "c.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"xx")
+    assert not RETINA.owns(tmp_path / "c.dcm")

@@ -28,7 +28,7 @@ class RetinaAdapter(Adapter):
     """A set of fundus photographs; ``label`` is the published code, ``label_name`` says it in words."""
 
     modality = "retina"
-    columns = ("label_name", "laterality")
+    columns: tuple[str, ...] = ("label_name", "laterality")
 
     def __init__(self, task: str | None = None) -> None:
         self.chosen_task = task or (self.tasks[0] if self.tasks else None)
