@@ -13,7 +13,7 @@ from medfm.reporting.show import shower
 from medfm.reporting.show_retina import FundusSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modalities"))
-from fundus_pictures import fundus  # noqa: E402
+from fundus_pictures import fundus
 
 
 def record(**facts: object) -> Record:

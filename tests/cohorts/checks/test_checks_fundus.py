@@ -18,8 +18,8 @@ from medfm.modalities.fundus_quality import FundusQuality, measure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "modalities"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "io"))
-from eye_files import eye_file  # noqa: E402
-from fundus_pictures import fundus  # noqa: E402
+from eye_files import eye_file
+from fundus_pictures import fundus
 
 RETINA = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "retina"
 GOOD = FundusQuality(True, 0.7, 1.0, 80.0, 0.0, 0.0, 0.2, 0.5, "R", 4.0)
