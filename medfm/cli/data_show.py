@@ -21,6 +21,7 @@ from medfm.cli.common import Verb, json_option, pairs, print_json, table
 @click.option("--gain", type=click.Choice(["auto", "5", "10", "20"]), help="ECG: mm per mV [auto].")
 @click.option("--colours", type=click.Choice(["clinical", "neutral"]), help="ECG: red or grey grid.")
 @click.option("--start", type=float, help="ECG: seconds at which the sheet begins [0].")
+@click.option("--field", is_flag=True, default=None, help="Retina: draw the edge of the field of view.")
 @click.option("--set", "reader", multiple=True, metavar="KEY=VALUE", help="Of a file: sampling_hz, units, leads.")
 @click.option("--encoder", help="ECG: add where this encoder looks (attention pool).")
 @click.option("--weights", help="Its weights: file, 'random' [the card's].")
@@ -40,6 +41,7 @@ def show_command(
     gain: str | None,
     colours: str | None,
     start: float | None,
+    field: bool | None,
     reader: tuple[str, ...],
     encoder: str | None,
     weights: str | None,
@@ -61,7 +63,7 @@ def show_command(
     from medfm.core.progress import Silent, for_people
     from medfm.workflows.show import show
 
-    settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start}
+    settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start, "field": field}
     done = show(
         source,
         out=out,

@@ -22,6 +22,8 @@ from medfm.io.pixels import orient, to_rgb8
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2_000_000_000
+# The published pipelines see the numbers as stored, so no colour is converted; the reader says so.
+ICC = "embedded, not applied"
 
 _KNOWN_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -41,8 +43,7 @@ def read_image(
         The image as RGB uint8 of shape (height, width, 3), upright (EXIF orientation applied),
         transparency laid on white, 16-bit values scaled by round(value * 255 / 65535); and its
         facts: ``format``, ``source_mode``, ``source_bits``, ``width`` and ``height`` of the array,
-        and where they apply ``orientation``, ``alpha``, ``page``, ``source_max``, ``notes``,
-        ``colour_profile``.
+        and where they apply ``orientation``, ``alpha``, ``page``, ``source_max``, ``icc_profile``, ``notes``.
 
     Raises:
         ReadError: Missing, empty, truncated or damaged file; not one of the formats; too large;
@@ -133,6 +134,8 @@ def _decode_png(data: bytes, name: str, limit: int, facts: dict[str, Any]) -> np
     import imagecodecs
 
     orientation = picture.getexif().get(0x0112, 1)
+    if picture.info.get("icc_profile"):
+        facts["icc_profile"] = ICC
     picture.close()
     facts["source_mode"] = {0: "L;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}.get(data[25], "?")
     return orient(to_rgb8(imagecodecs.png_decode(data), name, facts), orientation, facts)
@@ -171,7 +174,7 @@ def decode_pillow(picture: Image.Image, name: str, facts: dict[str, Any]) -> np.
     facts["source_mode"] = mode
     if picture.info.get("icc_profile"):
         # Published pipelines look at the stored numbers; applying it would change them.
-        facts["colour_profile"] = "not applied"
+        facts["icc_profile"] = ICC
     if mode not in _KNOWN_MODES:
         raise ReadError(
             f"Pixels of kind '{mode}' are not read.", where=name, expected="8- or 16-bit RGB, grey, palette or CMYK"

@@ -13,6 +13,7 @@ from medfm.core.errors import ReadError
 from medfm.io.pixels import orient, to_rgb8
 
 _ORIENTATION = 274  # TIFF 6.0, section 8
+_ICC = 34675
 
 
 def decode_tiff(data: bytes, name: str, page: int | None, limit: int, facts: dict[str, Any]) -> np.ndarray:
@@ -95,6 +96,10 @@ def _open_pillow(data: bytes, index: int) -> Image.Image | None:
 
 
 def _decode_tifffile(chosen: tifffile.TiffPage, name: str, facts: dict[str, Any]) -> np.ndarray:
+    if _ICC in chosen.tags:
+        from medfm.io.images import ICC
+
+        facts["icc_profile"] = ICC
     array = np.asarray(chosen.asarray())
     photometric = int(chosen.photometric)
     orientation = int(chosen.tags[_ORIENTATION].value) if _ORIENTATION in chosen.tags else 1

@@ -25,6 +25,7 @@ _SHOWERS = {
     "histopathology": "medfm.reporting.show_picture:PICTURE",
     "retina": "medfm.reporting.show_picture:PICTURE",
     "ecg": "medfm.reporting.show_ecg:ECG_SHEET",
+    "retina": "medfm.reporting.show_retina:RETINA_PICTURE",
 }
 
 

@@ -184,6 +184,12 @@ def _kinds_of(source: Path) -> list[str]:
 
 def _kind_of(source: Path) -> str:
     kinds = _kinds_of(source)
+    if len(kinds) > 1 and not source.exists():
+        raise ReadError("The file does not exist.", where=str(source))
+    # Endings such as .dcm are shared; a modality may know its own files by their content.
+    claimed = [name for name in kinds if getattr(get_modality(name), "owns", lambda _: False)(source)]
+    if source.suffix.lower() == ".dcm":
+        kinds = claimed or [name for name in kinds if not hasattr(get_modality(name), "owns")]
     if len(kinds) != 1:
         raise ConfigError(
             f"The ending '{source.suffix}' does not tell the modality.",

@@ -124,4 +124,4 @@ def test_a_colour_profile_does_not_change_pixels_and_is_noted(tmp_path: Path) ->
     Image.fromarray(paint()).save(tmp_path / "icc.png", icc_profile=profile)
     record = read_record(tmp_path / "icc.png", "histopathology")
     assert np.array_equal(record.array, paint())
-    assert record.facts["colour_profile"] == "not applied"
+    assert record.facts["icc_profile"] == "embedded, not applied"

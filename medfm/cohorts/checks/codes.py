@@ -122,6 +122,18 @@ _ALL = (
         True,
         "cut or resample them to one mpp; check that the resolution is not tied to label or site",
     ),
+    Check(
+        "R001", "pictures are fundus photographs", True, "look at them; remove other pictures (R checks are for colour)"
+    ),
+    Check("R002", "photographs are sharp", True, "look at them; report results with and without the blurred ones"),
+    Check("R003", "photographs are well lit", True, "look at them; report results with and without the badly lit ones"),
+    Check("R004", "the table and the files name the same eye", True, "find out which is right, and mend the other"),
+    Check(
+        "R005",
+        "the optic disc lies on the side of the labelled eye",
+        True,
+        "look at them: the label is wrong, the picture is mirrored, or the sign is (alone it is a hint)",
+    ),
     Check("S001", "there are at least two classes", False, "check the target and the filter"),
     Check("S002", "every class has enough patients for the folds", False, "use fewer folds, or merge or drop classes"),
     Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),

@@ -1,4 +1,4 @@
-"""Deep checks: what the files contain (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H)."""
+"""Deep checks: files (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H), fundus (R)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from medfm.cohorts.checks.codes import count, found, passed
+from medfm.cohorts.checks.fundus import check_fundus
 from medfm.cohorts.checks.near import near_pairs
 from medfm.cohorts.checks.patches import check_patches
 from medfm.cohorts.checks.scan import Seen
@@ -26,6 +27,7 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -
     yield from _readable(cohort, seen)
     yield from check_signals(cohort, seen)
     yield from check_patches(cohort, seen)
+    yield from check_fundus(cohort, seen)
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
     yield from check_copies(cohort, [s.key for s in seen], target)

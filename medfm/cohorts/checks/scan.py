@@ -13,6 +13,7 @@ from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
+from medfm.modalities.fundus_quality import FundusQuality
 from medfm.modalities.record import RecordRef, own_key
 from medfm.modalities.registry import get_modality
 
@@ -29,6 +30,7 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
     mark: Print | None = None
     quality: Any = None
+    fundus: FundusQuality | None = None
 
     @property
     def picture(self) -> bool:
@@ -91,4 +93,6 @@ def _look(ref: RecordRef, digest: str | None, modality: str) -> Seen:
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
     spread = float(sample.std(axis=(0, 1)).max())
-    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array), quality)
+    look = getattr(get_modality(modality), "measure_picture", None)
+    fundus = None if look is None else look(record)
+    return Seen(key, None, array.shape, spread, grey, dict(record.facts), fingerprint(array), quality, fundus)
