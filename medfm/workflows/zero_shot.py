@@ -140,7 +140,7 @@ def zero_shot(
             progress=resampling,
         )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
-    notes = (*summary.notes, *scope.notes, *asked.notes, *scored.notes, *cut_notes(shown))
+    notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown), *asked.notes)
     plan = plan.model_copy(update={"method": _named(method, asked)})
     result = Result(
         kind="zero_shot",
