@@ -53,7 +53,11 @@ CONDITIONS = (
 def write_record(header: Path, comments: Sequence[str] = (), seed: int = 0, samples: int = 200) -> Path:
     """A readable WFDB record at 500 Hz with these comment lines."""
     header.parent.mkdir(parents=True, exist_ok=True)
-    wave = np.random.default_rng(seed).normal(0, 300, (samples, 12)).astype("<i2")
+    wave = np.random.default_rng(seed).normal(0, 300, (samples, 12))
+    one, two = wave[:, 0], wave[:, 1]
+    # Limb leads as Einthoven and Goldberger have them: a check would rightly refuse others.
+    wave[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
+    wave = np.round(wave).astype("<i2")
     header.with_suffix(".dat").write_bytes(wave.tobytes())
     name = header.stem
     lines = [f"{name} 12 500 {samples}", *(f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS)]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _SHOWERS = {
     "blood_cell": "medfm.reporting.show_picture:PICTURE",
     "histopathology": "medfm.reporting.show_picture:PICTURE",
-    "retina": "medfm.reporting.show_picture:PICTURE",
     "ecg": "medfm.reporting.show_ecg:ECG_SHEET",
     "retina": "medfm.reporting.show_retina:RETINA_PICTURE",
 }

@@ -179,7 +179,8 @@ def zero_shot(
     own = text_cache(bare, cache)
     encode_texts(own, asked, scope, lower_case, progress)
     vectors = _embeddings(bare, bare, scope.cohort, cache, embed_settings, progress)
-    return beside(result, _predictions(_score(asked, scope, vectors, own, method, lower_case), plan), bare.fingerprint)
+    untrained = _score(asked, scope, vectors, own, method, lower_case)
+    return beside(result, _predictions(untrained, plan, temperature_of(bare, method)), bare.fingerprint)
 
 
 @dataclass(frozen=True)
