@@ -11,7 +11,7 @@ import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.load import load_cohort
-from medfm.core.errors import ConfigError, TrainingError
+from medfm.core.errors import CohortError, ConfigError, TrainingError
 from medfm.core.files import make_folder, write_text
 from medfm.core.hashing import sha256_bytes
 from medfm.core.progress import ProgressMaker, Silent
@@ -142,10 +142,11 @@ def with_reports(cohort: Cohort, column: str) -> Cohort:
     """The records that have a report.
 
     Raises:
-        TrainingError: There is no such column, or no record has one.
+        CohortError: There is no such column.
+        TrainingError: No record has one.
     """
     if column not in cohort.table.columns:
-        raise TrainingError(
+        raise CohortError(
             f"The cohort has no column '{column}', and pairs need a report for each record.",
             where=cohort.name,
             fix="name the column of the reports: --set text.column=COLUMN (or --map text=COLUMN)",
