@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from medfm.cli.main import main
+from medfm.cohorts.adapters import list_adapters
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "blood_cell"
 
@@ -146,7 +147,7 @@ class TestOthers:
         assert code == 0
         assert all(name in out for name in ("acevedo", "aml_hehr", "bccd", "bmc", "chula_rbc12", "elsafty", "raabin"))
         assert "171,373" in run("list", "bmc")[1]
-        assert len(json.loads(run("list", "--json")[1])) == 11
+        assert len(json.loads(run("list", "--json")[1])) == len(list_adapters())
         assert json.loads(run("list", "bccd", "--json")[1])["expected"] == {"smears": 364}
         assert "did you mean 'bccd'" in run("list", "bcd")[2]
 
