@@ -17,7 +17,7 @@ _HELP = """List the knowledge files; show a class, a label set or its prompts.
 Examples:
   medfm knowledge                              every domain: version, classes, label sets, reviewed?
   medfm knowledge show ecg lvh                 one class: findings, codes, sources
-  medfm knowledge show ecg --labels ptbxl-sub  the classes behind a label set
+  medfm knowledge show ecg --labels cpsc2018   the classes behind a label set
   medfm knowledge prompts ecg ptbxl-super --strategy findings@1
   medfm knowledge ckepe ecg ptbxl-super --folder models/small --out ckepe.yaml
 

@@ -79,8 +79,7 @@ def command(
       medfm zeroshot labels.csv --encoder merl-resnet18 --strategy class-name@1 --strategy findings@1
       medfm zeroshot ptbxl.csv --encoder merl-resnet18 --protocol merl-zeroshot@1 --prompt-file CKEPE_prompt.json
     Protocols: zero-shot@1 (ours), {merl,flair,quilt,pathgen}-zeroshot@1 (as published), or a YAML file.
-    Strategies: class-name@1, templates@1, synonyms@1, descriptors@1, expert@1, findings@1, hierarchy@1,
-    context@1, file@1. --dry-run shows every prompt with its tokens.
+    Strategies: class-name@1, synonyms@1, findings@1 ... (docs/knowledge.md). --dry-run shows every prompt.
     Checked before any work: every class has a prompt, the text tower and its vocabulary are here.
     Exit code 1: done, but records could not be read.
     Common errors: a class without a prompt (--map-class, --leave-out), no vocabulary (the message

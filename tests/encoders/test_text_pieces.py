@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from test_merl_networks import plain_encoder, tiny_card  # noqa: F401
 from test_merl_text import SPEC, put_vocabulary
@@ -58,7 +60,7 @@ def test_without_a_vocabulary_or_a_tower(tiny_card: Card) -> None:  # noqa: F811
 def test_the_card_alone_counts_tokens(tiny_card: Card) -> None:  # noqa: F811
     tokenizer = tokenizer_of_card(tiny_card)
     assert tokenizer is not None and not tokenizer.present
-    assert "vocab.txt" in tokenizer.wanted and str(tokenizer.folders()[0]) in tokenizer.wanted
+    assert "vocab.txt" in tokenizer.wanted and str(Path(tiny_card.id) / "tokenizer") in tokenizer.wanted
     put_vocabulary(tokenizer.folders()[1])
     assert tokenizer.present and tokenizer.lengths(["sinus rhythm"]) == [4]
 

@@ -38,7 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("modality", sorted(TASKS))
 def test_the_python_of_the_page_runs(modality, folder):
-    (code,) = re.findall(r"```python\n(.*?)```", page(modality), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page(modality), re.DOTALL)
+    (code,) = [block for block in blocks if "load_cohort" in block and TASKS[modality] in block]
     names: dict[str, Any] = {}
     exec(code, names)
     assert len(names["cohort"]) == 3 and names["cohort"].modality == modality

@@ -25,6 +25,7 @@ class Fives(RetinaAdapter):
     citation = "Jin K. et al., Scientific Data 9 (2022) 475"
     task = "normal, age-related macular degeneration, diabetic retinopathy or glaucoma"
     expected = {"total": 800, "train": 600, "test": 200, **dict.fromkeys(CLASSES.values(), 200)}
+    unverified = ("layout and counts are those of the publication; the release itself was not at hand",)
     notes = ("the patient of a photograph is not published: patients are unknown",)
     columns = ("class_code", "laterality")
 
