@@ -18,6 +18,7 @@ from medfm.core.progress import ProgressMaker, Silent
 from medfm.core.resources import data_folder
 
 if TYPE_CHECKING:
+    from medfm.training.config import PretrainConfig
     from medfm.training.recipes import Recipe
 
 logger = logging.getLogger(__name__)
@@ -131,11 +132,8 @@ def pretrain(
         KeyboardInterrupt: After Ctrl-C; the checkpoint is saved, and `resume` goes on.
     """
     from medfm.training.config import PretrainConfig
-    from medfm.training.crops_picture import draw_crops
-    from medfm.training.log import draw_loss, read_log
-    from medfm.training.loop import make_fabric, train
-    from medfm.training.pictures import load_pictures
-    from medfm.workflows.pretrain_output import start_model, write_encoder
+    from medfm.training.threads import processor_threads
+    from medfm.workflows.pretrain_pairs import pretrain_pairs
 
     if isinstance(recipe, (str, Path)):
         config = load_recipe(recipe, overrides)
@@ -143,10 +141,22 @@ def pretrain(
         config = build(type(recipe), merge(recipe.to_dict(), _mapping(overrides)), where="the recipe")
     folder = Path(out)
     _check_folder(folder, resume)
-    if not isinstance(config, PretrainConfig):
-        from medfm.workflows.pretrain_pairs import pretrain_pairs
-
+    with processor_threads(config.machine.threads):
+        if isinstance(config, PretrainConfig):
+            return _pretrain_pictures(cohort, config, folder, resume, progress)
         return pretrain_pairs(cohort, config, folder, resume=resume, progress=progress)
+
+
+def _pretrain_pictures(
+    cohort: Cohort, config: PretrainConfig, folder: Path, resume: bool, progress: ProgressMaker | None
+) -> Pretrained:
+    """The DINOv2 family: pictures alone."""
+    from medfm.training.crops_picture import draw_crops
+    from medfm.training.log import draw_loss, read_log
+    from medfm.training.loop import make_fabric, train
+    from medfm.training.pictures import load_pictures
+    from medfm.workflows.pretrain_output import start_model, write_encoder
+
     used = _chosen(cohort, config)
     model, card = start_model(config, cohort)
     fabric = make_fabric(config.machine, config.precision)
