@@ -72,6 +72,17 @@ class ConceptProbe:
     black_box_predictions: Predictions
     notes: tuple[str, ...]
 
+    def figures(self) -> pd.DataFrame:
+        """One row per metric: both models with their intervals, the paired difference with its own, and p."""
+        rows = []
+        for own, other, pair in zip(self.concepts, self.black_box, self.differences, strict=True):
+            columns: dict[str, object] = {"metric": own.metric}
+            for name, e in (("concepts", own), ("black box", other)):
+                columns |= {name: e.value, f"{name} low": e.low, f"{name} high": e.high}
+            columns |= {"difference": pair.difference, "difference low": pair.low, "difference high": pair.high}
+            rows.append(columns | {"p": pair.p})
+        return pd.DataFrame(rows)
+
 
 def concepts_of(knowledge: Knowledge, label_set: str | Sequence[str], template: str = "{name}") -> tuple[Concept, ...]:
     """The different findings of the classes of a label set, in the order of the knowledge file.
@@ -135,7 +146,6 @@ def concept_probe(
     metrics: Sequence[str] = DEFAULT_METRICS,
     selection: Selection | None = None,
     plan: StatisticsPlan | None = None,
-    patients_known: bool = True,
     seed: int = 0,
 ) -> ConceptProbe:
     """Train on the split 'train', test on 'test', beside the linear probe on the same records.
@@ -150,7 +160,6 @@ def concept_probe(
         metrics: Figures to give.
         selection: Inner folds and what they optimise; the penalties are the model's own.
         plan: Level, resamples and seed of the statistics.
-        patients_known: Whether ``patient_id`` says who is who.
         seed: Of the inner folds.
 
     Raises:
@@ -186,7 +195,8 @@ def concept_probe(
     place = {record: i for i, record in enumerate(cohort.record_ids)}
     test = np.array([place[record] for record in black_box.predictions.table["record_id"].astype(str)])
     mean, deviation = values[train].mean(axis=0), values[train].std(axis=0)
-    values = (values - mean) / np.where(deviation > 1e-12, deviation, 1.0)
+    # Embeddings are float32: what varies less than their rounding is constant, and must not be blown up.
+    values = np.where(deviation > 1e-6, (values - mean) / np.maximum(deviation, 1e-6), 0.0)
     patients = cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
     notes = list(black_box.notes)
     penalty = _choose(values, truth, train, patients, selection, seed, notes)
@@ -201,10 +211,10 @@ def concept_probe(
         **{f"score:{c}": scores[:, i] for i, c in enumerate(truth.classes)},
     )
     predictions = Predictions(table, truth.task, truth.classes, truth.name)
-    pair = match(black_box.predictions, predictions, patients_known=patients_known)
+    pair = match(black_box.predictions, predictions, patients_known=cohort.patients_known)
     names = [m.name for m in chosen_metrics]
     figures = [
-        summarise(p, plan, metrics=names, patients_known=patients_known).headline
+        summarise(p, plan, metrics=names, patients_known=cohort.patients_known).headline
         for p in (predictions, black_box.predictions)
     ]
     weights = _weight_table(fit.coef, concepts, truth)
@@ -234,7 +244,8 @@ def _choose(
     """The penalty with the best mean quality over inner folds grouped by patient; ties to the larger."""
     kinds = truth.values[train]
     top = largest_penalty(X[train], kinds, len(truth.classes))
-    grid = [float(p) for p in top * np.geomspace(1.0, 1e-3, _PENALTIES)]
+    # A touch above the bound, so that rounding leaves no weight at the first value.
+    grid = [float(p) for p in 1.001 * top * np.geomspace(1.0, 1e-3, _PENALTIES)]
     parts, said = inner_folds(selection, truth, patients, train, seed)
     notes += said
     columns = []
@@ -255,8 +266,10 @@ def _choose(
         notes.append("Too few training patients to choose the penalty; the middle of the grid was used.")
         return grid[len(grid) // 2]
     pick = best(np.array(columns).T)
-    if pick in (0, len(grid) - 1):
-        notes.append(f"The penalty {grid[pick]:.3g} lies at the edge of the grid.")
+    if pick == 0:
+        notes.append("On the inner folds no finding helped: the concept model gives the shares of the classes.")
+    if pick == len(grid) - 1:
+        notes.append(f"The penalty {grid[pick]:.3g} is the smallest of the grid.")
     return grid[pick]
 
 

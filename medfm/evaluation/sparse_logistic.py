@@ -71,7 +71,7 @@ def fit_sparse(
     hot = np.eye(classes)[y]
     full = np.hstack([X, np.ones((len(X), 1))])
     # The softmax's curvature is at most 1/2 in every direction.
-    step = 2.0 / max(np.linalg.norm(full, 2) ** 2 / len(X), 1e-12)
+    step = 2.0 * len(X) / float(np.linalg.norm(full, 2)) ** 2
     W = np.zeros((classes, full.shape[1]))
     W[:, -1] = np.log(hot.mean(axis=0)) - np.log(hot.mean(axis=0)).mean()
     found: dict[float, SparseFit] = {}

@@ -14,7 +14,8 @@ def overlay(picture: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.n
     """The picture uint8 (H, W, 3) in grey under the heat in colour; what was not seen stays grey and is darkened.
 
     Colours run from no heat to the largest value of this map, so they cannot be compared between
-    pictures; where a map is zero everywhere, all of it has the lowest colour.
+    pictures. They are not stretched from the smallest value: a map that is the same everywhere has one
+    colour, and noise on it does not look like a finding. A map of zeros has the lowest colour.
 
     Args:
         picture: uint8 (H, W, 3) or (H, W).

@@ -84,6 +84,9 @@ def test_accuracy_stands_beside_the_black_box_with_a_paired_difference():
     assert difference.low <= difference.difference <= difference.high and "paired patient" in difference.method
     assert {e.metric: e.value for e in found.black_box}["accuracy"] == pytest.approx(black_accuracy)
     np.testing.assert_allclose(found.predictions.scores().sum(axis=1), 1)
+    row = found.figures().set_index("metric").loc["accuracy"]
+    assert row["concepts"] - row["black box"] == pytest.approx(row["difference"])
+    assert row["black box low"] < row["black box"] < row["black box high"] and row["p"] == difference.p
 
 
 def test_findings_that_do_not_separate_the_classes_lose_to_the_black_box():
@@ -92,6 +95,18 @@ def test_findings_that_do_not_separate_the_classes_lose_to_the_black_box():
     found = run(cohort, embeddings, blind)
     difference = {d.metric: d for d in found.differences}["accuracy"]
     assert difference.difference < -0.3 and difference.high < 0
+
+
+def test_where_no_finding_helps_none_is_used_and_the_note_says_so():
+    """The classes lie in directions that no finding has; only rounding moves the similarities."""
+    cohort, embeddings = study()
+    y = np.unique(cohort.table["label"].to_numpy(), return_inverse=True)[1]
+    hidden = AXES[len(FINDINGS) + y]
+    found = run(cohort, Embeddings(hidden, embeddings.record_ids, embeddings.provenance))
+    assert found.used == 0 and not found.weights[list("abc")].to_numpy().any()
+    assert any("no finding helped" in note for note in found.notes)
+    black = {e.metric: e.value for e in found.black_box}
+    assert black["accuracy"] == 1.0, "the black box sees what no finding names"
 
 
 def test_two_classes_have_one_column_that_speaks_for_the_positive_one():
