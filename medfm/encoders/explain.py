@@ -76,7 +76,7 @@ def attention_rollout(module: nn.Module, batch: Tensor) -> Tensor:
         batch: float32 (n, 3, H, W).
 
     Returns:
-        float32 (n, rows, columns) of patches, 0 or more; sums to 1 less the share of the class token
+        float32 (n, rows, columns) of patches on the CPU, 0 or more; sums to 1 less the share of the class token
         (and of register tokens) itself.
 
     Raises:
@@ -96,7 +96,7 @@ def attention_rollout(module: nn.Module, batch: Tensor) -> Tensor:
     found: list[Tensor] = []
 
     def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found.append(_attention(layer, inputs[0]).mean(dim=1))
+        found.append(_attention(layer, inputs[0]).mean(dim=1).cpu())
 
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
@@ -110,7 +110,7 @@ def attention_rollout(module: nn.Module, batch: Tensor) -> Tensor:
     prefix = found[0].shape[1] - rows * columns
     if prefix < 1:
         raise CardError("This network has no class token before its patches, so attention cannot be rolled out.")
-    flow = torch.zeros(len(batch), 1, found[0].shape[1], device=found[0].device, dtype=torch.float64)
+    flow = torch.zeros(len(batch), 1, found[0].shape[1], dtype=torch.float64)
     flow[:, 0, 0] = 1.0
     # From the last layer to the first, one row at a time: the full product is never needed.
     for weights in reversed(found):
