@@ -186,6 +186,11 @@ def in_context(entry: KnowledgeClass, knowledge: Knowledge, context: Context) ->
     return uniform([forms.sex.format(name=entry.name, sex=context.sex)])
 
 
+def finding_texts(entry: KnowledgeClass) -> tuple[str, ...]:
+    """The different findings of a class in words, each with its place, without the name of the class."""
+    return tuple(dict.fromkeys(_said(f) for f in entry.findings))
+
+
 def _said(finding: Finding, *, criterion: bool = False) -> str:
     where = f" in {finding.where}" if finding.where else ""
     deciding = f" ({finding.criterion})" if criterion and finding.criterion else ""
