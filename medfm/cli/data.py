@@ -252,15 +252,19 @@ def synthesize_command(
       medfm data synthesize blood_cell --out demo-cells
       medfm data synthesize ecg --out demo-ecg --records 600
       medfm data synthesize retina --out demo-retina --records 240
-      medfm data synthesize histopathology --out demo-tissue --seed 7 --size 96 --json
+      medfm data synthesize histopathology --out tissue --seed 7 --json
 
     Equal arguments give equal files; every file and table says that it is synthetic.
+
     blood_cell: ninety patients at three sites with different stains; PNG, JPEG and TIFF (8 and
     16 bit); six whole fields with boxes (smears.csv).
+
     ecg: 160 patients at four sites, 10 s of twelve leads at 250, 500 or 1000 Hz; WFDB (.dat
     and .mat), DICOM and HL7 aECG; 0/1 label columns and a report text per recording.
+
     retina: both eyes of 120 patients at four sites, grades 0 to 4, glaucoma, laterality, report
     text; JPEG, PNG, TIFF (16 bit), DICOM.
+
     histopathology: H&E patches of five tissues, 80 patients at four sites with different
     stains, a caption each; PNG, JPEG, TIFF, HDF5.
 

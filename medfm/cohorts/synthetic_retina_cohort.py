@@ -32,7 +32,7 @@ class Site:
 SITES: dict[str, Site] = {
     "north": Site(Camera((1.0, 1.0, 1.0), 0.480, 1.00, 0.25, 1.5, 1.5), ".jpg"),
     "south": Site(Camera((1.05, 0.88, 0.72), 0.530, 1.20, 0.30, 2.0, 2.0), ".png"),
-    "east": Site(Camera((0.90, 1.05, 1.10), 0.485, 1.25, 0.20, 2.5, 1.0), ".tif", sixteen=True),
+    "east": Site(Camera((0.92, 0.98, 1.05), 0.485, 1.25, 0.20, 2.5, 1.0), ".tif", sixteen=True),
     "west": Site(Camera((0.95, 0.95, 1.10), 0.470, 1.00, 0.32, 1.5, 2.5), ".dcm"),
 }
 

@@ -142,7 +142,7 @@ def draw_stroma(section: Section) -> None:
             x, y, rng.uniform(1.3, 2.0), long=rng.uniform(2.4, 4.0), turn=turn(x, y), dark=rng.uniform(0.9, 1.4)
         )
     for _ in range(int(rng.integers(2, 9))):
-        section.nucleus(*rng.uniform(0, section.width, 2), 2.8, dark=1.3)
+        section.nucleus(rng.uniform(0, section.width), rng.uniform(0, section.width), 2.8, dark=1.3)
 
 
 def _fibres(section: Section, amount: float) -> Callable[[float, float], float]:
