@@ -107,9 +107,12 @@ class Fundus:
         """Mask (h, w; 0 to 1) of lines through places of the retina, each with its width in field radii."""
         canvas = Image.new("L", (self.width * _OVERSAMPLED, self.height * _OVERSAMPLED))
         draw = ImageDraw.Draw(canvas)
+        (left, top), step = self.pixel(0.0, 0.0), self.radius * _OVERSAMPLED
+        across = step if self.eye.side == "R" else -step
+        left, top = (left + 0.5) * _OVERSAMPLED, (top + 0.5) * _OVERSAMPLED
         for points, width in lines:
-            pixels = [tuple(_OVERSAMPLED * (c + 0.5) for c in self.pixel(*point)) for point in points]
-            wide = width * self.radius * _OVERSAMPLED
+            pixels = [(left + across * x, top + step * y) for x, y in points]
+            wide = width * step
             # Lines thinner than a fine pixel are drawn paler instead.
             draw.line(pixels, fill=round(255 * min(wide, 1.0)), width=max(round(wide), 1), joint="curve")
         small = canvas.resize((self.width, self.height), Image.Resampling.BOX)

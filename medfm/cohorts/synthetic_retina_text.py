@@ -9,14 +9,10 @@ from medfm.cohorts.synthetic_fundus_lesions import Lesions
 # Several ways to say each grade; no sentence is a prompt of the knowledge base word for word.
 VERDICTS: dict[str, tuple[str, ...]] = {
     "0": ("No signs of diabetic retinopathy", "No diabetic retinopathy seen", "Retina without diabetic changes"),
-    "1": ("Mild nonproliferative diabetic retinopathy", "Mild NPDR", "Early, mild diabetic retinopathy"),
-    "2": ("Moderate nonproliferative diabetic retinopathy", "Moderate NPDR", "Diabetic retinopathy of moderate degree"),
-    "3": (
-        "Severe nonproliferative diabetic retinopathy",
-        "Severe NPDR",
-        "Severe diabetic retinopathy, not proliferative",
-    ),
-    "4": ("Proliferative diabetic retinopathy", "PDR", "Diabetic retinopathy of the proliferative type"),
+    "1": ("Mild NPDR is present", "Early, mild diabetic retinopathy", "Impression: mild diabetic retinopathy"),
+    "2": ("Moderate NPDR is present", "Diabetic retinopathy of moderate degree", "Impression: moderate NPDR"),
+    "3": ("Severe NPDR is present", "Severe diabetic retinopathy, not proliferative", "Impression: severe NPDR"),
+    "4": ("PDR is present", "Diabetic retinopathy of the proliferative type", "Impression: proliferative retinopathy"),
 }
 _CUPPED = (
     "Large cup, cup to disc ratio {cup:.1f}, glaucoma suspected",
@@ -63,9 +59,11 @@ def report(grade: str, lesions: Lesions, side: str, cup: float, glaucoma: bool, 
         rng: Chooses the wording.
     """
     phrases = seen(lesions, rng)
-    findings = (
-        ", ".join(phrases) if phrases else str(rng.choice(["macula with reflex", "vessels of regular course", ""]))
-    )
+    if phrases:
+        # Never a phrase alone: the names of findings are prompts.
+        findings = str(rng.choice(["Seen: ", "Findings: "])) + ", ".join(phrases)
+    else:
+        findings = str(rng.choice(["macula with reflex", "vessels of regular course", ""]))
     parts = [str(rng.choice(_EYES[side])), findings, str(rng.choice(VERDICTS[grade]))]
     parts.append(str(rng.choice(_CUPPED if glaucoma else _SOUND)).format(cup=cup))
     return ". ".join(part[0].upper() + part[1:] for part in parts if part)

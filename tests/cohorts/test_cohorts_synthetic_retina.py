@@ -28,7 +28,7 @@ from medfm.modalities.retina import RETINA
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Synthesized:
-    return synthesize("retina", tmp_path_factory.mktemp("eyes") / "out", records=40, size=320)
+    return synthesize("retina", tmp_path_factory.mktemp("eyes") / "out", records=32, size=320)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def draw(
 
 def test_the_cohort_is_sound_and_says_it_is_synthetic(cohort: Cohort, written: Synthesized) -> None:
     assert cohort.modality == "retina"
-    assert len(cohort) == written.records == 40
-    assert written.patients == cohort.table["patient_id"].nunique() == 20
+    assert len(cohort) == written.records == 32
+    assert written.patients == cohort.table["patient_id"].nunique() == 16
     assert cohort.synthetic
     assert NOTICE in cohort.info["notes"]
-    assert sum(written.counts.values()) == 40
+    assert sum(written.counts.values()) == 32
     findings = {f.code: f.severity for f in run_checks(cohort)}
     assert {findings[code] for code in ("R001", "R002", "R003", "R004", "R005")} == {"passed"}
     assert "error" not in findings.values()
@@ -67,7 +67,7 @@ def test_labels_are_those_of_the_knowledge_base(cohort: Cohort) -> None:
     assert set(cohort.table["glaucoma"].astype(str)) <= set(load_knowledge("retina").label_set("refuge").labels)
     cups = cohort.table["cup_disc_ratio"].astype(float)
     assert ((cups > 0.6) == (cohort.table["glaucoma"].astype(int) == 1)).all()
-    assert cohort.table["text"].nunique() > 30
+    assert cohort.table["text"].nunique() > 24
 
 
 def test_patients_have_two_eyes_and_keep_site_split_and_person(cohort: Cohort) -> None:
@@ -97,7 +97,7 @@ def test_every_format_is_read_back_and_says_synthetic(cohort: Cohort) -> None:
 
 def test_the_eye_of_the_dicom_header_is_that_of_the_table(cohort: Cohort) -> None:
     rows = [i for i, path in enumerate(cohort.table["path"]) if path.endswith(".dcm")]
-    assert len(rows) == 10
+    assert len(rows) == 8
     for index in rows:
         facts = cohort.read(index).facts
         assert facts["laterality_file"] == cohort.table["laterality"][index]
@@ -206,7 +206,7 @@ def test_reports_name_what_was_drawn() -> None:
             assert text.startswith(("Left eye", "OS"))
             assert any(verdict in text for verdict in VERDICTS[grade])
             assert "0.7" in text
-            assert text.lower() not in prompts
+            assert not {sentence.lower() for sentence in text.split(". ")} & prompts
             phrases = seen(lesions, rng)
             assert ("new vessels" in " ".join(phrases)) == bool(lesions.new_vessels)
             assert ("blood in front of the retina" in phrases) == lesions.preretinal
