@@ -144,10 +144,9 @@ def draw_retina(fundus: Fundus, *, beading: float = 0.0) -> None:
     shape = (fundus.height, fundus.width)
     fundus.colour[:] = (0.80, 0.40, 0.17)
     fundus.absorb(np.full(shape, fundus.eye.pigment, np.float32), (0.10, 0.26, 0.36))
-    mottled = 0.7 * smooth_noise(shape, 0.07 * fundus.radius, rng) + 0.5 * smooth_noise(
-        shape, 0.25 * fundus.radius, rng
-    )
-    fundus.absorb(mottled, (0.02, 0.05, 0.06))
+    fine, broad = smooth_noise(shape, 0.07 * fundus.radius, rng), smooth_noise(shape, 0.25 * fundus.radius, rng)
+    # Broad patches tell eyes apart, also for the search for copies of a picture.
+    fundus.absorb(0.7 * fine + 2.0 * broad, (0.03, 0.05, 0.06))
     fundus.absorb(smooth_noise(shape, 0.012 * fundus.radius, rng), (0.008, 0.02, 0.02))
     away = fundus.distance(FOVEA)
     fundus.absorb(np.exp(-((away / 0.26) ** 2)), (0.10, 0.30, 0.30))
@@ -175,7 +174,7 @@ def _disc(fundus: Fundus) -> None:
 def _tree(rng: np.random.Generator, width: float, offset: float, beading: float) -> Iterator[tuple[Points, float]]:
     """Lines of arteries or veins: two arcades around the macula, two nasal trunks, their branches."""
     for upward in (-1.0, 1.0):
-        bow = rng.uniform(0.50, 0.62) - offset
+        bow = rng.uniform(0.44, 0.66) - offset
         arcade = [
             DISC,
             (DISC[0] + rng.uniform(-0.03, 0.05), upward * 0.38),
@@ -239,7 +238,7 @@ def expose(fundus: Fundus, camera: Camera, rng: np.random.Generator) -> np.ndarr
     image = fundus.colour * np.array(camera.tint, np.float32) * np.float32(rng.uniform(0.92, 1.06))
     turn = rng.uniform(0, 2 * np.pi)
     slope = fundus.x * np.float32(np.cos(turn)) + fundus.y * np.float32(np.sin(turn))
-    image *= (1 - camera.falloff * away**2 + 0.05 * slope)[..., None]
+    image *= (1 - camera.falloff * away**2 + rng.uniform(0.05, 0.18) * slope)[..., None]
     blur = camera.blur * fundus.radius / 1000
     image = gaussian_filter(image, (blur, blur, 0), truncate=3.0)
     image *= soft(1 - away, 0.004)[..., None]

@@ -69,7 +69,7 @@ def draw_lesions(grade: str, rng: np.random.Generator) -> Lesions:
 
 def photograph(eye: Eye, lesions: Lesions, camera: Camera, size: int, rng: np.random.Generator) -> np.ndarray:
     """One photograph: RGB uint8 (size, width by the camera, 3)."""
-    shift = (float(rng.normal(0, 0.03)), float(rng.normal(0, 0.03)))
+    shift = (float(rng.uniform(-0.07, 0.07)), float(rng.uniform(-0.12, 0.12)))
     fundus = Fundus(eye, size, round(size * camera.aspect), size * camera.radius, shift)
     draw_retina(fundus, beading=lesions.beading)
     for _ in range(lesions.cotton_wool):
