@@ -238,9 +238,9 @@ def _short(record: str) -> str:
 @command.command("synthesize", cls=Verb)
 @click.argument("modality")
 @click.option("--out", required=True, type=click.Path(), help="Folder to create.")
-@click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Cells or recordings.")
+@click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Pictures or recordings.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
-@click.option("--size", type=int, help="Height and width of images in pixels [112].")
+@click.option("--size", type=int, help="Height of images in pixels [112, retina 384, tissue 224].")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic cohort.")
 @json_option
 def synthesize_command(
@@ -251,15 +251,24 @@ def synthesize_command(
     Examples:
       medfm data synthesize blood_cell --out demo-cells
       medfm data synthesize ecg --out demo-ecg --records 600
-      medfm data synthesize blood_cell --out other --seed 7 --size 96 --json
+      medfm data synthesize retina --out demo-retina --records 240
+      medfm data synthesize histopathology --out tissue --seed 7 --json
 
     Equal arguments give equal files; every file and table says that it is synthetic.
+
     blood_cell: ninety patients at three sites with different stains; PNG, JPEG and TIFF (8 and
     16 bit); six whole fields with boxes (smears.csv).
+
     ecg: 160 patients at four sites, 10 s of twelve leads at 250, 500 or 1000 Hz; WFDB (.dat
     and .mat), DICOM and HL7 aECG; 0/1 label columns and a report text per recording.
 
-    Common errors: the folder exists (--overwrite); another modality than these two.
+    retina: both eyes of 120 patients at four sites, grades 0 to 4, glaucoma, laterality, report
+    text; JPEG, PNG, TIFF (16 bit), DICOM.
+
+    histopathology: H&E patches of five tissues, 80 patients at four sites with different
+    stains, a caption each; PNG, JPEG, TIFF, HDF5.
+
+    Common errors: the folder exists (--overwrite); another modality than these four.
     """
     from medfm.cohorts.synthesize import synthesize
     from medfm.core.progress import Silent, for_people

@@ -21,7 +21,9 @@ from medfm.core.progress import ProgressMaker, Silent
 __all__ = ["NOTICE", "Synthesized", "synthesize"]
 
 Rows = list[dict[str, Any]]
-_PIXELS = 112
+# Images: height in pixels when none is asked for, and the least.
+_PIXELS = {"blood_cell": 112, "retina": 384, "histopathology": 224}
+_LEAST = {"blood_cell": 32, "retina": 64, "histopathology": 64}
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ def synthesize(
     """Write a synthetic cohort into the new folder `out`; equal arguments give equal files.
 
     Args:
-        modality: ``"blood_cell"`` or ``"ecg"``.
+        modality: ``"blood_cell"``, ``"ecg"``, ``"retina"`` or ``"histopathology"``.
         out: Folder to create.
-        records: Single-cell images of ninety patients at three sites, or 10-second recordings of 160
-            patients at four sites.
+        records: Single-cell images of ninety patients at three sites, 10-second recordings of 160
+            patients at four sites, photographs of both eyes of 120 patients at four sites, or patches of
+            80 patients' slides at four sites.
         seed: Seed of everything drawn.
-        size: Height and width of images in pixels (112); not for ECGs.
+        size: Height of images in pixels, 32 to 1024 (cells 112, retina 384, histopathology 224); the
+            width too, but for two of the fundus cameras; retina and histopathology at least 64. Not for ECGs.
         overwrite: Whether an existing folder may be replaced.
         progress: Called with (title, total, unit).
 
@@ -69,7 +73,9 @@ def synthesize(
         Paths and counts. ``labels.csv`` of cells has `label` (five classes), `site`, `split` by
         patient, `patient_class` (for bags), `nucleus_share` (a quantity), `age`, `sex`; ``smears.csv``
         has boxes on whole fields. That of ECGs has `label` (the main class), a 0/1 column per label,
-        `text` (a report), `site`, `split` by patient, `age`, `sex`.
+        `text` (a report), `site`, `split` by patient, `age`, `sex`. That of the retina has `label` (grade 0
+        to 4), `glaucoma` (0/1), `cup_disc_ratio`, `laterality`, `text`; that of histopathology `label`
+        (five tissues), `text`, `index` (of the site with a stack), `slide_id`, `patch_x`, `patch_y`, `mpp`.
 
     Raises:
         UnknownNameError: There is no generator for `modality`.
@@ -78,15 +84,15 @@ def synthesize(
     """
     if modality not in _WRITERS:
         raise unknown_name("synthetic modality", modality, _WRITERS)
-    if modality != "blood_cell" and size is not None:
+    if modality not in _PIXELS and size is not None:
         raise CohortError("A size in pixels is for images.", where=f"modality {modality}", fix="leave --size away")
-    pixels = _PIXELS if size is None else size
-    if records < 30 or not 32 <= pixels <= 1024:
+    pixels, least = size or _PIXELS.get(modality, 0), _LEAST.get(modality, 0)
+    if records < 30 or size == 0 or not least <= pixels <= 1024:
         raise CohortError(
-            f"{records} records of {pixels} pixels cannot be drawn."
-            if modality == "blood_cell"
+            f"{records} records of {pixels if size is None else size} pixels cannot be drawn."
+            if least
             else f"A cohort of {records} records cannot be drawn.",
-            expected="at least 30 records of 32 to 1024 pixels" if modality == "blood_cell" else "at least 30 records",
+            expected=f"at least 30 records of {least} to 1024 pixels" if least else "at least 30 records",
         )
     target = Path(out)
     if overwrite and target.exists() and not _is_synthetic(target):
@@ -139,13 +145,35 @@ def _ecgs(folder: Path, records: int, seed: int, size: int, progress: ProgressMa
     return {"labels": _Table(rows, f"ECG statement, {len(MAIN_CLASSES)} classes", {"age": "years"})}
 
 
+def _retina(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> dict[str, _Table]:
+    from medfm.cohorts.synthetic_retina_cohort import write_retina
+
+    rows = write_retina(folder, records, seed, size, progress)
+    units = {"age": "years", "cup_disc_ratio": "vertical cup-to-disc ratio"}
+    return {"labels": _Table(rows, "grade of diabetic retinopathy, 0 to 4", units)}
+
+
+def _tissue(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> dict[str, _Table]:
+    from medfm.cohorts.synthetic_tissue_cohort import write_tissue
+
+    rows = write_tissue(folder, records, seed, size, progress)
+    return {"labels": _Table(rows, "tissue type, 5 classes", {"age": "years", "mpp": "micrometres per pixel"})}
+
+
 _WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], dict[str, _Table]]] = {
     "blood_cell": _cells,
     "ecg": _ecgs,
+    "retina": _retina,
+    "histopathology": _tissue,
 }
-# What the 0/1 columns are named by: the label set that zero-shot takes.
-_LABEL_SETS = {"ecg": "cpsc2018"}
-_TITLES = {"blood_cell": ("blood cells", "images", "cells"), "ecg": ("ECGs", "recordings", "ECGs")}
+# What labels or 0/1 columns are named by: the label set that zero-shot takes.
+_LABEL_SETS = {"ecg": "cpsc2018", "retina": "idrid", "histopathology": "nct-crc-quilt"}
+_TITLES = {
+    "blood_cell": ("blood cells", "images", "cells"),
+    "ecg": ("ECGs", "recordings", "ECGs"),
+    "retina": ("fundus photographs", "photographs", "eyes"),
+    "histopathology": ("tissue patches", "patches", "tissue"),
+}
 
 
 def _write_table(table: Path, drawn: _Table, modality: str, seed: int) -> None:

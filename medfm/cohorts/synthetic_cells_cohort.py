@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image, PngImagePlugin
 
 from medfm.cohorts.synthetic_cells import CLASSES, SITES, single_cell, smear
-from medfm.cohorts.synthetic_notice import NOTICE
+from medfm.cohorts.synthetic_pictures import save_picture
 from medfm.core.progress import ProgressMaker
 
 PATIENTS_PER_SITE = 30
@@ -37,7 +35,7 @@ def write_cells(folder: Path, records: int, seed: int, size: int, progress: Prog
             rng = np.random.default_rng([seed, 2, index])
             image, share = single_cell(kind, size, SITES[patient["site"]], patient["strength"], rng)
             path = f"images/{patient['site']}/cell_{index:05d}{_ENDINGS[patient['site']]}"
-            _save(folder / path, image, sixteen=patient["sixteen"])
+            save_picture(folder / path, image, sixteen=patient["sixteen"])
             record = {"record_id": f"cell-{index:05d}", "path": path, **{k: patient[k] for k in _SHOWN}}
             rows.append({**record, "label": kind, "nucleus_share": round(share, 4)})
             bar.advance()
@@ -82,29 +80,9 @@ def _smears(folder: Path, patients: Sequence[dict[str, Any]], seed: int, done: C
         kinds = [str(k) for k in rng.choice(CLASSES, 8)]
         image, boxes = smear(kinds, SITES[patient["site"]], patient["strength"], rng)
         path = f"smears/field_{index:02d}.png"
-        _save(folder / path, image)
+        save_picture(folder / path, image)
         for number, (kind, box) in enumerate(boxes):
             record = {"record_id": f"field-{index:02d}-{number:02d}", "path": path, **{k: patient[k] for k in _SHOWN}}
             rows.append({**record, "label": kind, **dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))})
         done(1)
     return rows
-
-
-def _save(file: Path, image: np.ndarray, *, sixteen: bool = False) -> None:
-    """Write one image in the format of its ending, with the notice in its metadata."""
-    if file.suffix == ".tif":
-        # 255 * 257 = 65535, so the reader's scaling gives the 8-bit values back exactly.
-        values = image.astype(np.uint16) * 257 if sixteen else image
-        tifffile.imwrite(
-            file, values, photometric="rgb", compression="zlib", description=NOTICE, software="medfm", metadata=None
-        )
-        return
-    picture = Image.fromarray(image)
-    if file.suffix == ".jpg":
-        exif = Image.Exif()
-        exif[0x010E] = NOTICE  # ImageDescription
-        picture.save(file, quality=92, subsampling=0, exif=exif)
-        return
-    notes = PngImagePlugin.PngInfo()
-    notes.add_text("Description", NOTICE)
-    picture.save(file, pnginfo=notes, compress_level=3)
