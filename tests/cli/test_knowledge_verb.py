@@ -90,11 +90,18 @@ def test_ckepe_freezes_what_is_supported(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(replaced.stdout)["sha256"] == frozen.sha256
 
 
-def test_a_class_shows_its_source() -> None:
+def test_a_class_shows_its_source(tmp_path: Path) -> None:
     text = run("show", "retina", "mm_3").stdout
     assert "source: META-PM classification" in text
-    bare = next(c for c in load_knowledge("ecg").classes if not c.sources)
-    assert "source: none was named" in run("show", "ecg", bare.id).stdout
+    assert "source: AHA/ACC/HRS recommendations" in run("show", "ecg", "atrial_fibrillation").stdout
+    # Shipped files name a source for every class; one's own may not.
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "domain: ecg\ntitle: own\nversion: 1\nlanguage: en\nreviewed_by: none\ntemplates: ['{name}.']\n"
+        "classes: [{id: flutter, name: atrial flutter, findings: [{seen: sawtooth waves}]}]\n"
+    )
+    assert "source: none was named" in run("show", str(own), "flutter").stdout
+    assert all(c.sources for c in load_knowledge("ecg").classes)
 
 
 def test_published_names_and_templates_of_a_label_set() -> None:
