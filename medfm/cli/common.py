@@ -157,3 +157,16 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str], title: str | Non
         grid.add_row(*("" if cell is None else str(cell) for cell in row))
     # Labels and ids are shown as they are: "[B] :x:" is neither markup nor an emoji.
     Console(soft_wrap=False, markup=False, emoji=False).print(grid)
+
+
+def print_run(run: Any) -> None:
+    """The facts of an evaluation for machines: `run` has ``result``, ``out`` and ``failed``."""
+    print_json(
+        {
+            "id": run.result.id,
+            "out": None if run.out is None else str(run.out),
+            "failed": run.failed,
+            "summary": run.result.summary.to_dict(),
+            "extras": run.result.extras,
+        }
+    )

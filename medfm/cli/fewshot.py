@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_run
 
 
 @click.command(cls=Verb)
@@ -107,15 +107,7 @@ def command(
         **options,
     )
     if as_json:
-        print_json(
-            {
-                "id": run.result.id,
-                "out": None if run.out is None else str(run.out),
-                "failed": run.failed,
-                "summary": run.result.summary.to_dict(),
-                "extras": run.result.extras,
-            }
-        )
+        print_run(run)
     else:
         from medfm.reporting.few_shot import curve_lines
 

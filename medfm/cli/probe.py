@@ -14,7 +14,7 @@ from medfm.cli.common import (
     json_option,
     pairs,
     print_config,
-    print_json,
+    print_run,
 )
 
 
@@ -106,15 +106,7 @@ def command(
         **options,
     )
     if as_json:
-        print_json(
-            {
-                "id": run.result.id,
-                "out": None if run.out is None else str(run.out),
-                "failed": run.failed,
-                "summary": run.result.summary.to_dict(),
-                "extras": run.result.extras,
-            }
-        )
+        print_run(run)
     else:
         click.echo(str(run.result))
         for metric, found in run.result.extras.get("paper_average", {}).get("main", {}).items():

@@ -15,6 +15,7 @@ from medfm.cli.common import (
     pairs,
     print_config,
     print_json,
+    print_run,
     table,
 )
 
@@ -141,15 +142,7 @@ def command(
         **options,
     )
     if as_json:
-        print_json(
-            {
-                "id": run.result.id,
-                "out": None if run.out is None else str(run.out),
-                "failed": run.failed,
-                "summary": run.result.summary.to_dict(),
-                "extras": run.result.extras,
-            }
-        )
+        print_run(run)
     else:
         click.echo(str(run.result))
         if run.out is not None:
