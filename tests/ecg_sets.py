@@ -50,8 +50,8 @@ CONDITIONS = (
 )
 
 
-def write_record(header: Path, comments: Sequence[str] = (), seed: int = 0, samples: int = 200) -> Path:
-    """A readable WFDB record at 500 Hz with these comment lines."""
+def write_record(header: Path, comments: Sequence[str] = (), seed: int = 0, samples: int = 200, hz: int = 500) -> Path:
+    """A readable WFDB record at `hz` with these comment lines."""
     header.parent.mkdir(parents=True, exist_ok=True)
     wave = np.random.default_rng(seed).normal(0, 300, (samples, 12))
     one, two = wave[:, 0], wave[:, 1]
@@ -60,7 +60,7 @@ def write_record(header: Path, comments: Sequence[str] = (), seed: int = 0, samp
     wave = np.round(wave).astype("<i2")
     header.with_suffix(".dat").write_bytes(wave.tobytes())
     name = header.stem
-    lines = [f"{name} 12 500 {samples}", *(f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS)]
+    lines = [f"{name} 12 {hz} {samples}", *(f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS)]
     header.write_text("\n".join([*lines, *comments]) + "\n")
     return header
 
@@ -70,7 +70,9 @@ def comments(codes: str, age: str = "74", sex: str = "Male") -> list[str]:
     return [f"#Name: {SECRET}", f"#Age: {age}", f"#Sex: {sex}", f"#Dx: {codes}", f"#Hx: {SECRET}"]
 
 
-def write_ptbxl(root: Path, records: Mapping[int, Mapping[str, object]], files: bool = True) -> Path:
+def write_ptbxl(
+    root: Path, records: Mapping[int, Mapping[str, object]], files: bool = True, low_rate: bool = False
+) -> Path:
     """``ptbxl_database.csv`` with one row per id; `records` overrides its cells."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "scp_statements.csv").open("w", newline="") as handle:
@@ -100,6 +102,8 @@ def write_ptbxl(root: Path, records: Mapping[int, Mapping[str, object]], files: 
         rows.append(row)
         if files:
             write_record(root / f"{row['filename_hr']}.hea", seed=number)
+            if low_rate:
+                write_record(root / f"{row['filename_lr']}.hea", seed=number, hz=100)
     with (root / "ptbxl_database.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -99,6 +99,7 @@ def _show(facts: dict[str, Any]) -> None:
 @click.option("--task", metavar="TASK", help="Task of a set with several [the first; medfm data list NAME].")
 @click.option("--labels", metavar="VARIANT", help="How ECG sets are labelled: corrected or published [corrected].")
 @click.option("--splits", type=click.Path(), help="Your copy of MERL's data_split folder, for its records and splits.")
+@click.option("--rate", type=int, metavar="HZ", help="PTB-XL: recordings at 500 or at 100 Hz [500].")
 @click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
 @json_option
 def prepare_command(
@@ -108,6 +109,7 @@ def prepare_command(
     task: str | None,
     labels: str | None,
     splits: str | None,
+    rate: int | None,
     allow_partial: bool,
     as_json: bool,
 ) -> None:
@@ -127,7 +129,7 @@ def prepare_command(
     """
     from medfm.workflows.data import prepare
 
-    done = prepare(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits)
+    done = prepare(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits, rate=rate)
     if as_json:
         facts = {"table": str(done.table), "info": str(done.info), "records": done.records, "counts": done.counts}
         print_json({**facts, "complete": done.complete, "differences": list(done.differences)})

@@ -231,7 +231,8 @@ def _lines(knowledge: Knowledge, entry: KnowledgeClass) -> list[str]:
         parts = [finding.seen, finding.where and f"in {finding.where}", finding.criterion]
         lines.append("  - " + "; ".join(part for part in parts if part))
     for system, code in entry.codes.items():
-        lines.append(f"{system}: {code.value} (checked in {code.checked_in})")
+        there = f" as '{code.meaning}'" if code.meaning else ""
+        lines.append(f"{system}: {code.value} (checked in {code.checked_in}{there})")
     lines += [f"source: {s.standard}; {s.section}" for s in entry.sources] or ["source: none was named"]
     children = knowledge.children(entry.id)
     if children:

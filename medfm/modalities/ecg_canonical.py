@@ -190,7 +190,11 @@ def _spread(array: np.ndarray, where: str) -> tuple[list[str], float]:
     """Leads that never change, and the median standard deviation of those that do."""
     present = [row for row in range(12) if np.isfinite(array[row, 0]) or np.isfinite(array[row]).any()]
     if not present:
-        raise ReadError("Every sample of the recording is missing.", where=where)
+        raise ReadError(
+            "Every sample of the recording is missing.",
+            where=where,
+            fix="remove the record from the cohort, or export it again",
+        )
     held = array if len(present) == 12 else array[present]
     if np.isfinite(held.sum()):
         low, high = held.min(axis=1), held.max(axis=1)

@@ -35,7 +35,7 @@ class Quality:
             and more; leads without such stretches are left out.
         hum_mv: Root mean square of the 50 Hz and the 60 Hz component above its surroundings, in the worst lead.
         disagreement: Of each stored limb lead that follows from I and II: the root mean square of the difference
-            as a share of that of I and II.
+            as a share of that of I and II, over the samples that all three have.
         limbs: How the limb leads lie; ``None`` where it cannot be told.
         missing: Share of samples that are missing, absent leads left out.
         absent: Leads that the file lacks.
@@ -57,7 +57,10 @@ FLAT_MV = 0.002
 
 
 def measure(array: np.ndarray, facts: Mapping[str, Any]) -> Quality:
-    """Measure the canonical array (12, samples) in mV with its facts; missing values count as the lead's median."""
+    """Measure the canonical array (12, samples) in mV with its facts; missing values count as the lead's median.
+
+    Whether limb leads disagree is judged only where the leads concerned are all there.
+    """
     hz = float(facts["sampling_hz"])
     absent = tuple(facts.get("absent_leads", ()))
     derived = set(facts.get("derived_leads", ()))
@@ -77,7 +80,7 @@ def measure(array: np.ndarray, facts: Mapping[str, Any]) -> Quality:
         flat=flat,
         clipped=_clipped(array, hz, [row for row in moving if LEADS[row] not in derived]),
         hum_mv=_hum(filled[moving], hz) if moving else {},
-        disagreement=_disagreement(filled, derived, set(absent)),
+        disagreement=_disagreement(array, derived, set(absent), gaps=gaps),
         limbs=fit,
         missing=missing,
         absent=absent,
@@ -148,16 +151,23 @@ def _window(count: int) -> np.ndarray:
     return np.hanning(count).astype(np.float32)
 
 
-def _disagreement(array: np.ndarray, derived: set[str], absent: set[str]) -> dict[str, float]:
+def _disagreement(array: np.ndarray, derived: set[str], absent: set[str], *, gaps: bool) -> dict[str, float]:
+    if {"I", "II"} & (derived | absent):
+        return {}
     # Every fourth sample is ample for a sum of squares.
     limbs = array[:6, ::4].astype(np.float64)
-    limbs -= limbs.mean(axis=1, keepdims=True)
-    scale = float(np.sqrt((limbs[:2] ** 2).mean()))
-    if scale == 0 or {"I", "II"} & (derived | absent):
-        return {}
     found = {}
     for lead, (of_one, of_two) in _LAWS.items():
-        if lead not in derived and lead not in absent:
-            difference = limbs[_ROW[lead]] - of_one * limbs[0] - of_two * limbs[1]
-            found[lead] = float(np.sqrt((difference**2).mean())) / scale
+        if lead in derived or lead in absent:
+            continue
+        three = limbs[[0, 1, _ROW[lead]]]
+        if gaps:  # what is missing contradicts nothing
+            three = three[:, np.isfinite(three).all(axis=0)]
+        if three.shape[1] < 2:
+            continue
+        one, two, own = three - three.mean(axis=1, keepdims=True)
+        scale = float(np.sqrt((one @ one + two @ two) / (2 * len(one))))
+        difference = own - of_one * one - of_two * two
+        if scale > 0:
+            found[lead] = float(np.sqrt(difference @ difference / len(difference))) / scale
     return found

@@ -231,7 +231,7 @@ def test_a_changed_sample_fails_the_checksum(tmp_path: Path) -> None:
         ("rec 1 500 700\n/etc/passwd 16 200\n", "outside its own folder"),
         ("rec/2 1 500 700\n../other 350\nrec2 350\n", "outside its own folder"),
         ("rec/2 1 500 700\ns1 350\n", "lists 1 of 2 segments"),
-        ("rec 1 500 700\nnone.dat 16 200\n", "does not exist"),
+        ("rec 1 500 700\nnone.dat 16 200\n", "The signal file does not exist"),
         ("rec 1 500 700\nnone.dat 508 200\n", "file of the record is missing"),
         ("rec 2 500 700\nrec.dat 16 200\nrec.dat 212 200\n", "two storage formats"),
     ],
@@ -244,6 +244,25 @@ def test_malformed_headers(tmp_path: Path, text: str, words: str) -> None:
         read_wfdb(header, "case 7")
     assert caught.value.where == "case 7"
     assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("made", ["empty", "folder"])
+def test_errors_say_that_the_signal_file_is_meant(tmp_path: Path, made: str) -> None:
+    # `where` is the header, which is neither empty nor absent.
+    header = tmp_path / "rec.hea"
+    header.write_text("rec 1 500 700\nrec.dat 16 200\n")
+    if made == "empty":
+        (tmp_path / "rec.dat").write_bytes(b"")
+    else:
+        (tmp_path / "rec.dat").mkdir()
+    with pytest.raises(ReadError) as caught:
+        read_wfdb(header, "rec.hea")
+    assert str(caught.value).startswith(
+        "The signal file is empty (0 bytes)." if made == "empty" else "The signal file is a folder."
+    )
+    header.write_bytes(b"")
+    with pytest.raises(ReadError, match="The header is empty"):
+        read_wfdb(header, "rec.hea")
 
 
 def test_an_uncalibrated_record_says_so(tmp_path: Path) -> None:

@@ -129,6 +129,36 @@ def test_disagreement_is_the_share_of_what_does_not_fit(lead: str, row: int) -> 
     assert all(value < 1e-5 for name, value in found.items() if name != lead)
 
 
+@pytest.mark.parametrize("row", range(6))
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.9])
+def test_a_gap_in_a_limb_lead_contradicts_nothing(row: int, share: float) -> None:
+    array = heart(wander=0.3)
+    whole = quality(array).disagreement
+    array[row, 100 : 100 + int(share * array.shape[1])] = np.nan
+    found = quality(array).disagreement
+    assert found.keys() == whole.keys()
+    assert max(found.values()) < 1e-4
+
+
+def test_what_does_not_fit_is_found_beside_a_gap_too() -> None:
+    array = heart(wander=0)
+    array[3] *= -1  # aVR inverted
+    share = quality(array).disagreement["aVR"]
+    array[3, :2000] = np.nan
+    array[1, 3000:3100] = np.nan
+    found = quality(array).disagreement
+    assert found["aVR"] == pytest.approx(share, rel=0.1)
+    assert max(value for lead, value in found.items() if lead != "aVR") < 1e-4
+
+
+def test_a_lead_without_a_sample_in_common_with_lead_one_is_not_judged() -> None:
+    array = heart()
+    half = array.shape[1] // 2
+    array[0, :half] = np.nan
+    array[2, half:] = np.nan
+    assert quality(array).disagreement.keys() == {"aVR", "aVL", "aVF"}
+
+
 def test_derived_leads_cannot_disagree() -> None:
     keep = [0, 1, *range(6, 12)]
     found = quality(heart()[keep], names=tuple(LEADS[k] for k in keep))

@@ -117,6 +117,14 @@ class Adapter(ABC):
                 raise unknown_name(f"{kind} of {self.id}", given, known)
         return self
 
+    def at_rate(self, hz: int) -> Adapter:
+        """This adapter taking the recordings at `hz` samples per second, of a set released at several rates.
+
+        Raises:
+            CohortError: The set is not released at that rate, or at one only.
+        """
+        raise CohortError(f"{self.title} is not released at several sampling rates.", fix="leave out --rate")
+
     def cohort_names(self) -> list[str]:
         """Every name that a cohort of this set can have."""
         return [self.name]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Self
+
 from medfm.cohorts.adapters.base import Found, Row, find_folder
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, read_csv
 from medfm.cohorts.adapters.ecg_labels import positives, positives_in_test, split_sizes
@@ -16,7 +18,9 @@ TABLE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 TASKS = ("super", "sub", "form", "rhythm")
 # In MERL's train file of sub_class the columns that the reference takes for these labels hold those ones.
 PUBLISHED_SUB_TRAIN_COLUMNS = {"ISC": "AVB", "AVB": "RAO/RAE", "RAO/RAE": "ISC"}
-_NEEDED = ("ecg_id", "patient_id", "age", "sex", "site", "report", "scp_codes", "strat_fold", "filename_hr")
+_NEEDED = ("ecg_id", "patient_id", "age", "sex", "site", "report", "scp_codes", "strat_fold")
+# Samples per second -> the column of ptbxl_database.csv that names the recording, and its folder.
+RATES = {500: ("filename_hr", "records500"), 100: ("filename_lr", "records100")}
 # scp_statements.csv: which rows count for a task, and the column that names the class (the code itself if None).
 _STATEMENTS: dict[str, tuple[str, str | None]] = {
     "super": ("diagnostic", "diagnostic_class"),
@@ -33,7 +37,8 @@ _WORDS = {
 
 
 class Ptbxl(EcgAdapter):
-    """Tasks super, sub, form, rhythm; folds 1 to 8 train, 9 validates, 10 tests; the 500 Hz recordings."""
+    """Tasks super, sub, form, rhythm; folds 1 to 8 train, 9 validates, 10 tests; the 500 Hz recordings, or the 100 Hz
+    ones (:meth:`at_rate`)."""
 
     id = "ptbxl"
     title = "PTB-XL"
@@ -50,6 +55,7 @@ class Ptbxl(EcgAdapter):
     def __init__(self, task: str | None = None, labelling: str = CORRECTED) -> None:
         super().__init__(task, labelling)
         self.kind = task or TASKS[0]
+        self.hz = 500
         self.task = f"multilabel, {_WORDS[self.kind]}"
         self._task_named = task is not None
         name = str(self.label_set)
@@ -77,6 +83,17 @@ class Ptbxl(EcgAdapter):
         facts = super().info()
         return facts if self._task_named else facts | {"task": "multilabel: super (5 labels), sub, form, rhythm"}
 
+    def at_rate(self, hz: int) -> Self:
+        """As of :meth:`Adapter.at_rate`: 500 or 100."""
+        if hz not in RATES:
+            raise CohortError(f"{self.title} is not released at {hz} Hz.", expected="500 or 100")
+        other = type(self)(self.kind if self._task_named else None, self.labelling)
+        if hz != other.hz:
+            other.hz, folder = hz, RATES[hz][1]
+            other.layout = f"{TABLE}, {STATEMENTS} and {folder}/NNNNN/NNNNN_lr.hea with .dat (release 1.0.3)"
+            other.notes += (f"the recordings at {hz} Hz ({folder}); MERL's published figures are from those at 500 Hz",)
+        return other
+
     @property
     def _permuted(self) -> bool:
         return self.kind == "sub" and self.labelling == PUBLISHED
@@ -86,12 +103,16 @@ class Ptbxl(EcgAdapter):
         folder = find_folder(source, TABLE, STATEMENTS)
         if folder is None:
             raise self.missing(source, f"there are no files {TABLE} and {STATEMENTS}")
+        column, recordings = RATES[self.hz]
+        beside = [hz for hz, (_, other) in RATES.items() if hz != self.hz and (folder / other).is_dir()]
+        if beside and not (folder / recordings).is_dir():
+            raise self.missing(source, f"there is no folder {recordings} (--rate {beside[0]} takes the other one)")
         classes = statement_classes(folder / STATEMENTS, self.kind)
         published = self.merl_rows(source, splits)
         listed = None if published is None else {row.cells.get("ecg_id", ""): row for row in published}
         rows: list[Row] = []
         total = unlabelled = absent = 0
-        for line, cells in read_csv(folder / TABLE, TABLE, _NEEDED):
+        for line, cells in read_csv(folder / TABLE, TABLE, [*_NEEDED, column]):
             total += 1
             row, labels = self._row(cells, classes, f"{TABLE}, line {line}")
             if listed is not None:
@@ -127,7 +148,7 @@ class Ptbxl(EcgAdapter):
         age, site = whole_number(cells["age"]), whole_number(cells["site"])
         row: Row = {
             "record_id": str(record),
-            "path": f"{cells['filename_hr']}.hea",
+            "path": f"{cells[RATES[self.hz][0]]}.hea",
             "patient_id": str(patient),
             "site": None if site is None else str(site),
             "split": {9: "val", 10: "test"}.get(fold, "train"),

@@ -93,6 +93,7 @@ def prepare(
     task: str | None = None,
     labels: str | None = None,
     splits: str | Path | None = None,
+    rate: int | None = None,
 ) -> Prepared:
     """Prepare the set `name` from the folder `source`; see :meth:`Adapter.prepare`.
 
@@ -103,11 +104,16 @@ def prepare(
         allow_partial: Accept other counts than the published ones.
         task, labels: Task and label variant, where the name does not say them.
         splits: Folder of published split files, for the sets that take one.
+        rate: Samples per second of the recordings to take, for the sets released at several.
 
     Raises:
         ConfigError: `task` or `labels` contradict the name.
+        CohortError: The set is not released at `rate`, or as of :meth:`Adapter.prepare`.
     """
-    return get_adapter(_whole_name(name, task, labels)).prepare(source, out, allow_partial=allow_partial, splits=splits)
+    adapter = get_adapter(_whole_name(name, task, labels))
+    if rate is not None:
+        adapter = adapter.at_rate(rate)
+    return adapter.prepare(source, out, allow_partial=allow_partial, splits=splits)
 
 
 def _whole_name(name: str, task: str | None, labels: str | None) -> str:

@@ -43,8 +43,8 @@ Options = Mapping[str, Any]
 """What the cohort states about a file: ``sampling_hz``, ``units``, ``leads``, ``dataset``."""
 
 
-def read_bytes(path: Path, where: str) -> bytes:
-    """The bytes of the file at `path`.
+def read_bytes(path: Path, where: str, what: str = "The file") -> bytes:
+    """The bytes of the file at `path`; `what` names it in errors, where `where` is the file that led to it.
 
     Raises:
         ReadError: The file is missing, a folder, empty, unreadable, or above 1 GB.
@@ -55,15 +55,15 @@ def read_bytes(path: Path, where: str) -> bytes:
             size = os.fstat(handle.fileno()).st_size
             data = handle.read() if size <= MAX_BYTES else b""
     except FileNotFoundError as error:
-        raise ReadError("The file does not exist.", where=where, fix="check the path and the root folder") from error
+        raise ReadError(f"{what} does not exist.", where=where, fix="check the path and the root folder") from error
     except IsADirectoryError as error:
-        raise ReadError("This is a folder, not a recording.", where=where) from error
+        raise ReadError(f"{what} is a folder.", where=where, expected="a recording") from error
     except (OSError, ValueError) as error:
-        raise ReadError(f"The file cannot be read: {type(error).__name__}.", where=where) from error
+        raise ReadError(f"{what} cannot be read: {type(error).__name__}.", where=where) from error
     if size > MAX_BYTES:
-        raise ReadError("The file is too large for an ECG.", where=where, expected=f"at most {MAX_BYTES} bytes")
+        raise ReadError(f"{what} is too large for an ECG.", where=where, expected=f"at most {MAX_BYTES} bytes")
     if not data:
-        raise ReadError("The file is empty (0 bytes).", where=where, fix="copy or download the file again")
+        raise ReadError(f"{what} is empty (0 bytes).", where=where, fix="copy or download the file again")
     return data
 
 

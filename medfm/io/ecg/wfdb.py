@@ -77,7 +77,7 @@ def _raw(header: Header, values: np.ndarray, names: list[str], units: list[Any],
 
 def _read_file(path: Path, signals: list[SignalLine], samples: int | None, where: str) -> tuple[np.ndarray, int]:
     """Physical values (signals, samples) of one signal file, and how many checksums were verified."""
-    data = read_bytes(path, where)
+    data = read_bytes(path, where, "The signal file")
     fmt, offset, width = signals[0].fmt, signals[0].offset, len(signals)
     if any(signal.fmt != fmt for signal in signals):
         raise ReadError("One signal file is declared with two storage formats.", where=where)

@@ -69,7 +69,7 @@ def read_header(path: Path, where: str) -> Header:
     Raises:
         ReadError: Missing or malformed header; a file name in it leads out of the folder.
     """
-    raw = read_bytes(path, where)
+    raw = read_bytes(path, where, "The header")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

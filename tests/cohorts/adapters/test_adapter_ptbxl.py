@@ -1,5 +1,6 @@
 """PTB-XL from its own tables: tasks, folds, the published permutation, bad tables."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from medfm.cohorts.adapters.ecg_labels import labels_of
 from medfm.cohorts.adapters.ptbxl import PUBLISHED_SUB_TRAIN_COLUMNS, parse_codes, whole_number
 from medfm.cohorts.load import load_cohort
 from medfm.core.errors import CohortError
+from medfm.modalities.registry import read_record
 
 CODES = {
     1: "{'NORM': 100.0, 'SR': 0.0}",
@@ -132,6 +134,65 @@ def test_recordings_that_are_not_there_are_left_out_and_said(folder: Path, tmp_p
     with pytest.raises(CohortError, match="HYP in test: expected 262"):
         prepare("ptbxl", folder, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def both_rates(tmp_path: Path) -> Path:
+    cells = {i: {"scp_codes": codes} for i, codes in CODES.items()}
+    return write_ptbxl(tmp_path / "both", cells, low_rate=True)
+
+
+def test_the_recordings_at_100_hz(both_rates: Path, tmp_path: Path) -> None:
+    high = read_table(prepare("ptbxl-sub", both_rates, tmp_path / "high", allow_partial=True).table)
+    done = prepare("ptbxl-sub", both_rates, tmp_path / "low", allow_partial=True, rate=100)
+    low = read_table(done.table)
+    assert {row["path"] for row in low.values()} == {f"records100/00000/{int(i):05d}_lr.hea" for i in low}
+    # Nothing else differs: labels, folds, patients.
+    assert [{**row, "path": ""} for row in low.values()] == [{**row, "path": ""} for row in high.values()]
+    notes = yaml.safe_load(done.info.read_text())["notes"]
+    assert sum("at 100 Hz (records100)" in note for note in notes) == 1
+    assert read_record(both_rates / low["1"]["path"], "ecg").facts["sampling_hz"] == 100
+
+
+def test_the_rate_of_one_table_does_not_stick(both_rates: Path, tmp_path: Path) -> None:
+    prepare("ptbxl", both_rates, tmp_path / "low", allow_partial=True, rate=100)
+    done = prepare("ptbxl", both_rates, tmp_path / "plain", allow_partial=True)
+    asked = prepare("ptbxl", both_rates, tmp_path / "asked", allow_partial=True, rate=500)
+    assert done.table.read_bytes() == asked.table.read_bytes()
+    assert done.info.read_text() == asked.info.read_text()
+    assert "records500" in done.table.read_text() and "records100" not in done.table.read_text()
+    assert get_adapter("ptbxl-sub@published").at_rate(100).name == "ptbxl-sub@published"
+    assert get_adapter("ptbxl").at_rate(100).info()["task"] == get_adapter("ptbxl").info()["task"]
+
+
+@pytest.mark.parametrize(("present", "rate", "said"), [("100", None, "--rate 100"), ("500", 100, "--rate 500")])
+def test_a_download_of_one_rate_names_the_option(
+    present: str, rate: int | None, said: str, both_rates: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(both_rates / {"100": "records500", "500": "records100"}[present])
+    with pytest.raises(CohortError, match=said):
+        prepare("ptbxl", both_rates, tmp_path / "out", allow_partial=True, rate=rate)
+    assert not (tmp_path / "out").exists()
+    done = prepare("ptbxl", both_rates, tmp_path / "out", allow_partial=True, rate=int(present))
+    assert done.records == len(read_table(done.table)) > 0
+
+
+def test_a_rate_that_there_is_not(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="not released at 250 Hz") as caught:
+        prepare("ptbxl", folder, tmp_path / "out", rate=250)
+    assert "500 or 100" in str(caught.value)
+    for name in ("csn", "cpsc2018", "mimic-iv-ecg", "acevedo"):
+        with pytest.raises(CohortError, match="several sampling rates"):
+            prepare(name, folder, tmp_path / "out", rate=100)
+
+
+def test_a_table_without_the_column_of_the_other_rate(folder: Path, tmp_path: Path) -> None:
+    table = folder / "ptbxl_database.csv"
+    table.write_text(table.read_text().replace("filename_lr", "filename_xx"))
+    assert prepare("ptbxl", folder, tmp_path / "out", allow_partial=True).records > 0
+    (folder / "records100").mkdir()
+    with pytest.raises(CohortError, match="no column 'filename_lr'"):
+        prepare("ptbxl", folder, tmp_path / "low", allow_partial=True, rate=100)
 
 
 def test_ages_above_89_and_absent_cells(tmp_path: Path) -> None:
