@@ -75,8 +75,8 @@ def command(
       medfm retrieve labels.csv --encoder ID --query "atrial fibrillation" --modality ecg
       medfm retrieve labels.csv --encoder ID --modality ecg --out runs/search
       medfm retrieve labels.csv --encoder dinobloom-s --label label --out runs/similar
-    Protocols: retrieval@1 (default), retrieval-one-to-one@1 (as papers count), retrieval-records@1
-    (with --label); or a YAML file. Equal texts count as one; ties as in random order.
+    Protocols: retrieval@1 (default), retrieval-one-to-one@1 and quilt-retrieval@1 (as papers count),
+    retrieval-records@1 (with --label); or a file. Equal texts count as one; ties as in random order.
     Checked: the table, its texts or labels, the text tower. Exit code 1: done, but records failed.
     Common errors: no text column (--text COLUMN), an encoder without a text tower (--label COLUMN
     searches among records), the folder exists (--overwrite), faiss absent (leave --index out).

@@ -16,6 +16,7 @@ from medfm.core.files import write_text
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import Evaluation, evaluate
+from medfm.evaluation.grades import headline_with_kappa, order_notes
 from medfm.evaluation.gradient_probe import epoch_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import MAIN, TaskKind
@@ -108,11 +109,11 @@ def probe(
         summary = summarise(
             done.predictions,
             plan.statistics,
-            metrics=plan.metrics,
+            metrics=headline_with_kappa(plan.metrics, truth),
             patients_known=cohort.patients_known,
             progress=resampling,
         )
-    said = (*epoch_notes(summary, plan.method), *notes, *done.notes)
+    said = (*epoch_notes(summary, plan.method), *order_notes(truth, plan.metrics), *notes, *done.notes)
     summary = summary.model_copy(update={"notes": (*summary.notes, *said)})
     extras: dict[str, Any] = {"chosen": list(done.chosen)}
     averages = paper_average(summary, plan)

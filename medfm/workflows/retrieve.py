@@ -221,7 +221,7 @@ def plan_of(protocol: str | Protocol | None, label: str | None, overrides: Seque
     if not isinstance(plan.method, Retrieval):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'retrieval'.",
-            expected="retrieval@1, retrieval-one-to-one@1 or retrieval-records@1",
+            expected="retrieval@1, retrieval-one-to-one@1, quilt-retrieval@1 or retrieval-records@1",
         )
     return plan
 
