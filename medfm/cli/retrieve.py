@@ -23,6 +23,7 @@ from medfm.cli.common import (
 @click.argument("table_file", metavar="TABLE", type=click.Path())
 @click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random'.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
 @click.option("--query", metavar="TEXT", help="Search for these words.")
 @click.option("--like", metavar="RECORD_ID", help="Search for records like this one.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many to find.")
@@ -67,6 +68,7 @@ def command(
     dry_run: bool,
     as_json: bool,
     weights: str | None,
+    preprocessing: str | None,
     device: str,
 ) -> int:
     """Search a cohort, or measure how well records and texts find each other.
@@ -94,6 +96,7 @@ def command(
     shared: dict[str, Any] = {
         "weights": weights,
         "device": device,
+        "preprocessing": preprocessing,
         "text": text,
         "show_text": show_text,
         "cohort": {

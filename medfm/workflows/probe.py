@@ -207,6 +207,7 @@ def probe_table(
     embed_settings: Mapping[str, Any] | None = None,
     cohort: Mapping[str, Any] | None = None,
     device: str = "auto",
+    preprocessing: str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
@@ -223,6 +224,7 @@ def probe_table(
         embed_settings: Settings of the embedding run (see ``medfm.workflows.embed.EmbedConfig``).
         cohort: Arguments of :func:`medfm.load_cohort`.
         device: ``"auto"`` or a torch device.
+        preprocessing: Another preprocessing of the card.
         out: Result folder to write.
         overwrite: Replace an earlier result folder.
         progress: Makes the progress displays.
@@ -260,7 +262,7 @@ def probe_table(
     else:
         from medfm.encoders.load import load_encoder
 
-        loaded = load_encoder(str(encoder), weights=weights, device=device)
+        loaded = load_encoder(str(encoder), weights=weights, device=device, variant=preprocessing)
         vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
         vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
     result = probe(
