@@ -22,6 +22,7 @@ from medfm.cli.common import (
 @click.argument("table", type=click.Path())
 @click.option("--encoder", required=True, metavar="ID", help="Encoder id (medfm encoders), or a card's file.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write .npz, .parquet, .h5 or .h5ad.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
@@ -37,6 +38,7 @@ def command(
     table: str,
     encoder: str,
     weights: str | None,
+    preprocessing: str | None,
     device: str,
     out: str | None,
     modality: str | None,
@@ -77,6 +79,7 @@ def command(
         encoder,
         weights=weights,
         device=device,
+        preprocessing=preprocessing,
         out=out,
         cohort={
             "modality": modality,

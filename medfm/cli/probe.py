@@ -22,6 +22,7 @@ from medfm.cli.common import (
 @click.argument("table", type=click.Path())
 @click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
 @click.option(
     "--target",

@@ -23,6 +23,7 @@ from medfm.cli.common import (
 @click.argument("table_file", metavar="TABLE", type=click.Path())
 @click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random'.")
+@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
 @click.option("--query", metavar="TEXT", help="Search for these words.")
 @click.option("--like", metavar="RECORD_ID", help="Search for records like this one.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many to find.")
@@ -67,6 +68,7 @@ def command(
     dry_run: bool,
     as_json: bool,
     weights: str | None,
+    preprocessing: str | None,
     device: str,
 ) -> int:
     """Search a cohort, or measure how well records and texts find each other.
@@ -75,8 +77,8 @@ def command(
       medfm retrieve labels.csv --encoder ID --query "atrial fibrillation" --modality ecg
       medfm retrieve labels.csv --encoder ID --modality ecg --out runs/search
       medfm retrieve labels.csv --encoder dinobloom-s --label label --out runs/similar
-    Protocols: retrieval@1 (default), retrieval-one-to-one@1 (as papers count), retrieval-records@1
-    (with --label); or a YAML file. Equal texts count as one; ties as in random order.
+    Protocols: retrieval@1 (default), retrieval-one-to-one@1 and quilt-retrieval@1 (as papers count),
+    retrieval-records@1 (with --label); or a file. Equal texts count as one; ties as in random order.
     Checked: the table, its texts or labels, the text tower. Exit code 1: done, but records failed.
     Common errors: no text column (--text COLUMN), an encoder without a text tower (--label COLUMN
     searches among records), the folder exists (--overwrite), faiss absent (leave --index out).
@@ -94,6 +96,7 @@ def command(
     shared: dict[str, Any] = {
         "weights": weights,
         "device": device,
+        "preprocessing": preprocessing,
         "text": text,
         "show_text": show_text,
         "cohort": {

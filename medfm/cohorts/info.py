@@ -21,7 +21,9 @@ class CohortInfo(StrictConfig):
     target: str | list[str] | None = Field(
         None, description="the target column meant by the task, or the 0/1 columns of a multilabel task in order"
     )
-    label_set: str | None = Field(None, description="label set of the knowledge file that the 0/1 columns are named by")
+    label_set: str | None = Field(
+        None, description="label set of the knowledge file that the classes or 0/1 columns are named by"
+    )
     root: str | None = Field(None, description="folder of the paths, relative to the table")
     columns: dict[str, str] = Field(default_factory=dict, description="NAME: column of the table that holds it")
     label_map: dict[str, dict[str, str]] = Field(
@@ -34,6 +36,9 @@ class CohortInfo(StrictConfig):
     adapter: str | None = Field(None, description="the adapter that wrote the table, with its version")
     counts: dict[str, int] = Field(default_factory=dict, description="counts found when the table was written")
     notes: list[str] = Field(default_factory=list, description="what a reader of results should know")
+    copies: str | None = Field(
+        None, description="says that records are augmented copies of fewer originals; patient_id then groups the copies"
+    )
     synthetic: bool = Field(False, description="true for cohorts drawn by a program")
 
     @property

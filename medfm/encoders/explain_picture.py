@@ -16,6 +16,7 @@ from medfm.encoders.foreground import foreground_box
 from medfm.encoders.preprocessing_steps import (
     Canvas,
     CenterCrop,
+    CropFieldOfView,
     CropForeground,
     NormaliseStain,
     Resize,
@@ -139,6 +140,10 @@ def _direction(toward: np.ndarray | torch.Tensor | None, encoder: Encoder) -> to
     return direction
 
 
+# Behind these the part that a crop keeps is no longer found in the picture as it was.
+_CHANGES = (Resize, CenterCrop, CropForeground, CropFieldOfView, NormaliseStain)
+
+
 def frame_of(steps: Sequence[Step], picture: np.ndarray) -> Frame:
     """Where the result of the picture steps of a card lies in `picture`, uint8 (H, W, 3) or (H, W)."""
     original = (int(picture.shape[0]), int(picture.shape[1]))
@@ -150,16 +155,26 @@ def frame_of(steps: Sequence[Step], picture: np.ndarray) -> Frame:
             scale = (scale[0] * size[0] / new[0], scale[1] * size[1] / new[1])
         elif isinstance(step, CenterCrop):
             offset, new = _cropped(step, size), step.size
-        elif isinstance(step, CropForeground):
-            if any(isinstance(before, (Resize, CenterCrop, NormaliseStain)) for before in steps[:number]):
+        elif isinstance(step, (CropForeground, CropFieldOfView)):
+            if any(isinstance(before, _CHANGES) for before in steps[:number]):
                 raise CardError("A crop to the foreground behind another change of the picture cannot be traced back.")
-            rows, columns = foreground_box(picture[:, :, 0] if picture.ndim == 3 else picture)
-            offset, new = (rows.start, columns.start), (rows.stop - rows.start, columns.stop - columns.start)
+            top, bottom, left, right = _content(step, picture)
+            offset, new = (top, left), (bottom - top, right - left)
         elif isinstance(step, Canvas):
             new = step.size
         start = (start[0] + scale[0] * offset[0], start[1] + scale[1] * offset[1])
         size = new
     return Frame(original, size, scale, start)
+
+
+def _content(step: CropForeground | CropFieldOfView, picture: np.ndarray) -> tuple[int, int, int, int]:
+    """First and last-plus-one row and column of what the crop keeps."""
+    if isinstance(step, CropForeground):
+        rows, columns = foreground_box(picture[:, :, 0] if picture.ndim == 3 else picture)
+        return rows.start, rows.stop, columns.start, columns.stop
+    from medfm.modalities.fundus_field import field_of_view
+
+    return field_of_view(picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)).box
 
 
 def _resized(step: Resize | ResizeFloat, size: tuple[int, int]) -> tuple[int, int]:

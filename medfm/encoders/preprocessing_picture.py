@@ -18,6 +18,7 @@ from medfm.encoders.preprocessing_steps import (
     Canvas,
     CenterCrop,
     ChannelOrder,
+    CropFieldOfView,
     CropForeground,
     Normalise,
     NormaliseStain,
@@ -73,6 +74,8 @@ class PictureSteps:
                 picture = _center_crop(picture, step)
             elif isinstance(step, CropForeground):
                 picture = picture[foreground_box(picture[:, :, 0])]
+            elif isinstance(step, CropFieldOfView):
+                picture = _field(picture, step)
             elif isinstance(step, NormaliseStain):
                 picture = _stained(picture, step)
         if self._reversed:
@@ -128,6 +131,12 @@ def fitting(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     if out.shape != shape or out.dtype != np.float32:
         raise ReadError(f"A result of shape {shape} does not fit into {out.shape} {out.dtype}.")
     return out
+
+
+def _field(picture: np.ndarray, step: CropFieldOfView) -> np.ndarray:
+    from medfm.modalities.fundus_field import crop_field
+
+    return crop_field(picture, 0 if step.surround == "black" else None)[0]
 
 
 def _stained(picture: np.ndarray, step: NormaliseStain) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`. For pictures the
 order is fixed by meaning: steps on the picture (``to_rgb``, ``crop_foreground``,
-``normalise_stain``, ``resize``, ``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
+``crop_field_of_view``, ``normalise_stain``, ``resize``, ``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
 (``resize_float``, ``canvas``), then at most one ``normalise``.
 """
 
@@ -43,6 +43,17 @@ class CropForeground(StrictConfig):
 
     step: Literal["crop_foreground"] = "crop_foreground"
     threshold: Literal["li"] = "li"
+
+
+class CropFieldOfView(StrictConfig):
+    """Cut a fundus photograph to the circle of its field of view; one without a circle stays whole.
+
+    See :mod:`medfm.modalities.fundus_field`. Of `surround` ``black`` the corners outside the circle become 0, so that
+    no text or tab in them is seen; ``kept`` cuts to the box alone.
+    """
+
+    step: Literal["crop_field_of_view"] = "crop_field_of_view"
+    surround: Literal["black", "kept"] = "black"
 
 
 class NormaliseStain(StrictConfig):
@@ -154,6 +165,7 @@ class Normalise(StrictConfig):
 PictureStep = (
     ToRGB
     | CropForeground
+    | CropFieldOfView
     | NormaliseStain
     | Resize
     | CenterCrop
@@ -166,6 +178,7 @@ PictureStep = (
 Step = Annotated[
     ToRGB
     | CropForeground
+    | CropFieldOfView
     | NormaliseStain
     | Resize
     | CenterCrop
@@ -185,7 +198,15 @@ Step = Annotated[
 ]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 
-_ON_PICTURE = ("to_rgb", "crop_foreground", "normalise_stain", "resize", "center_crop", "channel_order")
+_ON_PICTURE = (
+    "to_rgb",
+    "crop_foreground",
+    "crop_field_of_view",
+    "normalise_stain",
+    "resize",
+    "center_crop",
+    "channel_order",
+)
 _ON_NUMBERS = ("resize_float", "canvas")
 
 

@@ -20,6 +20,9 @@ class ZeroShot(StrictConfig):
     names: Literal["own", "published"] = Field(
         "own", description="ask with the knowledge's class names, or with the names a paper gave the label set"
     )
+    paper: str | None = Field(
+        None, description="under published names: whose label sets are meant (quilt: those named SET-quilt)"
+    )
     knowledge: str | None = Field(None, description="domain or YAML file; null: the cohort's modality")
     label_set: str | None = Field(None, description="label set of the knowledge; null: the cohort's own, or none")
     prompt_file: str | None = Field(None, description="JSON or YAML of LABEL: text, for file@1")

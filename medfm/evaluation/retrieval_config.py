@@ -18,7 +18,9 @@ class Retrieval(StrictConfig):
     directions: tuple[Direction, ...] = Field(
         ("record_to_text", "text_to_record"), min_length=1, description="what is searched with what"
     )
-    k: tuple[Literal[1, 5, 10, 20, 50, 100], ...] = Field((1, 5, 10), min_length=1, description="depths of R@k and P@k")
+    k: tuple[Literal[1, 5, 10, 20, 50, 100, 200], ...] = Field(
+        (1, 5, 10), min_length=1, description="depths of R@k and P@k"
+    )
     texts: Literal["grouped", "one_to_one"] = Field(
         "grouped",
         description="grouped: equal texts are one text, and all their records are right; "

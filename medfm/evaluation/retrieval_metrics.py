@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medfm.evaluation.metrics_outcomes import Weighted
 
 DIRECTIONS = ("record_to_text", "text_to_record", "record_to_record")
-DEPTHS = (1, 5, 10, 20, 50, 100)
+DEPTHS = (1, 5, 10, 20, 50, 100, 200)
 FIGURES = ("rank", "reciprocal", "ap")
 _MEANS = {"map": ("ap", "mean average precision"), "mrr": ("reciprocal", "mean reciprocal rank")}
 

@@ -16,6 +16,7 @@ import pandas as pd
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import EvaluationError
 from medfm.core.names import did_you_mean
+from medfm.evaluation.grades import grade_order
 from medfm.evaluation.predictions import TaskKind
 
 # A numeric column with more distinct values than this is a measurement, not a class number.
@@ -33,12 +34,14 @@ class Target:
             for regression.
         values: int64 (n,) class positions (binary, multiclass); float64 (n, labels) of 1, 0 and
             NaN for unknown (multilabel); float64 (n,) (regression).
+        grades: The label set by which the classes are grades in rising order; ``None`` elsewhere.
     """
 
     name: str
     task: TaskKind
     classes: tuple[str, ...]
     values: np.ndarray
+    grades: str | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -75,8 +78,11 @@ def make_target(
     task: Literal["auto"] | TaskKind = "auto",
     *,
     positive: str | None = None,
+    label_set: str | None = None,
 ) -> Target:
     """The target in the column(s) `name` of `cohort`.
+
+    Classes are in sorted order; grades in that of their scale (:func:`medfm.evaluation.grades.grade_order`).
 
     Args:
         cohort: The cohort; every row must bear a label (see :func:`labelled`).
@@ -84,6 +90,7 @@ def make_target(
         task: Kind of task; ``"auto"`` takes a list as multilabel, text as classes, and a numeric
             column as classes where its values are at most 20 different whole numbers.
         positive: Positive class of a binary task; the second in sorted order by default.
+        label_set: Label set of the knowledge that says whether classes are grades; the cohort's own by default.
 
     Raises:
         CohortError: There is no such column.
@@ -104,7 +111,7 @@ def make_target(
     kind: str = task if task != "auto" else _guess(column)
     if kind == "regression":
         return _regression(cohort, name, column)
-    return _classes(cohort, name, column, kind, positive)
+    return _classes(cohort, name, column, kind, positive, label_set)
 
 
 def labelled(cohort: Cohort, name: str | Sequence[str]) -> Cohort:
@@ -142,7 +149,9 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _classes(cohort: Cohort, name: str, column: pd.Series, kind: str, positive: str | None) -> Target:
+def _classes(
+    cohort: Cohort, name: str, column: pd.Series, kind: str, positive: str | None, label_set: str | None = None
+) -> Target:
     distinct = column.unique().tolist()
     numeric = pd.api.types.is_numeric_dtype(column)
     ordered = sorted(distinct) if numeric else sorted(distinct, key=str)
@@ -177,11 +186,13 @@ def _classes(cohort: Cohort, name: str, column: pd.Series, kind: str, positive: 
                 f"A positive class is chosen for two classes; '{name}' has {len(classes)}.", where=f"column '{name}'"
             )
         classes = [c for c in classes if c != positive] + [positive]
+    found = grade_order(cohort, classes, label_set)
+    grades, classes = (None, classes) if found is None else (found[0], list(found[1]))
     position = {c: i for i, c in enumerate(classes)}
     values = np.array([position[_text(v)] for v in column.tolist()], dtype=np.int64)
     # Two classes under an explicit "multiclass" keep that name: metrics then have no positive class.
     task: TaskKind = "binary" if len(classes) == 2 and kind != "multiclass" else "multiclass"
-    return Target(name, task, tuple(classes), values)
+    return Target(name, task, tuple(classes), values, grades)
 
 
 def _regression(cohort: Cohort, name: str, column: pd.Series) -> Target:

@@ -70,11 +70,13 @@ def match_classes(
             )
         found[name] = tuple(dict.fromkeys(i for part in parts for i in part))
     if lacking:
-        raise _no_prompt(knowledge, lacking, labels)
+        raise _no_prompt(knowledge, lacking, labels, label_set)
     return found
 
 
-def _no_prompt(knowledge: Knowledge, lacking: Mapping[str, str], labels: Mapping[str, str]) -> ConfigError:
+def _no_prompt(
+    knowledge: Knowledge, lacking: Mapping[str, str], labels: Mapping[str, str], label_set: str | None
+) -> ConfigError:
     names = list(lacking)
     choices = [*labels, *(c.id for c in knowledge.classes), *(c.name for c in knowledge.classes)]
     near = [hint for name in names[:3] if (hint := _hint(name, choices))]
@@ -82,12 +84,18 @@ def _no_prompt(knowledge: Knowledge, lacking: Mapping[str, str], labels: Mapping
     count, best = max(sets, default=(0, ""))
     if count and not labels:
         near.append(f"the label set '{best}' knows {count} of them (--label-set)")
+    said = f"No prompt can be made for {', '.join(lacking.values())}: the knowledge '{knowledge.domain}' knows no such class"
     return ConfigError(
-        f"No prompt can be made for {', '.join(lacking.values())}: the knowledge '{knowledge.domain}' knows no such class.",
+        f"{said}." if label_set is None else f"{said}, and the label set '{label_set}' does not cover it.",
+        where=None if label_set is None else f"label set '{label_set}': {_few(list(labels))}",
         expected="a label of the label set, or the id, name or synonym of a class",
         fix="; ".join([*near, f"map it with --map-class '{names[0]}=CLASS', or leave its records out with "
                        f"--leave-out '{names[0]}'"]),
     )  # fmt: skip
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _hint(name: str, choices: Sequence[str]) -> str:

@@ -61,6 +61,10 @@ class LabelSet(StrictConfig):
     labels: dict[str, Identifier] = Field(min_length=1, description="label -> class id, in order")
     names: dict[str, Text] = Field({}, description="label -> what a paper asks for it with; the class's name elsewhere")
     templates: tuple[Text, ...] = Field((), description="that paper's templates for this set, each with {name}")
+    grades: bool = Field(False, description="the labels are steps of one scale, in rising order")
+    unasked: dict[str, Text] = Field(
+        {}, description="label of the data set without a text of its own -> why; not asked"
+    )
     source: Text = Field(description="where the list of labels was read")
     note: Text | None = None
 
@@ -71,6 +75,9 @@ class LabelSet(StrictConfig):
             raise ValueError(
                 f"'{stray[0]}' has a published name but is no label; {did_you_mean(stray[0], self.labels)}"
             )
+        both = [label for label in self.unasked if label in self.labels]
+        if both:
+            raise ValueError(f"'{both[0]}' is among the labels and among the unasked ones")
         for template in self.templates:
             check_template(template, ("name",))
         return self

@@ -201,6 +201,7 @@ def embed_table(
     *,
     weights: str | None = None,
     device: str = "auto",
+    preprocessing: str | None = None,
     out: str | Path | None = None,
     cohort: Mapping[str, Any] | None = None,
     config: EmbedConfig | None = None,
@@ -213,6 +214,7 @@ def embed_table(
         encoder: Encoder id.
         weights: Checkpoint file, ``"random"``, or `None` for the card's own.
         device: ``"auto"`` or a torch device; under torchrun ``"auto"`` takes the process's own GPU.
+        preprocessing: Another preprocessing of the card.
         out: File to write; not written by a process that does only a part.
         cohort: Arguments of :func:`medfm.load_cohort`.
         config: The settings.
@@ -232,7 +234,7 @@ def embed_table(
             raise StoreError("A folder has the name of the output file.", where=str(out), fix="choose another name")
         make_folder(Path(out).absolute().parent)
     records = load_cohort(table, **dict(cohort or {}))
-    loaded = load_encoder(encoder, weights=weights, device=_own_device(device))
+    loaded = load_encoder(encoder, weights=weights, device=_own_device(device), variant=preprocessing)
     started = time.monotonic()
     handle = embed(loaded, records, collect=False, progress=progress, config=chosen)
     seconds = time.monotonic() - started

@@ -24,6 +24,7 @@ from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.adapters.inputs import AdapterInputs
 from medfm.evaluation.adapters.run import few_shot_method
 from medfm.evaluation.few_shot import evaluate_few_shot
+from medfm.evaluation.grades import headline_with_kappa, order_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol
@@ -151,11 +152,13 @@ def few_shot(
         summary = summarise(
             done.predictions,
             plan.statistics,
-            metrics=plan.metrics,
+            metrics=headline_with_kappa(plan.metrics, truth),
             patients_known=cohort.patients_known,
             progress=resampling,
         )
-    summary = summary.model_copy(update={"notes": (*summary.notes, *notes, *done.notes)})
+    summary = summary.model_copy(
+        update={"notes": (*summary.notes, *order_notes(truth, plan.metrics), *notes, *done.notes)}
+    )
     extras: dict[str, Any] = {
         "chosen": list(done.chosen),
         "few_shot": few_shot_extras(done.predictions, summary, plan, levels, None if texts is None else texts.about),

@@ -16,6 +16,7 @@ from medfm.core.files import write_text
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.evaluate import Evaluation, evaluate
+from medfm.evaluation.grades import headline_with_kappa, order_notes
 from medfm.evaluation.gradient_probe import epoch_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import MAIN, TaskKind
@@ -108,11 +109,11 @@ def probe(
         summary = summarise(
             done.predictions,
             plan.statistics,
-            metrics=plan.metrics,
+            metrics=headline_with_kappa(plan.metrics, truth),
             patients_known=cohort.patients_known,
             progress=resampling,
         )
-    said = (*epoch_notes(summary, plan.method), *notes, *done.notes)
+    said = (*epoch_notes(summary, plan.method), *order_notes(truth, plan.metrics), *notes, *done.notes)
     summary = summary.model_copy(update={"notes": (*summary.notes, *said)})
     extras: dict[str, Any] = {"chosen": list(done.chosen)}
     averages = paper_average(summary, plan)
@@ -206,6 +207,7 @@ def probe_table(
     embed_settings: Mapping[str, Any] | None = None,
     cohort: Mapping[str, Any] | None = None,
     device: str = "auto",
+    preprocessing: str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
@@ -222,6 +224,7 @@ def probe_table(
         embed_settings: Settings of the embedding run (see ``medfm.workflows.embed.EmbedConfig``).
         cohort: Arguments of :func:`medfm.load_cohort`.
         device: ``"auto"`` or a torch device.
+        preprocessing: Another preprocessing of the card.
         out: Result folder to write.
         overwrite: Replace an earlier result folder.
         progress: Makes the progress displays.
@@ -259,7 +262,7 @@ def probe_table(
     else:
         from medfm.encoders.load import load_encoder
 
-        loaded = load_encoder(str(encoder), weights=weights, device=device)
+        loaded = load_encoder(str(encoder), weights=weights, device=device, variant=preprocessing)
         vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
         vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
     result = probe(

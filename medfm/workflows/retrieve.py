@@ -149,6 +149,7 @@ def retrieve_table(
     *,
     weights: str | None = None,
     device: str = "auto",
+    preprocessing: str | None = None,
     cohort: Mapping[str, Any] | None = None,
     embed_settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -163,6 +164,7 @@ def retrieve_table(
         encoder: Encoder id.
         weights: Checkpoint file, ``"random"``, or ``None`` for the card's own.
         device: ``"auto"`` or a torch device.
+        preprocessing: Another preprocessing of the card.
         cohort: Arguments of :func:`medfm.load_cohort`.
         embed_settings: Settings of the embedding run.
         out: Result folder to write.
@@ -187,7 +189,7 @@ def retrieve_table(
         records.column(label)
     if label is None or any("text" in direction for direction in method.directions):
         _texts_of(records, text)
-    loaded = load_encoder(encoder, weights=weights, device=device)
+    loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
     if any("text" in direction for direction in method.directions):
         _need_text(loaded)
     vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
@@ -221,7 +223,7 @@ def plan_of(protocol: str | Protocol | None, label: str | None, overrides: Seque
     if not isinstance(plan.method, Retrieval):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'retrieval'.",
-            expected="retrieval@1, retrieval-one-to-one@1 or retrieval-records@1",
+            expected="retrieval@1, retrieval-one-to-one@1, quilt-retrieval@1 or retrieval-records@1",
         )
     return plan
 

@@ -93,6 +93,7 @@ def search_table(
     text: str = "text",
     weights: str | None = None,
     device: str = "auto",
+    preprocessing: str | None = None,
     cohort: Mapping[str, Any] | None = None,
     embed_settings: Mapping[str, Any] | None = None,
     progress: ProgressMaker | None = None,
@@ -110,6 +111,7 @@ def search_table(
         text: Column of the texts.
         weights: Checkpoint file, ``"random"``, or ``None`` for the card's own.
         device: ``"auto"`` or a torch device.
+        preprocessing: Another preprocessing of the card.
         cohort: Arguments of :func:`medfm.load_cohort`.
         embed_settings: Settings of the embedding run.
         progress: Makes the progress displays.
@@ -141,7 +143,11 @@ def search_table(
             f"The cohort has no record '{like}'.", where=records.name, fix=did_you_mean(like, ids[:20_000])
         )
     texts = dict(zip(ids, clean_texts(records.column(text)), strict=True)) if show_text else {}
-    loaded = load_encoder(encoder, weights=weights, device=device) if isinstance(encoder, str) else encoder
+    loaded = (
+        load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
+        if isinstance(encoder, str)
+        else encoder
+    )
     settings = dict(embed_settings or {})
     vector = embed_texts(loaded, [words], cache=settings.get("cache")) if query is not None else np.zeros((0, 0))
     vectors = embed(loaded, records, progress=progress, **settings)

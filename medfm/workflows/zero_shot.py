@@ -17,6 +17,7 @@ import pandas as pd
 from medfm.core.errors import EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
+from medfm.evaluation.grades import order_notes
 from medfm.evaluation.predictions import Predictions, TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
@@ -111,7 +112,7 @@ def zero_shot(
     method = plan.method
     assert isinstance(method, ZeroShot)
     scope = scope_of(cohort, target, method, leave_out, task, positive, drop_unlabelled)
-    metrics = headline_metrics(plan, scope.truth.task, len(scope.truth.classes))
+    metrics = headline_metrics(plan, scope.truth.task, len(scope.truth.classes), scope.truth.grades)
     asked = questions(
         method,
         scope.truth.classes,
@@ -140,7 +141,8 @@ def zero_shot(
             progress=resampling,
         )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
-    notes = (*summary.notes, *scope.notes, *scored.notes, *cut_notes(shown), *asked.notes)
+    order = order_notes(scope.truth, metrics)
+    notes = (*summary.notes, *scope.notes, *order, *scored.notes, *cut_notes(shown), *asked.notes)
     plan = plan.model_copy(update={"method": _named(method, asked)})
     result = Result(
         kind="zero_shot",

@@ -131,6 +131,15 @@ def questions(
             where="method.names",
             fix="name the set with --label-set SET, or ask with our names: --set method.names=own",
         )
+    # The names of label sets are ours; a knowledge file of the user's may have any.
+    shipped = method.knowledge is None
+    if published and shipped and method.paper is not None and f"-{method.paper}" not in str(label_set):
+        raise ConfigError(
+            f"The protocol asks with the class names of '{method.paper}', and the label set '{label_set}' has other ones.",
+            where="method.paper",
+            expected=f"a label set such as {label_set}-{method.paper} (medfm knowledge list)",
+            fix=f"name it with --label-set, or prepare the set as its variant @{method.paper}",
+        )
     # FLAIR's dictionary is asked by category names, which come from the label set.
     if published or any(name != FILE for name in chosen):
         knowledge = _knowledge(method, modality)

@@ -13,10 +13,12 @@ from medfm.cohorts.checks.run import default_target
 from medfm.core.config import build
 from medfm.core.errors import ConfigError, EvaluationError
 from medfm.core.names import did_you_mean
+from medfm.evaluation.grades import KAPPA
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot, load_protocol
 from medfm.evaluation.target import Target, labelled, make_target
+from medfm.knowledge.load import list_knowledge, load_knowledge
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -84,8 +86,12 @@ def zero_shot_plan(
     return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id)
 
 
-def headline_metrics(plan: Protocol, task: TaskKind, classes: int | None = None) -> tuple[str, ...]:
+def headline_metrics(
+    plan: Protocol, task: TaskKind, classes: int | None = None, grades: str | None = None
+) -> tuple[str, ...]:
     """The protocol's headline metrics, or those of the task; none that reads scores as probabilities.
+
+    Of grades the task's have the quadratic kappa beside them.
 
     Raises:
         ConfigError: A metric means nothing here.
@@ -97,7 +103,7 @@ def headline_metrics(plan: Protocol, task: TaskKind, classes: int | None = None)
     # Of fewer than five classes all are among the first five; CLIP_benchmark leaves the figure out there.
     few = task == "binary" or (classes is not None and classes < 5)
     left = [name for name in plan.metrics if not (few and name == "top5_accuracy")]
-    names = tuple(same.get(name, name) for name in left) or _HEADLINE[task]
+    names = tuple(same.get(name, name) for name in left) or (*_HEADLINE[task], *([KAPPA] if grades else []))
     chosen = tuple(m.name for m in metrics_for(names, task))
     refused = [*_NEED_PROBABILITIES, *(_NEED_A_THRESHOLD if task == "multilabel" else ())]
     wrong = [name for name in chosen if name in refused]
@@ -141,6 +147,9 @@ def scope_of(
         part = kept
     if not len(part):
         raise EvaluationError("No record is left to score.", where=f"cohort '{cohort.name}'")
+    if target is None:
+        names, said_of = _askable(names, cohort, method)
+        notes += said_of
     if isinstance(names, str):
         single = task in ("auto", "multilabel") and _is_flag(part.column(names))
         chosen: str | list[str] = [names] if single else names
@@ -149,7 +158,7 @@ def scope_of(
     if not isinstance(names, str) and target is None:
         chosen, missing = _two_sided(part, names)
         notes += missing
-    truth = make_target(part, chosen, task, positive=positive)
+    truth = make_target(part, chosen, task, positive=positive, label_set=method.label_set)
     if truth.task == "regression":
         raise EvaluationError(
             f"'{truth.name}' holds measurements; a number cannot be predicted zero-shot.",
@@ -192,13 +201,23 @@ def target_names(cohort: Cohort, target: str | Sequence[str] | None, method: Zer
 
 
 def _labels_of(cohort: Cohort, method: ZeroShot) -> list[str]:
-    from medfm.knowledge.load import list_knowledge, load_knowledge
-
     label_set = method.label_set or cohort.info.get("label_set")
     domain = method.knowledge or cohort.modality
     if label_set is None or (method.knowledge is None and domain not in list_knowledge()):
         return []
     return list(load_knowledge(domain).label_set(str(label_set)).labels)
+
+
+def _askable(names: str | list[str], cohort: Cohort, method: ZeroShot) -> tuple[str | list[str], list[str]]:
+    """The label columns without those that the label set says have no text of their own."""
+    label_set = method.label_set or cohort.info.get("label_set")
+    domain = method.knowledge or cohort.modality
+    if isinstance(names, str) or label_set is None or (method.knowledge is None and domain not in list_knowledge()):
+        return names, []
+    unasked = load_knowledge(domain).label_set(str(label_set)).unasked
+    gone = [name for name in names if name in unasked]
+    kept = [name for name in names if name not in unasked]
+    return kept, [f"'{name}' is not asked: {unasked[name]}." for name in gone]
 
 
 def _of_split(cohort: Cohort, split: str) -> tuple[Cohort, list[str]]:

@@ -34,6 +34,7 @@ adapter: acevedo@1
 counts: {total: 3}
 notes: [one, two]
 label_set: csn
+copies: each picture was turned
 synthetic: true
 """
     )

@@ -115,12 +115,13 @@ def test_figures_of_the_two_re_runs():
 def test_flair_says_which_preprocessing_is_dated_how():
     for name in FLAIR:
         spec = get_card(name).spec
-        assert set(spec.preprocessing_variants) == {"before-2025-11-27", "foreground-crop"}
+        assert set(spec.preprocessing_variants) == {"before-2025-11-27", "foreground-crop", "field-of-view"}
         antialias = {
             key: next(step.antialias for step in steps if step.step == "resize_float")
             for key, steps in {"usual": spec.preprocessing, **spec.preprocessing_variants}.items()
         }
-        assert antialias == {"usual": True, "before-2025-11-27": False, "foreground-crop": True}
+        ours = {"foreground-crop": True, "field-of-view": True}
+        assert antialias == {"usual": True, "before-2025-11-27": False, **ours}
         assert any("10.478" in line and "11.395" in line for line in spec.deviations)
         assert not any(step.step == "normalise" for step in spec.preprocessing)
         assert spec.weights.sources[0].sha256.startswith("050334cd934f")

@@ -197,3 +197,29 @@ def test_the_shipped_protocols() -> None:
     shipped = [load_protocol(name) for name in list_protocols() if name.startswith("retrieval")]
     assert [p.id for p in shipped] == ["retrieval-one-to-one@1", "retrieval-records@1", "retrieval@1"]
     assert all(isinstance(p.method, Retrieval) for p in shipped)
+
+
+def test_the_depths_of_quiltnets_tables() -> None:
+    method = load_protocol("quilt-retrieval@1").method
+    assert isinstance(method, Retrieval) and method.k == (1, 50, 200) and method.texts == "one_to_one"
+    names = headline_metrics(method)
+    assert [n for n in names if "_r@" in n] == [
+        f"{d}_r@{k}" for d in ("record_to_text", "text_to_record") for k in (1, 50, 200)
+    ]
+
+
+def test_a_depth_beyond_the_candidates_finds_everything() -> None:
+    rng = np.random.default_rng(3)
+    values, words = rng.normal(size=(60, 5)).astype(np.float32), rng.normal(size=(60, 5)).astype(np.float32)
+    method = load_protocol("quilt-retrieval@1").method
+    assert isinstance(method, Retrieval)
+    texts = Texts.of([f"t{i}" for i in range(60)])
+    found, _ = retrieval_predictions(values, table(60), method, texts=texts, text_values=words)
+    made = evaluate(found, headline_metrics(method))
+    unit = [m / np.linalg.norm(m, axis=1, keepdims=True) for m in (values, words)]
+    cosines = unit[0] @ unit[1].T
+    for direction, scores in (("record_to_text", cosines), ("text_to_record", cosines.T)):
+        ranks = (scores > np.diag(scores)[:, None]).sum(axis=1) + 1
+        assert made[f"{direction}_r@200"] == 1.0
+        assert made[f"{direction}_r@50"] == pytest.approx((ranks <= 50).mean())
+        assert made[f"{direction}_r@1"] == pytest.approx((ranks == 1).mean())

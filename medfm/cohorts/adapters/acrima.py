@@ -15,6 +15,7 @@ class Acrima(RetinaAdapter):
     id = "acrima"
     title = "ACRIMA"
     aliases = ("36_ACRIMA",)
+    label_sets = {"": "acrima"}
     layout = "Database/Images/Im001_ACRIMA.jpg ... Im310_g_ACRIMA.jpg ..., in any folder"
     where = "doi 10.6084/m9.figshare.7613135"
     licence = "CC BY 4.0 (as on figshare)"

@@ -15,6 +15,7 @@ class Aptos(RetinaAdapter):
     id = "aptos2019"
     title = "APTOS 2019 Blindness Detection"
     aliases = ("APTOS", "APTOS-2019", "APTOS train", "15_APTOS")
+    label_sets = {"": "aptos"}
     layout = "train.csv with id_code and diagnosis, and train_images/*.png"
     where = "kaggle.com/competitions/aptos2019-blindness-detection"
     licence = "the competition's rules (no licence stated)"

@@ -79,7 +79,8 @@ class Adapter(ABC):
         tasks: Tasks of the set, the default first; empty where it has one task.
         variants: Ways to label it, the default first; empty where there is one.
         labels: 0/1 columns of a multilabel task, in order; empty where the column ``label`` is the target.
-        label_set: Label set of the knowledge file that `labels` are named by.
+        label_set: Label set of the knowledge file that the classes or `labels` are named by.
+        copies: Where records are augmented copies of fewer originals, how they were made; check L009 reads it.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Adapter(ABC):
     variants: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     label_set: str | None = None
+    copies: str | None = None
 
     @property
     def name(self) -> str:
@@ -288,6 +290,7 @@ class Adapter(ABC):
             task=self.task,
             target=list(self.labels) or "label",
             label_set=self.label_set,
+            copies=self.copies,
             root=str(source.resolve()),
             licence=self.licence,
             citation=self.citation,

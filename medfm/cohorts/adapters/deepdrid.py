@@ -21,6 +21,7 @@ class DeepDrid(RetinaAdapter):
     id = "deepdrid"
     title = "DeepDRiD"
     aliases = ("DeepDR", "37_DeepDRiD", "Deep Diabetic Retinopathy Image Dataset")
+    label_sets = {"": "deepdrid"}
     layout = (
         "regular_fundus_images/regular-fundus-training/{regular-fundus-training.csv, Images/1/1_l1.jpg ...}, the same "
         f"for -validation, and {_TEST}/{{Challenge1_labels.xlsx, Images/}}"

@@ -19,6 +19,7 @@ class Fives(RetinaAdapter):
     id = "fives"
     title = "FIVES"
     aliases = ("Fundus Image Vessel Segmentation", "13_FIVES")
+    label_sets = {"": "fives"}
     layout = "train/Original/1_A.png ... and test/Original/1_A.png ..."
     where = "doi 10.6084/m9.figshare.19688169"
     licence = "CC BY 4.0"

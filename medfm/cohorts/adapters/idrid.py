@@ -25,6 +25,7 @@ class Idrid(RetinaAdapter):
     id = "idrid"
     title = "IDRiD"
     aliases = ("Indian Diabetic Retinopathy Image Dataset", "03_IDRID")
+    label_sets = {"dr": "idrid", "dme": "idrid-dme"}
     layout = (
         "B. Disease Grading/1. Original Images/{a. Training Set, b. Testing Set}/IDRiD_001.jpg and "
         "2. Groundtruths/{a. IDRiD_Disease Grading_Training Labels.csv, b. IDRiD_Disease Grading_Testing Labels.csv}"

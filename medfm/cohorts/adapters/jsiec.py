@@ -9,7 +9,8 @@ from pathlib import Path
 from medfm.cohorts.adapters.base import Row, images_in, relative
 from medfm.cohorts.adapters.retina import RetinaAdapter
 
-_FOLDER = re.compile(r"\d+\.\d+\.(.+)")
+# One number or two: 3.RAO, 0.0.Normal.
+_FOLDER = re.compile(r"(\d+(?:\.\d+)?)\.(.+)")
 
 
 class Jsiec(RetinaAdapter):
@@ -18,6 +19,7 @@ class Jsiec(RetinaAdapter):
     id = "jsiec"
     title = "JSIEC 1000 fundus images with 39 categories"
     aliases = ("JSIEC", "1000x39", "05_1000x39", "JSIEC1000")
+    label_sets = {"": "jsiec"}
     layout = "1000images/0.0.Normal/*.jpg ... 29.1.Blur fundus with suspected PDR/*.jpg"
     where = "zenodo.org/record/3477553"
     licence = "CC BY 4.0 (as on Zenodo; unverified)"
@@ -30,16 +32,16 @@ class Jsiec(RetinaAdapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per image of a numbered folder."""
-        folders = sorted(d for d in source.rglob("*") if d.is_dir() and _FOLDER.fullmatch(d.name))
+        found = {d: _FOLDER.fullmatch(d.name) for d in sorted(source.rglob("*")) if d.is_dir()}
+        folders = {d: named for d, named in found.items() if named is not None}
         if not folders:
-            raise self.missing(source, "there are no folders such as 0.0.Normal")
-        for folder in folders:
-            named = _FOLDER.fullmatch(folder.name)
+            raise self.missing(source, "there are no folders such as 0.0.Normal and 3.RAO")
+        for folder, named in folders.items():
             for file in images_in(folder):
                 yield {
                     "path": relative(file, source),
-                    "label": named.group(1).strip() if named else folder.name,
-                    "class_code": folder.name.rsplit(".", 1)[0],
+                    "label": named.group(2).strip(),
+                    "class_code": named.group(1),
                 }
 
 

@@ -33,6 +33,7 @@ class Messidor(RetinaAdapter):
     id = "messidor"
     title = "MESSIDOR"
     aliases = ("Messidor-1", "MESSIDOR-1")
+    label_sets = {"dr": "messidor1-dr", "dme": "messidor1-dme"}
     layout = "Base11 to Base34 with *.tif, and Annotation_Base11 to Annotation_Base34 as .csv or .xlsx, in any folders"
     where = "www.adcis.net/en/third-party/messidor"
     licence = "on request, research and education only (as ADCIS states)"

@@ -21,6 +21,7 @@ class Messidor2(RetinaAdapter):
     id = "messidor2"
     title = "MESSIDOR-2"
     aliases = ("Messidor-2", "MESSIDOR2", "02_MESSIDOR")
+    label_sets = {"dr": "messidor", "dme": "messidor-dme"}
     layout = (
         f"the images (*.png, *.JPG) in any folders, {GRADES} and, if there, {PAIRS} with one pair of images per line"
     )

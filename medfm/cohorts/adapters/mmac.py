@@ -27,6 +27,7 @@ class Mmac(RetinaAdapter):
     id = "mmac"
     title = "MMAC 2023 task 1"
     aliases = ("MMAC", "MMAC23", "Myopic Maculopathy Analysis Challenge", "38_MMAC")
+    label_sets = {"": "mmac"}
     layout = (
         f"images mmac_task_1_train_0001.png ... and tables (.csv) with the columns image and {_LABEL}, in any folders"
     )

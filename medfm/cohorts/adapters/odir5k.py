@@ -31,6 +31,7 @@ class Odir5k(RetinaAdapter):
     id = "odir5k"
     title = "ODIR-5K"
     aliases = ("ODIR", "ODIR-2019", "OIA-ODIR", "08_ODIR-5K", "Ocular Disease Intelligent Recognition")
+    label_sets = {"patient": "odir5k-patient", "eye3": "odir-200x3"}
     layout = (
         "ODIR-5K_Training_Annotations(Updated)_V2.xlsx (or any *Annotations*.xlsx or .csv with its columns) and the images "
         "0_left.jpg, 0_right.jpg ... of the training part"

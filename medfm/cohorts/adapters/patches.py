@@ -21,6 +21,11 @@ ORDER = (
 )
 
 
+def label_set_name(cohort: str) -> str:
+    """The label set of a cohort's classes: ``"sicapv2-quilt"`` of ``"sicapv2@quilt"``, ``"nct-crc"`` of ``"nct_crc"``."""
+    return cohort.replace("_", "-").replace("@", "-")
+
+
 class PatchAdapter(NamedAdapter):
     """A set of tissue patches.
 
@@ -37,6 +42,10 @@ class PatchAdapter(NamedAdapter):
     variants: tuple[str, ...] = (OFFICIAL, QUILT, PATHGEN)
     class_names: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     partial_expected: tuple[str, ...] = ()
+
+    def __init__(self, task: str | None = None, labelling: str | None = None) -> None:
+        super().__init__(task, labelling)
+        self.label_set = label_set_name(self.name)
 
     @property
     def names(self) -> Mapping[str, str]:

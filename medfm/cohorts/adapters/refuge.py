@@ -18,6 +18,7 @@ class Refuge(RetinaAdapter):
     id = "refuge"
     title = "REFUGE"
     aliases = ("REFUGE1", "25_REFUGE", "REFUGE train")
+    label_sets = {"": "refuge"}
     layout = (
         "Training400/{Glaucoma,Non-Glaucoma}/*.jpg, or train/Images/{g0001,n0001}.jpg; for testing, if there, "
         f"T0001.jpg ... with {_TEST_TABLE}.xlsx (or .csv)"

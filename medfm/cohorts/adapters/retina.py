@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from typing_extensions import Self
 
@@ -25,13 +26,19 @@ GLAUCOMA = {"0": "no glaucoma", "1": "glaucoma"}
 
 
 class RetinaAdapter(Adapter):
-    """A set of fundus photographs; ``label`` is the published code, ``label_name`` says it in words."""
+    """A set of fundus photographs; ``label`` is the published code, ``label_name`` says it in words.
+
+    Attributes:
+        label_sets: Label set of the knowledge per task; under ``""`` of a set with one task.
+    """
 
     modality = "retina"
     columns: tuple[str, ...] = ("label_name", "laterality")
+    label_sets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, task: str | None = None) -> None:
         self.chosen_task = task or (self.tasks[0] if self.tasks else None)
+        self.label_set = self.label_sets.get(self.chosen_task or "")
 
     @property
     def name(self) -> str:

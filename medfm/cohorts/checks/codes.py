@@ -54,6 +54,12 @@ _ALL = (
         False,
         "report the overlap beside the figures, or test on other data",
     ),
+    Check(
+        "L009",
+        "augmented copies are known and kept together",
+        False,
+        "name the column of the originals with --map patient_id=COLUMN, or read every figure as too high",
+    ),
     Check("U001", "images are not blank", True, "look at them; remove empty fields"),
     Check("U002", "16-bit values use their range", True, "rescale to the full 16 bits, or export as 8 bit"),
     Check("U003", "images have one size", True, "nothing if the sizes are meant; the encoder resizes all to one size"),

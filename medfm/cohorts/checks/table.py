@@ -77,7 +77,7 @@ def _listed_twice(cohort: Cohort, target: Target | None) -> Finding:
 
 
 def check_groups(cohort: Cohort, target: Target | None, training_data: tuple[str, ...]) -> Iterator[Finding]:
-    """L001, L006, L007, L008: leakage that the table alone shows."""
+    """L001, L006, L007, L008, L009: leakage that the table alone, or its YAML, shows."""
     for code, column, noun in (("L001", "patient_id", "patient"), ("L006", "study_id", "study")):
         if column in cohort.table.columns:
             yield _crosses(cohort, code, column, noun)
@@ -85,6 +85,17 @@ def check_groups(cohort: Cohort, target: Target | None, training_data: tuple[str
         yield _label_in_path(cohort, target)
     if training_data:
         yield _overlap(cohort, training_data)
+    copies = cohort.info.get("copies")
+    if copies:
+        yield _augmented(cohort, str(copies))
+
+
+def _augmented(cohort: Cohort, how: str) -> Finding:
+    """L009 for a cohort whose YAML says that its records are augmented copies."""
+    if cohort.patients_known:
+        return passed("L009", f"{how}; the copies are grouped by patient_id")
+    detail = f"{how}; which copies belong together is not in this table, so no split keeps them on one side"
+    return found("L009", "warning", detail)
 
 
 def _crosses(cohort: Cohort, code: str, column: str, noun: str) -> Finding:

@@ -104,6 +104,14 @@ class TestGroups:
         assert finding.severity == ("warning" if hit else "passed")
         assert str(hit or "none") in finding.detail
 
+    @pytest.mark.parametrize(("known", "severity"), [(True, "passed"), (False, "warning")])
+    def test_augmented_copies(self, make_cohort: Callable, known: bool, severity: str) -> None:
+        info = {"copies": "each picture was turned ten times"}
+        cohort = make_cohort(files=False, label=[1, 2], info=info, patients_known=known)
+        finding = by_code(check_groups(cohort, None, ()))["L009"]
+        assert finding.severity == severity and "turned ten times" in finding.detail
+        assert "L009" not in by_code(check_groups(make_cohort(files=False, label=[1, 2]), None, ()))
+
 
 class TestClasses:
     def classes(self, make_cohort: Callable, folds: int = 2, **columns: list) -> dict[str, Finding]:
