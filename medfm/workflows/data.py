@@ -95,6 +95,18 @@ def prepare(
     task: str | None = None,
     labels: str | None = None,
     splits: str | Path | None = None,
+    modality: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`."""
-    return prepare_set(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits)
+    return prepare_set(
+        name,
+        source,
+        out,
+        allow_partial=allow_partial,
+        task=task,
+        labels=labels,
+        splits=splits,
+        modality=modality,
+        columns=columns,
+    )

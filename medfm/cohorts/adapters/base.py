@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medfm.cohorts.info import CohortInfo, info_path, load_info
-from medfm.core.errors import CohortError, MedfmError, StoreError
+from medfm.core.errors import CohortError, ConfigError, MedfmError, StoreError
 from medfm.core.files import make_folder, write_text
 from medfm.core.names import unknown_name
 
@@ -115,6 +115,18 @@ class Adapter(ABC):
         for kind, given, known in (("task", task, self.tasks), ("label variant", labels, self.variants)):
             if given is not None and given not in known:
                 raise unknown_name(f"{kind} of {self.id}", given, known)
+        return self
+
+    def configured(self, modality: str | None, columns: Mapping[str, str] | None) -> Adapter:
+        """The adapter with another modality or other names of columns, where the set leaves them open.
+
+        Raises:
+            ConfigError: The set fixes them.
+        """
+        if modality is not None or columns:
+            raise ConfigError(
+                f"{self.title} has its own modality and columns.", fix="leave out --modality and --map for this set"
+            )
         return self
 
     def cohort_names(self) -> list[str]:

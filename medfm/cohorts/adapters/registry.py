@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _ADAPTERS = {
     "elsafty": "medfm.cohorts.adapters.elsafty:ELSAFTY",
     "fives": "medfm.cohorts.adapters.fives:FIVES",
     "idrid": "medfm.cohorts.adapters.idrid:IDRID",
+    "image-text": "medfm.cohorts.adapters.image_text:IMAGE_TEXT",
     "jsiec": "medfm.cohorts.adapters.jsiec:JSIEC",
     "lc25000": "medfm.cohorts.adapters.lc25000:LC25000",
     "messidor": "medfm.cohorts.adapters.messidor:MESSIDOR",
@@ -93,6 +95,8 @@ def prepare(
     task: str | None = None,
     labels: str | None = None,
     splits: str | Path | None = None,
+    modality: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Prepare the set `name` from the folder `source`; see :meth:`Adapter.prepare`.
 
@@ -103,11 +107,13 @@ def prepare(
         allow_partial: Accept other counts than the published ones.
         task, labels: Task and label variant, where the name does not say them.
         splits: Folder of published split files, for the sets that take one.
+        modality, columns: What the pictures show, and cohort column -> column of the source, for ``image-text``.
 
     Raises:
         ConfigError: `task` or `labels` contradict the name.
     """
-    return get_adapter(_whole_name(name, task, labels)).prepare(source, out, allow_partial=allow_partial, splits=splits)
+    adapter = get_adapter(_whole_name(name, task, labels)).configured(modality, columns)
+    return adapter.prepare(source, out, allow_partial=allow_partial, splits=splits)
 
 
 def _whole_name(name: str, task: str | None, labels: str | None) -> str:
