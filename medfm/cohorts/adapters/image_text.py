@@ -59,6 +59,7 @@ class ImageText(Adapter):
     )
     notes = ("one row per picture and caption; picture_id is equal for the rows of one picture",)
     unverified = (
+        "it is no set of its own: no count is enforced",
         "layouts of Quilt-1M's table and PathGen's JSON: taken from their code and pages, not from the files themselves",
     )
 

@@ -324,6 +324,7 @@ class TestCalls:
         facts = get_adapter("image-text").info()
         assert "KEY.txt" in facts["layout"]
         assert json.loads(json.dumps(facts))["expected"] == {}
+        assert any("no count is enforced" in line for line in facts["unverified"])
 
 
 def test_a_text_that_looks_like_a_list_but_is_none(tmp_path: Path) -> None:
