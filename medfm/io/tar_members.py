@@ -6,11 +6,13 @@ not grow with the shard. Packed shards (``.tar.gz``) cannot be read at a place a
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from medfm.core.errors import ReadError
 
@@ -52,13 +54,13 @@ def index_tar(path: str | Path) -> TarIndex:
         ReadError: It is absent, packed or no tar file.
     """
     file = Path(path)
-    _refuse_other_files(file, file.name)
     members: dict[str, Member] = {}
     refused: list[tuple[str, str]] = []
     doubled: set[str] = set()
     damage = None
-    length = file.stat().st_size
     try:
+        with _opened(file, file.name) as handle:
+            length = os.fstat(handle.fileno()).st_size
         with tarfile.open(file, "r:") as tar:
             while True:
                 try:
@@ -109,9 +111,8 @@ def read_member(path: str | Path, name: str, offset: int | None = None, *, where
     """
     file = Path(path)
     label = where if where is not None else file.name
-    _refuse_other_files(file, label)
     try:
-        with file.open("rb") as handle:
+        with _opened(file, label) as handle:
             size = None if offset is None else _plain_size(handle, name, offset)
             if size is None:
                 member = _look_up(file, name, label)
@@ -135,24 +136,27 @@ def read_member(path: str | Path, name: str, offset: int | None = None, *, where
     return data
 
 
-def _refuse_other_files(file: Path, where: str) -> None:
+def _opened(file: Path, where: str) -> IO[bytes]:
+    """The shard, opened, if it is not packed."""
     try:
-        with file.open("rb") as handle:
-            head = handle.read(8)
+        handle = file.open("rb")
     except FileNotFoundError as error:
         raise ReadError("The shard does not exist.", where=where, fix="check the path and the root folder") from error
     except IsADirectoryError as error:
         raise ReadError("This is a folder, not a shard.", where=where) from error
     except OSError as error:
         raise ReadError(f"The shard cannot be read: {error.strerror or error}.", where=where) from error
+    head = handle.read(8)
     for magic, words in _PACKED:
         if head.startswith(magic):
+            handle.close()
             raise ReadError(
                 f"The shard is packed ({words}), so no picture in it can be read by itself.",
                 where=where,
                 expected="a plain .tar",
                 fix="unpack it to a plain tar, such as with gunzip; pictures inside are compressed already",
             )
+    return handle
 
 
 def _refusal(entry: tarfile.TarInfo) -> str | None:
@@ -184,13 +188,13 @@ def _end(file: Path, offset: int) -> str | None:
     return "its end mark is missing" if len(block) < BLOCK else f"it is damaged at byte {offset:,}"
 
 
-def _plain_size(handle: object, name: str, offset: int) -> int | None:
+def _plain_size(handle: IO[bytes], name: str, offset: int) -> int | None:
     """Size by the header before `offset` if that is the plain header of a file called `name`, else ``None``."""
     if offset < BLOCK or offset % BLOCK:
         return None
-    handle.seek(offset - BLOCK)  # type: ignore[attr-defined]
+    handle.seek(offset - BLOCK)
     try:
-        entry = tarfile.TarInfo.frombuf(handle.read(BLOCK), "utf-8", "surrogateescape")  # type: ignore[attr-defined]
+        entry = tarfile.TarInfo.frombuf(handle.read(BLOCK), "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
         return None
     # Longer and non-ASCII names stand in a header of their own, which the index knows how to read.
