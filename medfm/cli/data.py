@@ -94,12 +94,14 @@ def _show(facts: dict[str, Any]) -> None:
 
 @command.command("prepare", cls=Verb)
 @click.argument("name")
-@click.option("--source", required=True, type=click.Path(), help="Folder of the data set as released.")
+@click.option("--source", required=True, type=click.Path(), help="Folder of the data set as released; shards or table.")
 @click.option("--out", required=True, type=click.Path(), help="Folder to write labels.csv and labels.yaml into.")
 @click.option("--task", metavar="TASK", help="Task of a set with several [the first; medfm data list NAME].")
 @click.option("--labels", metavar="VARIANT", help="How ECG sets are labelled: corrected or published [corrected].")
 @click.option("--splits", type=click.Path(), help="Published split or group files (MERL's data_split, LC25000-clean).")
 @click.option("--rate", type=int, metavar="HZ", help="PTB-XL: recordings at 500 or at 100 Hz [500].")
+@click.option("--modality", metavar="NAME", help="image-text: histopathology or retina.")
+@click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="image-text: text=title, patient_id=case.")
 @click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
 @json_option
 def prepare_command(
@@ -110,6 +112,8 @@ def prepare_command(
     labels: str | None,
     splits: str | None,
     rate: int | None,
+    modality: str | None,
+    mapping: tuple[str, ...],
     allow_partial: bool,
     as_json: bool,
 ) -> None:
@@ -120,6 +124,7 @@ def prepare_command(
       medfm data prepare bmc --source part_of_it --out cohorts/bmc --allow-partial
       medfm data prepare ptbxl --task super --source ptb-xl-1.0.3 --out cohorts/ptbxl-super
       medfm data prepare ptbxl-sub@published --source ptb-xl-1.0.3 --out cohorts/sub-published
+      medfm data prepare image-text --modality histopathology --source shards --out cohorts/pairs
 
     NAME is SET[-TASK][@LABELS]; --task and --labels say the same. Checks the layout and the
     published counts; writes licence, citation and what could not be verified beside the
@@ -129,7 +134,18 @@ def prepare_command(
     """
     from medfm.workflows.data import prepare
 
-    done = prepare(name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits, rate=rate)
+    done = prepare(
+        name,
+        source,
+        out,
+        allow_partial=allow_partial,
+        task=task,
+        labels=labels,
+        splits=splits,
+        rate=rate,
+        modality=modality,
+        columns=pairs(mapping, "--map"),
+    )
     if as_json:
         facts = {"table": str(done.table), "info": str(done.info), "records": done.records, "counts": done.counts}
         print_json({**facts, "complete": done.complete, "differences": list(done.differences)})

@@ -147,6 +147,8 @@ def _search(
     rows = [(h.place, h.record_id, f"{h.cosine:.4f}", *([h.text] if with_text else [])) for h in found.hits]
     table(rows, ("place", "record", "cosine", *(["text"] if with_text else [])))
     click.echo(f"{len(found.hits)} of {found.searched} records, by cosine (no probability), for: {found.query}")
+    if found.cut is not None:
+        click.echo(f"note      {found.cut}")
     if found.untrained:
         click.echo("The encoder's weights are random: this order means nothing.")
     if found.recall is not None:

@@ -167,7 +167,9 @@ def _canonical(
         ids = list(named)
     _refuse_doubled(ids, label)
     # Cells cut from one image are never independent: there the image stands in for the patient.
-    fallback = paths if boxed else ids
+    # The same holds for the rows of one picture with several captions.
+    pictures = _identifiers(frame, "picture_id", label) if "picture_id" in frame.columns else ids
+    fallback = paths if boxed else pictures
     patients = _identifiers(frame, "patient_id", label) if "patient_id" in frame.columns else fallback
     site = _optional(frame, "site")
     split = _optional(frame, "split")

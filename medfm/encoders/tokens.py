@@ -81,6 +81,10 @@ class TextTokenizer:
         folder = weights_folder() / self.encoder_id / "tokenizer"
         return f"vocab.txt (or tokenizer.json) of {self.spec.tokenizer} on the hub, in {folder}"
 
+    def whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of every text, special ones included, before anything is cut off."""
+        return self._rows(texts)
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, special tokens counted."""
         return [len(row) for row in self._rows(texts)]

@@ -56,6 +56,10 @@ class ClipTokenizer:
             mask[index, : len(row)] = 1
         return ids, mask
 
+    def whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of every text, start and end included, before anything is cut off."""
+        return self._rows(texts)
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text before anything is cut off, start and end counted."""
         return [len(row) for row in self._rows(texts)]

@@ -51,7 +51,16 @@ def read_image(
     """
     file = Path(path)
     name = where if where is not None else str(file)
-    data = _read_bytes(file, name)
+    return decode_image(_read_bytes(file, name), file.name, page=page, max_pixels=max_pixels, where=name)
+
+
+def decode_image(
+    data: bytes, file_name: str, *, page: int | None = None, max_pixels: int = MAX_PIXELS, where: str | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """As :func:`read_image` for the bytes of a file called `file_name`, such as a member of a shard."""
+    name = where if where is not None else file_name
+    if not data:
+        raise ReadError("The file is empty (0 bytes).", where=name, fix="copy or download the file again")
     kind = image_format(data)
     if kind is None:
         raise ReadError(
@@ -61,7 +70,7 @@ def read_image(
             fix="export the image again as PNG or TIFF (renaming does not convert it)",
         )
     facts: dict[str, Any] = {"format": kind}
-    suffix = file.suffix.lower()
+    suffix = Path(file_name).suffix.lower()
     if suffix not in IMAGE_SUFFIXES[kind] and any(suffix in known for known in IMAGE_SUFFIXES.values()):
         facts["notes"] = [f"named {suffix} but contains {kind.upper()}; read by content"]
     try:
@@ -91,8 +100,6 @@ def _read_bytes(file: Path, name: str) -> bytes:
         raise ReadError("This is a folder, not an image file.", where=name) from error
     except (OSError, ValueError) as error:
         raise ReadError(f"The file cannot be read: {_short(error)}.", where=name) from error
-    if not data:
-        raise ReadError("The file is empty (0 bytes).", where=name, fix="copy or download the file again")
     if len(data) > MAX_BYTES:
         raise ReadError("The file is too large for an image.", where=name, expected=f"at most {MAX_BYTES} bytes")
     return data

@@ -12,25 +12,27 @@ from medfm.io.hdf5_pictures import is_hdf5, read_stacked, stacked_digest
 from medfm.io.images import read_image
 from medfm.modalities.record import Record, RecordRef
 from medfm.modalities.row_options import missing, positive, whole
+from medfm.modalities.shard_members import MEMBER_COLUMNS, in_shard, member_key, member_options, read_member_image
 
 if TYPE_CHECKING:
     from medfm.modalities.histopathology_quality import PatchQuality
 
 PLACE_COLUMNS = ("patch_x", "patch_y")
-_OPTIONS = (*PLACE_COLUMNS, "mpp", "page", "index", "dataset")
+_OPTIONS = (*PLACE_COLUMNS, "mpp", "page", "index", "dataset", *MEMBER_COLUMNS)
 # Beyond these bounds a resolution is a mistake of units (nm, dpi), not a microscope.
 _MPP = (0.02, 50.0)
 
 
 class Histopathology:
-    """Patches of stained tissue (mostly H&E) from ordinary image files, or rows of a stack in an HDF5 file.
+    """Patches of stained tissue (mostly H&E) from image files, members of tar shards, or rows of an HDF5 stack.
 
     The canonical array is RGB uint8 of shape (height, width, 3), upright, in native pixels. Where
     the table says so, ``facts["place"]`` holds [x, y] of the upper left pixel at the slide's
     finest level and ``facts["mpp"]`` the micrometres per pixel of this patch
     (``facts["mpp_source"]``: ``"table"``). Neither is guessed; nothing is resampled here.
     In an HDF5 file a record is the row ``index`` of the stack ``dataset``; its content key covers
-    the pixels of that row alone, so equal patches share it wherever they are stored.
+    the pixels of that row alone, so equal patches share it wherever they are stored. In a tar file it is
+    the ``member`` (see :mod:`medfm.modalities.shard_members`).
     """
 
     name = "histopathology"
@@ -40,12 +42,12 @@ class Histopathology:
     option_columns: tuple[str, ...] = _OPTIONS
 
     def options(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The reader options of one cohort row: ``patch_x`` with ``patch_y``, ``mpp``, ``page``, ``index`` and ``dataset``.
+        """The reader options of one row: ``patch_x`` with ``patch_y``, ``mpp``, ``page``, ``index``, ``dataset``, ``member``.
 
         Raises:
-            ReadError: One coordinate without the other, or something that is not a number.
+            ReadError: One coordinate without the other, something that is not a number, or an unsafe member.
         """
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = member_options(row)
         given = [column for column in PLACE_COLUMNS if not missing(row.get(column))]
         if len(given) == 1:
             raise ReadError(f"The place of a patch has {given[0]} alone.", expected=" and ".join(PLACE_COLUMNS))
@@ -62,11 +64,13 @@ class Histopathology:
         return options
 
     def content_key(self, ref: RecordRef) -> str | None:
-        """The content key of a row of a stack, without reading the rest of the file; ``None`` for other files.
+        """The content key of a row of a stack or a member of a shard, read alone; ``None`` for other files.
 
         Raises:
             ReadError: The file or the row cannot be read.
         """
+        if in_shard(ref):
+            return member_key(ref)
         if not _stacked(ref):
             return None
         digest = stacked_digest(ref.path, _index(ref), ref.options.get("dataset"), where=ref.record_id)
@@ -88,7 +92,9 @@ class Histopathology:
                 where=ref.record_id,
                 expected=", ".join(_OPTIONS),
             )
-        if _stacked(ref):
+        if in_shard(ref):
+            array, facts = read_member_image(ref, options.get("page"))
+        elif _stacked(ref):
             array, facts = read_stacked(ref.path, _index(ref), options.get("dataset"), where=ref.record_id)
         else:
             array, facts = read_image(ref.path, page=options.get("page"), where=ref.record_id)

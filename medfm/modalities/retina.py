@@ -11,11 +11,12 @@ from medfm.io.images import read_image
 from medfm.io.ophthalmic_dicom import is_dicom, is_ophthalmic, read_ophthalmic
 from medfm.modalities.record import Record, RecordRef
 from medfm.modalities.row_options import missing, whole
+from medfm.modalities.shard_members import MEMBER_COLUMNS, in_shard, member_key, member_options, read_member_image
 
 if TYPE_CHECKING:
     from medfm.modalities.fundus_quality import FundusQuality
 
-_OPTIONS = ("page", "frame", "laterality")
+_OPTIONS = ("page", "frame", "laterality", *MEMBER_COLUMNS)
 _SIDES = {
     **dict.fromkeys(("r", "od", "right", "right eye", "re"), "R"),
     **dict.fromkeys(("l", "os", "left", "left eye", "le"), "L"),
@@ -23,7 +24,7 @@ _SIDES = {
 
 
 class Retina:
-    """Fundus photographs from image files and DICOM, and OCT volumes from DICOM.
+    """Fundus photographs from image files, members of tar shards and DICOM, and OCT volumes from DICOM.
 
     The canonical array of a photograph is RGB uint8 of shape (height, width, 3), upright, in native
     pixels, the dark surround included; deeper files are scaled to 8 bits by their depth (DICOM: by
@@ -46,18 +47,26 @@ class Retina:
     option_columns: tuple[str, ...] = _OPTIONS
 
     def options(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The reader options of one cohort row, where given: ``page``, ``frame`` and ``laterality``.
+        """The reader options of one cohort row, where given: ``page``, ``frame``, ``laterality`` and ``member``.
 
         Raises:
-            ReadError: A number is none, or the eye is neither the right nor the left one.
+            ReadError: A number is none, the eye is neither the right nor the left one, or a member is unsafe.
         """
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = member_options(row)
         for column, unit in (("page", "pages"), ("frame", "frames")):
             if not missing(row.get(column)):
                 options[column] = whole(row[column], column, unit)
         if not missing(row.get("laterality")):
             options["laterality"] = eye(row["laterality"])
         return options
+
+    def content_key(self, ref: RecordRef) -> str | None:
+        """The content key of a member of a shard, read alone; ``None`` for files.
+
+        Raises:
+            ReadError: The member cannot be read.
+        """
+        return member_key(ref) if in_shard(ref) else None
 
     def read(self, ref: RecordRef) -> Record:
         """Read one photograph or volume.
@@ -74,7 +83,7 @@ class Retina:
                 where=ref.record_id,
                 expected=", ".join(_OPTIONS),
             )
-        if is_dicom(ref.path):
+        if not in_shard(ref) and is_dicom(ref.path):
             if options.get("page") is not None:
                 raise ReadError(
                     "A DICOM file has frames, not pages.", where=ref.record_id, fix="use the column 'frame' instead"
@@ -85,7 +94,10 @@ class Retina:
                 raise ReadError(
                     "Only DICOM files have frames.", where=ref.record_id, fix="use the column 'page' for a TIFF"
                 )
-            array, facts = read_image(ref.path, page=options.get("page"), where=ref.record_id)
+            if in_shard(ref):
+                array, facts = read_member_image(ref, options.get("page"))
+            else:
+                array, facts = read_image(ref.path, page=options.get("page"), where=ref.record_id)
             facts = {**facts, "kind": "photograph"}
         return Record(ref.record_id, self.name, array, _with_eye(facts, options.get("laterality")))
 

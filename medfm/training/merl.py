@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from medfm.encoders.bert_tower import pooled_text
 from medfm.encoders.merl import Merl
 from medfm.objectives.merl import MerlLosses, merl_losses, retrieval_accuracy
 from medfm.training.pairs_config import MerlRecipe, TextRule
+from medfm.training.text_windows import read_windows
 
 
 class MerlOutputs(NamedTuple):
@@ -53,7 +55,7 @@ class MerlPairs(nn.Module):
     def forward(self, records: Tensor, *text: Tensor) -> MerlOutputs:
         """Outputs for float32 (n, leads, samples) and (ids, mask), or (sentence vectors,) of the frozen tower."""
         signal, view1, view2 = self.network.training_outputs(records)
-        sentence = text[0] if len(text) == 1 else pooled_text(self.network.lm_model, *text)
+        sentence = read_windows(partial(pooled_text, self.network.lm_model), *text)
         return MerlOutputs(signal, self.network.proj_t(sentence), view1, view2)
 
     @torch.no_grad()

@@ -143,6 +143,7 @@ def train_pairs(
             row |= _step(fabric, wrapped, fast, trainable, config, batch, step, lr)
             row |= {"lr": lr, "seconds": time.monotonic() - began}
             done = step + 1
+            row |= pairs.figures.row() if pairs.figures is not None and done % per_epoch == 0 else {}
             if done % per_epoch == 0 and judge is not None and fabric.is_global_zero:
                 values, worth = judge(module)
                 row |= values

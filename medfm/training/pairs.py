@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from medfm.core.hashing import sha256_json
 from medfm.training.batches import _quiet_worker as quiet_worker
 from medfm.training.record_tensors import RecordTensors
+from medfm.training.text_windows import TextFigures, TextWindows
 
 Shuffle = Literal["each_epoch", "same_order"]
 
@@ -40,19 +41,28 @@ class Pairs:
         text: Tensors with one row per *different* report.
         which: int64 (n,): the row of ``text`` that belongs to each record.
         texts: The different reports.
+        windows: What a step reads of long reports, instead of the rows of `text`; ``None``: their beginning.
+        figures: How long the reports are.
     """
 
     records: RecordTensors
     text: tuple[Tensor, ...]
     which: Tensor
     texts: tuple[str, ...]
+    windows: TextWindows | None = None
+    figures: TextFigures | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def text_of(self, positions: Tensor) -> tuple[Tensor, ...]:
-        """The text tensors of the records at `positions`; token ids are cut to the longest of them."""
+    def text_of(self, positions: Tensor, draw: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        """The text tensors of the records at `positions`; token ids are cut to the longest of them.
+
+        `draw` is seed and step where a step draws a window of each text.
+        """
         rows = self.which[positions]
+        if self.windows is not None:
+            return self.windows.batch(rows.tolist(), positions.tolist(), draw)
         parts = tuple(part[rows] for part in self.text)
         if len(parts) == 2:
             longest = int(parts[1].sum(dim=1).max())
@@ -122,9 +132,9 @@ def pair_batches(
     chosen = [pair_positions(len(pairs), batch, step, seed, rank, world, shuffle) for step in steps]
     held = pairs.records.held
     if held is not None:
-        for positions in chosen:
+        for step, positions in zip(steps, chosen, strict=True):
             index = torch.tensor(positions)
-            yield PairBatch(held[index], pairs.text_of(index))
+            yield PairBatch(held[index], pairs.text_of(index, (seed, step)))
         return
     loader = DataLoader(
         _Records(pairs.records),
@@ -135,5 +145,5 @@ def pair_batches(
         # The loader draws a base seed even where nothing uses it; keep it off the global state.
         generator=torch.Generator().manual_seed(seed),
     )
-    for positions, records in zip(chosen, loader, strict=True):
-        yield PairBatch(records, pairs.text_of(torch.tensor(positions)))
+    for step, positions, records in zip(steps, chosen, loader, strict=True):
+        yield PairBatch(records, pairs.text_of(torch.tensor(positions), (seed, step)))

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from medfm.core.config import StrictConfig
 from medfm.training.config import Machine
+from medfm.training.text_window_rule import TextWindow
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,7 +25,8 @@ class TextRule(StrictConfig):
         0, description="how many last layers (with the pooler) of the tower learn; 0: none of it, all: everything"
     )
     cache: bool = Field(True, description="a frozen tower encodes every text once, not in every step")
-    max_tokens: int | None = Field(None, ge=2, description="shorter cut than the card's [the card's]")
+    max_tokens: int | None = Field(None, ge=3, description="shorter cut than the card's [the card's]")
+    window: TextWindow = Field(TextWindow(), description="what is read of a text that is longer than that")
 
     @model_validator(mode="after")
     def _fits(self) -> TextRule:

@@ -96,8 +96,19 @@ def prepare(
     labels: str | None = None,
     splits: str | Path | None = None,
     rate: int | None = None,
+    modality: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`."""
     return prepare_set(
-        name, source, out, allow_partial=allow_partial, task=task, labels=labels, splits=splits, rate=rate
+        name,
+        source,
+        out,
+        allow_partial=allow_partial,
+        task=task,
+        labels=labels,
+        splits=splits,
+        rate=rate,
+        modality=modality,
+        columns=columns,
     )

@@ -39,6 +39,7 @@ class Pretrained:
         last_loss: Mean total loss of the last tenth.
         is_main: False in the further processes of a run with several.
         what: What was trained on, in words.
+        notes: What a reader should know besides, such as how many texts were too long.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Pretrained:
     failures: tuple[tuple[str, str], ...] = field(default=())
     is_main: bool = True
     what: str = "pictures"
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -59,6 +61,7 @@ class Pretrained:
         ]
         if self.resumed_from:
             lines.insert(1, f"  resumed  from step {self.resumed_from}")
+        lines += [f"  note     {note}" for note in self.notes]
         if self.failures:
             lines.append(f"  left out {len(self.failures)} unreadable records: " + _shown(self.failures))
         return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from medfm.training.pairs import Pairs, different
 from medfm.training.pairs_config import MerlRecipe, Validation
 from medfm.training.record_tensors import RecordTensors, load_record_tensors
 from medfm.training.text_start import find_bert, start_text
+from medfm.training.text_windows import text_windows
 from medfm.training.vocabulary import build_vocabulary
 from medfm.workflows.pretrain import Pretrained, trained_id
 from medfm.workflows.pretrain_pairs_output import write_pair_encoder
@@ -90,9 +91,11 @@ def pretrain_pairs(
     reports = [str(text) for text in chosen.table[config.text.column]]
     cut = min(config.text.max_tokens or card.spec.text.max_tokens, network.args.text.positions)
     boundary = len(parts.train)
-    training = _pairs(records, [i for i, row in enumerate(records.rows) if row < boundary], reports, tokenizer, cut)
+    in_training = [i for i, row in enumerate(records.rows) if row < boundary]
+    training = _windowed(_pairs(records, in_training, reports, tokenizer, cut), config, tokenizer, cut, "training")
     held_out = [i for i, row in enumerate(records.rows) if row >= boundary]
     validation = _pairs(records, held_out, reports, tokenizer, cut) if held_out else None
+    validation = None if validation is None else _windowed(validation, config, tokenizer, cut, "validation")
     if model.frozen_text and config.text.cache:
         network.to(fabric.device)
         training = _with_vectors(training, model)
@@ -131,6 +134,7 @@ def pretrain_pairs(
         failures=records.failures,
         is_main=fabric.is_global_zero,
         what="pairs of record and report",
+        notes=(str(training.figures),) if training.figures is not None else (),
     )
     if fabric.is_global_zero:
         draw_curves(folder / "loss.png", rows, f"{config.name} on {cohort.name}", kept=epoch)
@@ -245,9 +249,19 @@ def tokenise(tokenizer: TextTokenizer, texts: list[str], cut: int) -> tuple[torc
     return ids, mask
 
 
+def _windowed(pairs: Pairs, config: MerlRecipe, tokenizer: TextTokenizer, cut: int, what: str) -> Pairs:
+    windows, figures = text_windows(tokenizer, pairs.texts, cut, config.text.window)
+    if figures.long:
+        logger.warning("%s: %s", what, figures)
+    return replace(pairs, windows=windows, figures=figures)
+
+
 def _with_vectors(pairs: Pairs, model: MerlPairs) -> Pairs:
-    ids, mask = pairs.text
-    return Pairs(pairs.records, (model.sentence_vectors(ids, mask),), pairs.which, pairs.texts)
+    if pairs.windows is None:
+        ids, mask = pairs.text
+        return replace(pairs, text=(model.sentence_vectors(ids, mask),))
+    vectors, windows = pairs.windows.with_vectors(model.sentence_vectors)
+    return replace(pairs, windows=windows) if vectors is None else replace(pairs, text=(vectors,), windows=None)
 
 
 def _judge(

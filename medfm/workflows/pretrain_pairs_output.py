@@ -83,6 +83,7 @@ def _prose(
     synthetic = "The recordings are synthetic: this encoder has never seen a real heart.\n\n" if used.synthetic else ""
     left_out = f" {len(result.failures)} unreadable records were left out." if result.failures else ""
     tower = {"random": "random weights", "pretrained": "published weights"}[config.text.start]
+    about_texts = "".join(f"\n- Texts: {note}." for note in result.notes)
     learns = {0: "was frozen", "all": "learned"}.get(
         config.text.trained_layers, f"learned in its last {config.text.trained_layers} layers"
     )
@@ -92,7 +93,7 @@ Trained with `medfm pretrain` by the recipe `{config.name}` (MERL family: record
 recordings against themselves), from random weights (seed {config.seed}) of the architecture `{card.id}`. The
 text tower began with {tower} and {learns}.
 
-{synthetic}- Data: {result.pictures} pairs of the cohort `{used.name}`, split `{config.split}`.{left_out}
+{synthetic}- Data: {result.pictures} pairs of the cohort `{used.name}`, split `{config.split}`.{left_out}{about_texts}
 - {config.epochs} epochs of batches of {config.batch_size}, {minutes:.1f} minutes of computing; epoch {epoch}: {chosen}.
 - Loss: {result.first_loss:.3f} at first, {result.last_loss:.3f} at the end (`loss.png`, `log.jsonl`).
 - Settings: `config.yaml`, sha256 {config.digest()}. Word pieces: `tokenizer/`.

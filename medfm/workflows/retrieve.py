@@ -102,7 +102,10 @@ def retrieve(
     )
     chosen = plan.metrics or headline_metrics(method)
     if about.get("cut_off"):
-        said.append(f"{about['cut_off']} texts are longer than {about['max_tokens']} tokens and were cut off there.")
+        said.append(
+            f"{about['cut_off']} of {about['distinct']} texts are longer than {about['max_tokens']} tokens and were cut "
+            f"off there; {about['tokens_not_read']} tokens were not read."
+        )
     summary = summarise_retrieval(
         predictions, plan.statistics, chosen, patients_known=cohort.patients_known, said=[*notes, *said]
     )
@@ -305,8 +308,8 @@ def _read_texts(
         vectors = embed_texts(encoder, texts, cache=cache, progress=shown)
     spec = encoder.card.spec.text
     most = spec.max_tokens if spec is not None else 0
-    cut = sum(length > most for length in encoder.text_lengths(list(texts)))
-    return vectors, {"distinct": len(texts), "cut_off": cut, "max_tokens": most}
+    over = [length - most for length in encoder.text_lengths(list(texts)) if length > most]
+    return vectors, {"distinct": len(texts), "cut_off": len(over), "max_tokens": most, "tokens_not_read": sum(over)}
 
 
 def _shown_texts(table: Any, method: Retrieval, texts: Mapping[str, str]) -> dict[str, str]:

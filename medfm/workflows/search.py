@@ -50,6 +50,8 @@ class Search:
         recall: Of an approximate index: its share of the exact 10 nearest, on a sample; else ``None``.
         failed: Records that could not be embedded.
         untrained: Whether the encoder's weights are random, so that the order means nothing.
+        tokens: Of the words, special ones counted; ``None`` where a record was searched with.
+        kept: How many of them reach the text tower.
     """
 
     query: str
@@ -58,6 +60,15 @@ class Search:
     recall: float | None = None
     failed: int = 0
     untrained: bool = False
+    tokens: int | None = None
+    kept: int | None = None
+
+    @property
+    def cut(self) -> str | None:
+        """What to say of words that are longer than the text tower takes; ``None`` where all of them are read."""
+        if self.tokens is None or self.kept is None or self.kept >= self.tokens:
+            return None
+        return f"The query has {self.tokens} tokens; the text tower takes {self.kept}, and the rest was not read."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -67,6 +78,8 @@ class Search:
             "recall": self.recall,
             "failed": self.failed,
             "untrained": self.untrained,
+            "tokens": self.tokens,
+            "kept": self.kept,
             "hits": [{k: v for k, v in vars(hit).items() if k != "text" or v is not None} for hit in self.hits],
         }
 
@@ -160,6 +173,7 @@ def search_table(
             reason = next((f.reason for f in vectors.failures if f.record_id == like), "it has no embedding")
             raise EvaluationError(f"The record '{like}' cannot be searched with: {reason}")
         vector = vectors.values[own : own + 1]
+    spec, tokens = loaded.card.spec.text, None if query is None else loaded.text_lengths([words])[0]
     find = nearest if index == "exact" else nearest_approximate
     found = find(vector, vectors.values, top + (own >= 0))
     hits = [
@@ -174,4 +188,6 @@ def search_table(
         recall=found.recall,
         failed=len(vectors.failures),
         untrained=str(loaded.weights_kind) == "random",
+        tokens=tokens,
+        kept=None if tokens is None or spec is None else min(tokens, spec.max_tokens),
     )

@@ -104,8 +104,14 @@ def test_long_texts_are_counted(cohort_file: Path) -> None:
     table.loc[0, "text"] = "sinus " * 300
     table.to_csv(cohort_file, index=False)
     run = retrieve_table(cohort_file, "tiny-text", overrides=FEW, **SETTINGS)
-    assert run.result.extras["texts"] == {"distinct": 5, "cut_off": 1, "max_tokens": 256}
-    assert "1 texts are longer than 256 tokens and were cut off there." in run.result.summary.notes
+    assert run.result.extras["texts"] == {
+        "distinct": 5,
+        "cut_off": 1,
+        "max_tokens": 256,
+        "tokens_not_read": 46,
+    }
+    said = "1 of 5 texts are longer than 256 tokens and were cut off there; 46 tokens were not read."
+    assert said in run.result.summary.notes
 
 
 def test_what_goes_wrong_is_said_before_the_work(cohort_file: Path, tmp_path: Path) -> None:

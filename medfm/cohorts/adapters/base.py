@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medfm.cohorts.info import CohortInfo, info_path, load_info
-from medfm.core.errors import CohortError, MedfmError, StoreError
+from medfm.core.errors import CohortError, ConfigError, MedfmError, StoreError
 from medfm.core.files import make_folder, write_text
 from medfm.core.names import unknown_name
 
@@ -126,6 +126,18 @@ class Adapter(ABC):
             CohortError: The set is not released at that rate, or at one only.
         """
         raise CohortError(f"{self.title} is not released at several sampling rates.", fix="leave out --rate")
+
+    def configured(self, modality: str | None, columns: Mapping[str, str] | None) -> Adapter:
+        """The adapter with another modality or other names of columns, where the set leaves them open.
+
+        Raises:
+            ConfigError: The set fixes them.
+        """
+        if modality is not None or columns:
+            raise ConfigError(
+                f"{self.title} has its own modality and columns.", fix="leave out --modality and --map for this set"
+            )
+        return self
 
     def cohort_names(self) -> list[str]:
         """Every name that a cohort of this set can have."""

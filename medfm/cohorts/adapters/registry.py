@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _ADAPTERS = {
     "elsafty": "medfm.cohorts.adapters.elsafty:ELSAFTY",
     "fives": "medfm.cohorts.adapters.fives:FIVES",
     "idrid": "medfm.cohorts.adapters.idrid:IDRID",
+    "image-text": "medfm.cohorts.adapters.image_text:IMAGE_TEXT",
     "jsiec": "medfm.cohorts.adapters.jsiec:JSIEC",
     "lc25000": "medfm.cohorts.adapters.lc25000:LC25000",
     "messidor": "medfm.cohorts.adapters.messidor:MESSIDOR",
@@ -96,6 +98,8 @@ def prepare(
     labels: str | None = None,
     splits: str | Path | None = None,
     rate: int | None = None,
+    modality: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Prepare the set `name` from the folder `source`; see :meth:`Adapter.prepare`.
 
@@ -107,12 +111,13 @@ def prepare(
         task, labels: Task and label variant, where the name does not say them.
         splits: Folder of published split files, for the sets that take one.
         rate: Samples per second of the recordings to take, for the sets released at several.
+        modality, columns: What the pictures show, and cohort column -> column of the source, for ``image-text``.
 
     Raises:
         ConfigError: `task` or `labels` contradict the name.
         CohortError: The set is not released at `rate`, or as of :meth:`Adapter.prepare`.
     """
-    adapter = get_adapter(_whole_name(name, task, labels))
+    adapter = get_adapter(_whole_name(name, task, labels)).configured(modality, columns)
     if rate is not None:
         adapter = adapter.at_rate(rate)
     return adapter.prepare(source, out, allow_partial=allow_partial, splits=splits)
