@@ -12,8 +12,8 @@ import tifffile
 from eye_files import eye_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
 from picture_hazards import BROKEN, ODD, SIDE, plain, png, put_broken, put_odd, strips_never_written, wide_profile
+from PIL import Image, ImageCms
 
 from medfm.core.errors import ReadError
 from medfm.io.images import read_image
