@@ -113,7 +113,7 @@ def few_shot(
             notes.append(f"{len(cohort) - len(kept)} records without a label are left out.")
         cohort = kept
     truth = make_target(cohort, column, task, positive=positive)
-    encoder, text_encoder = _loaded(encoder), _loaded(text_encoder)
+    encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
     texts: ClassTexts | None = None
     if isinstance(method, TEXT_METHODS):
         tower = text_encoder if isinstance(encoder, Embeddings) else encoder
@@ -145,7 +145,8 @@ def few_shot(
             None if texts is None else texts.scale,
             tokens,
         )
-        with (progress or Silent)("fitting", 1, "training sets") as shown:
+        # How many there are is known once the shots are drawn.
+        with (progress or Silent)("fitting", None, "training sets") as shown:
             done, levels = evaluate_few_shot(inputs, cohort.table, truth, plan, device=device, progress=shown)
     with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
         summary = summarise(

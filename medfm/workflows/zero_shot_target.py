@@ -192,13 +192,15 @@ def target_names(cohort: Cohort, target: str | Sequence[str] | None, method: Zer
 
 
 def _labels_of(cohort: Cohort, method: ZeroShot) -> list[str]:
-    from medfm.knowledge.load import list_knowledge, load_knowledge
+    from medfm.knowledge.load import list_knowledge, load_knowledge, own_label_set
 
     label_set = method.label_set or cohort.info.get("label_set")
     domain = method.knowledge or cohort.modality
     if label_set is None or (method.knowledge is None and domain not in list_knowledge()):
         return []
-    return list(load_knowledge(domain).label_set(str(label_set)).labels)
+    knowledge = load_knowledge(domain)
+    own_label_set(knowledge, str(label_set))
+    return list(knowledge.label_set(str(label_set)).labels)
 
 
 def _of_split(cohort: Cohort, split: str) -> tuple[Cohort, list[str]]:
