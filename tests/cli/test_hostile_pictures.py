@@ -212,3 +212,17 @@ def test_knowledge_without_a_source(run: Run, fine: tuple[str, ...], modality: s
     assert "have no source in the knowledge: one" in Path("runs/z/report.html").read_text(encoding="utf-8")
     code, text, _ = run("knowledge", "show", "mine.yaml")
     assert code == 0
+
+
+def test_what_is_missing_is_said_before_anything_is_loaded_or_read(
+    run: Run, fine: tuple[str, ...], modality: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medfm.encoders.load.load_encoder", lambda *a, **k: pytest.fail("loaded an encoder"))
+    more = asked(modality, "--strategy", "file@1", "--prompt-file", "absent.json", "--out", "runs/z")
+    refused(run("zeroshot", *fine, *more), "There is no such prompt file.", "absent.json", "--prompt-file")
+
+
+def test_an_encoder_without_tokens_is_refused_before_any_record(run: Run, fine: tuple[str, ...]) -> None:
+    more = ("--encoder", "color-histogram", "--target", "label", "--protocol", "moment-probe@1", "--out", "runs/m")
+    code, out, err = run("fewshot", *fine, *more)
+    assert (code, out) == (2, "") and "no patch tokens" in err and "embedding" not in err.split("Error: ")[0]
