@@ -136,10 +136,14 @@ def _decode_png(data: bytes, name: str, limit: int, facts: dict[str, Any]) -> np
     picture = PngImagePlugin.PngImageFile(io.BytesIO(data))
     if picture.is_animated:
         raise ReadError("This is an animated PNG.", where=name, expected="one picture per file")
-    if bits < 16:
-        return decode_pillow(picture, name, facts)
     import imagecodecs
 
+    if bits < 16:
+        array = decode_pillow(picture, name, facts)
+        if (array[-1] == array[-1, :1]).all():
+            # Pillow leaves rows blank that a properly ended stream does not hold; this decoder counts them.
+            imagecodecs.png_decode(data)
+        return array
     orientation = picture.getexif().get(0x0112, 1)
     if picture.info.get("icc_profile"):
         facts["icc_profile"] = ICC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from medfm.io.pixels import orient, to_rgb8
 
 _ORIENTATION = 274  # TIFF 6.0, section 8
 _ICC = 34675
+_JPEG, _DEFLATE = 7, (8, 32946)
 
 
 def decode_tiff(data: bytes, name: str, page: int | None, limit: int, facts: dict[str, Any]) -> np.ndarray:
@@ -70,10 +72,7 @@ def _decode_page(
         raise ReadError(
             f"The TIFF has {chosen.samplesperpixel} channels per pixel.", where=name, expected="grey, RGB or CMYK"
         )
-    ends = [start + size for start, size in zip(chosen.dataoffsets, chosen.databytecounts, strict=False)]
-    if not ends or max(ends) > len(data):
-        # Some decoders fill what is missing at the end without a word.
-        raise ReadError("The TIFF is cut off.", where=name, fix="copy or download the file again")
+    _check_whole(chosen, data, name)
     if bits <= 8:
         picture = _open_pillow(data, index)
         if picture is not None:
@@ -82,6 +81,55 @@ def _decode_page(
                 facts["orientation"] = orientation  # Pillow turns TIFF pictures upright while loading
             return decode_pillow(picture, name, facts)
     return _decode_tifffile(chosen, name, facts)
+
+
+def _check_whole(chosen: tifffile.TiffPage, data: bytes, name: str) -> None:
+    """Refuse a page of which a strip or tile is missing or ends early: decoders fill the gap without a word."""
+    again = "copy or download the file again"
+    parts = list(zip(chosen.dataoffsets, chosen.databytecounts, strict=False))
+    if not parts or max(start + size for start, size in parts) > len(data):
+        raise ReadError("The TIFF is cut off.", where=name, fix=again)
+    expected = _part_count(chosen)
+    written = sum(start > 0 and size > 0 for start, size in parts)
+    if written < max(expected, len(parts)):
+        raise ReadError(
+            f"The TIFF page is half-written: {max(expected, len(parts)) - written} of its {max(expected, len(parts))} "
+            f"{'tiles' if chosen.is_tiled else 'strips'} hold no data.",
+            where=name,
+            fix=again,
+        )
+    compression = int(chosen.compression)
+    most = chosen.imagewidth * chosen.imagelength * chosen.samplesperpixel * 2
+    for start, size in parts:
+        part = data[start : start + size]
+        if compression in _DEFLATE and not _deflate_ends(part, most):
+            raise ReadError("The TIFF page is damaged: compressed data end too early.", where=name, fix=again)
+        if compression == _JPEG and part.rfind(b"\xff\xd9") <= part.rfind(b"\xff\xda"):
+            raise ReadError("The TIFF page is damaged: a JPEG part lacks its end mark.", where=name, fix=again)
+
+
+def _part_count(chosen: tifffile.TiffPage) -> int:
+    """How many strips or tiles the header promises."""
+    planes = chosen.samplesperpixel if int(chosen.planarconfig) == 2 else 1
+    if chosen.is_tiled:
+        across = -(-chosen.imagewidth // max(chosen.tilewidth, 1))
+        return across * -(-chosen.imagelength // max(chosen.tilelength, 1)) * planes
+    rows = min(max(int(chosen.rowsperstrip or chosen.imagelength), 1), chosen.imagelength)
+    return -(-chosen.imagelength // rows) * planes
+
+
+def _deflate_ends(part: bytes, most: int) -> bool:
+    """Whether a stream comes to its end, or to more than `most` bytes (a decoder asks for no more)."""
+    inflate, rest, total = zlib.decompressobj(), part, 0
+    try:
+        while not inflate.eof and total <= most:
+            piece = inflate.decompress(rest, 1 << 20)
+            rest, total = inflate.unconsumed_tail, total + len(piece)
+            if not piece and not rest:
+                return False
+    except zlib.error:
+        return False
+    return True
 
 
 def _open_pillow(data: bytes, index: int) -> Image.Image | None:

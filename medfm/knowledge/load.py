@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medfm.core.config import load_config
+from medfm.core.errors import ConfigError
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.knowledge.schema import Knowledge
@@ -34,3 +35,23 @@ def load_knowledge(name: str | Path) -> Knowledge:
     if not path.is_file():
         raise unknown_name("knowledge", text, list_knowledge())
     return load_config(Knowledge, path)
+
+
+def own_label_set(knowledge: Knowledge, name: str) -> None:
+    """Say to which domain a label set belongs, where it is not one of `knowledge`.
+
+    Raises:
+        ConfigError: Another shipped domain has a label set of that name.
+        UnknownNameError: None has.
+    """
+    if name in knowledge.label_sets:
+        return
+    for domain in list_knowledge():
+        if domain != knowledge.domain and name in load_knowledge(domain).label_sets:
+            raise ConfigError(
+                f"The label set '{name}' is about {domain}, and what is asked here is about {knowledge.domain}.",
+                where="label_set",
+                expected=f"a label set of {knowledge.domain} (medfm knowledge show {knowledge.domain})",
+                fix="name another with --label-set, or mend --modality",
+            )
+    knowledge.label_set(name)

@@ -51,15 +51,30 @@ def prompts_from_file(path: str | Path, labels: Sequence[str] | None = None) -> 
     return PromptSet("file@1", classes, f"{file.name} ({sha256_file(file)[:12]})")
 
 
+def check_prompt_file(path: str | Path) -> None:
+    """Raise :class:`ConfigError` when there is no prompt file at `path`; asked before anything large is loaded."""
+    if not Path(path).is_file():
+        raise _absent(Path(path))
+
+
+def _absent(file: Path) -> ConfigError:
+    return ConfigError(
+        "There is no such prompt file.",
+        where=str(file),
+        expected=f"JSON or YAML with {_EXPECTED}, or a paper's own file",
+        fix="mend --prompt-file, or leave it out: then our own prompts are asked",
+    )
+
+
 def _read(file: Path) -> Any:
+    if not file.is_file():
+        raise _absent(file)
     if file.suffix.lower() == ".py":
         return _python_literal(file)
     if file.suffix.lower() != ".json":
         return read_yaml(file)
     try:
         return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_no_twice)
-    except FileNotFoundError as error:
-        raise ConfigError("The file does not exist.", where=str(file)) from error
     except _TwiceError as error:
         raise ConfigError(f"The label '{error}' is given twice.", where=str(file)) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -69,8 +84,6 @@ def _read(file: Path) -> Any:
 def _python_literal(file: Path) -> Any:
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError("The file does not exist.", where=str(file)) from error
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ConfigError(f"The file cannot be read as Python: {error}.", where=str(file)) from error
     for node in tree.body:

@@ -30,6 +30,7 @@ from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS, FewShot
 from medfm.evaluation.target import labelled, make_target
+from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.workflows.few_shot_extras import few_shot_extras
 from medfm.workflows.few_shot_texts import ClassTexts, class_texts
 from medfm.workflows.probe import MapMethod, _checked, _map, _protocol, _provenance, _resolved, _target_names
@@ -114,7 +115,11 @@ def few_shot(
             notes.append(f"{len(cohort) - len(kept)} records without a label are left out.")
         cohort = kept
     truth = make_target(cohort, column, task, positive=positive)
-    encoder, text_encoder = _loaded(encoder), _loaded(text_encoder)
+    encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
+    if isinstance(method, TOKEN_METHODS) and not isinstance(encoder, Embeddings):
+        from medfm.embeddings.token_view import TokenView
+
+        TokenView(encoder)  # an encoder without tokens is refused before any record is read
     texts: ClassTexts | None = None
     if isinstance(method, TEXT_METHODS):
         tower = text_encoder if isinstance(encoder, Embeddings) else encoder
@@ -146,7 +151,8 @@ def few_shot(
             None if texts is None else texts.scale,
             tokens,
         )
-        with (progress or Silent)("fitting", 1, "training sets") as shown:
+        # How many there are is known once the shots are drawn.
+        with (progress or Silent)("fitting", None, "training sets") as shown:
             done, levels = evaluate_few_shot(inputs, cohort.table, truth, plan, device=device, progress=shown)
     with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
         summary = summarise(
@@ -229,6 +235,7 @@ def few_shot_plan(
                 fix="leave out --strategy, --knowledge, --label-set and --prompt-file",
             )
         if "prompt_file" in given:
+            check_prompt_file(given["prompt_file"])
             given.setdefault("strategy", "file@1")
         values["method"]["prompts"] = {**values["method"]["prompts"], **given}
     return build(Protocol, values, where=bare.id, overrides=tuple(overrides))

@@ -121,7 +121,7 @@ def zero_shot(
         label_set=cohort.info.get("label_set"),
         given=map_class,
     )
-    encoder, text_encoder = _loaded(encoder), _loaded(text_encoder)
+    encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
     tower, lower_case = tower_of(encoder, text_encoder, method)
     texts = text_cache(tower, cache)
     shown = shown_texts(asked, scope, tower, lower_case)
@@ -243,12 +243,17 @@ def zero_shot_table(
     return ZeroShotRun(result, folder, len(result.provenance.get("failures") or []))
 
 
-def _loaded(encoder: Any) -> Any:
-    if not isinstance(encoder, str):
-        return encoder
-    from medfm.encoders.load import load_encoder
+def _loaded(encoder: Any, cohort: Cohort | None = None) -> Any:
+    """The encoder itself; with `cohort`, one of another modality is refused before any work."""
+    from medfm.workflows.embed import check_modality
 
-    return load_encoder(encoder)
+    if isinstance(encoder, str):
+        from medfm.encoders.load import load_encoder
+
+        encoder = load_encoder(encoder)
+    if cohort is not None and encoder is not None and not isinstance(encoder, Embeddings):
+        check_modality(encoder, cohort)
+    return encoder
 
 
 def _embeddings(

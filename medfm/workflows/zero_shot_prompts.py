@@ -12,7 +12,7 @@ from medfm.core.hashing import sha256_file
 from medfm.core.names import unknown_name
 from medfm.evaluation.protocol import ZeroShot
 from medfm.knowledge.encoded import EncodedText, encoded_texts
-from medfm.knowledge.load import list_knowledge, load_knowledge
+from medfm.knowledge.load import list_knowledge, load_knowledge, own_label_set
 from medfm.knowledge.matching import match_classes
 from medfm.knowledge.prompt_file import prompts_from_file
 from medfm.knowledge.prompts import ClassPrompts, Context, PromptSet, build_prompts, list_strategies
@@ -143,6 +143,8 @@ def questions(
     # FLAIR's dictionary is asked by category names, which come from the label set.
     if published or any(name != FILE for name in chosen):
         knowledge = _knowledge(method, modality)
+        if label_set is not None:
+            own_label_set(knowledge, str(label_set))
         classes = match_classes(knowledge, labels, label_set, given)
         words = _templated(as_published(knowledge, str(label_set)) if published else knowledge, method)
         notes += _unsourced(knowledge, classes)

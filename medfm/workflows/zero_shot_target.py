@@ -18,7 +18,8 @@ from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot, load_protocol
 from medfm.evaluation.target import Target, labelled, make_target
-from medfm.knowledge.load import list_knowledge, load_knowledge
+from medfm.knowledge.load import list_knowledge, load_knowledge, own_label_set
+from medfm.knowledge.prompt_file import check_prompt_file
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -81,6 +82,8 @@ def zero_shot_plan(
             expected="zero-shot@1, merl-zeroshot@1, or a YAML file with method.kind zero_shot",
             fix="medfm probe runs protocols that train",
         )
+    if prompt_file is not None:
+        check_prompt_file(prompt_file)
     given = {"knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file}
     method = {**plan.method.to_dict(), **{k: str(v) for k, v in given.items() if v is not None}}
     return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id)
@@ -205,7 +208,9 @@ def _labels_of(cohort: Cohort, method: ZeroShot) -> list[str]:
     domain = method.knowledge or cohort.modality
     if label_set is None or (method.knowledge is None and domain not in list_knowledge()):
         return []
-    return list(load_knowledge(domain).label_set(str(label_set)).labels)
+    knowledge = load_knowledge(domain)
+    own_label_set(knowledge, str(label_set))
+    return list(knowledge.label_set(str(label_set)).labels)
 
 
 def _askable(names: str | list[str], cohort: Cohort, method: ZeroShot) -> tuple[str | list[str], list[str]]:
