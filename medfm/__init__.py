@@ -18,6 +18,7 @@ _PUBLIC = {
     "MedfmError": "medfm.core.errors",
     "Result": "medfm.reporting.result",
     "compare": "medfm.workflows.compare",
+    "concept_probe": "medfm.workflows.concept_probe",
     "embed": "medfm.workflows.embed",
     "few_shot": "medfm.workflows.few_shot",
     "knn": "medfm.workflows.probe",

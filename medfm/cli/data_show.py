@@ -23,7 +23,8 @@ from medfm.cli.common import Verb, json_option, pairs, print_json, table
 @click.option("--start", type=float, help="ECG: seconds at which the sheet begins [0].")
 @click.option("--field", is_flag=True, default=None, help="Retina: draw the edge of the field of view.")
 @click.option("--set", "reader", multiple=True, metavar="KEY=VALUE", help="Of a file: sampling_hz, units, leads.")
-@click.option("--encoder", help="ECG: add where this encoder looks (attention pool).")
+@click.option("--encoder", help="Add where this encoder looks: attention, or Grad-CAM of --text.")
+@click.option("--text", help="What Grad-CAM asks for, in words.")
 @click.option("--weights", help="Its weights: file, 'random' [the card's].")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @json_option
@@ -44,6 +45,7 @@ def show_command(
     field: bool | None,
     reader: tuple[str, ...],
     encoder: str | None,
+    text: str | None,
     weights: str | None,
     overwrite: bool,
     as_json: bool,
@@ -54,6 +56,7 @@ def show_command(
       medfm data show ecg.xml --out ecg.pdf
       medfm data show labels.csv --modality ecg --record JS00001 --layout 6x2
       medfm data show labels.csv --modality ecg --records 6 --out sheets.pdf
+      medfm data show eye.jpg --modality retina --encoder flair-resnet50 --text "hard exudates"
 
     Several records share one file (a PDF has a page for each), or get one each in a folder.
     Printed at 100 %, 25 mm are one second. Facts printed are of the acquisition, never a name.
@@ -64,6 +67,7 @@ def show_command(
     from medfm.workflows.show import show
 
     settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start, "field": field}
+    settings["text"] = text
     done = show(
         source,
         out=out,

@@ -31,6 +31,7 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
 @click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@click.option("--explanations/--no-explanations", default=True, help="Heat maps beside errors of pictures [on].")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")

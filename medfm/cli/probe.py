@@ -37,11 +37,14 @@ from medfm.cli.common import (
 )
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@click.option("--knowledge", metavar="NAME|FILE", help="Whose findings concept-probe@1 asks [the modality's].")
+@click.option("--label-set", metavar="NAME", help="Only findings of this label set's classes [all].")
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
 @click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@click.option("--explanations/--no-explanations", default=True, help="Heat maps beside errors of pictures [on].")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
@@ -53,6 +56,8 @@ def command(
     table: str,
     targets: tuple[str, ...],
     protocol: str,
+    knowledge: str | None,
+    label_set: str | None,
     modality: str | None,
     root: str | None,
     mapping: tuple[str, ...],
@@ -71,7 +76,8 @@ def command(
       medfm probe labels.csv --encoder dinobloom-s --target label --out runs/first
       medfm probe labels.csv --embeddings cells.npz --protocol dinobloom-knn@1 --set method.k=[1,5]
       medfm probe labels.csv --encoder dinobloom-s --protocol mil@1 --map patient_id=donor --out runs/mil
-    Protocols: linear-probe@1, gradient-probe@1, knn@1, mil@1; of papers: dinobloom-linear@1,
+      medfm probe eyes.csv --encoder flair-resnet50 --protocol concept-probe@1 --out runs/findings
+    Protocols: linear-probe@1, gradient-probe@1, concept-probe@1, knn@1, mil@1; of papers: dinobloom-linear@1,
     dinobloom-linear-split@1, dinobloom-knn@1, dinobloom-aml-mil@1, reddino-linear@1, merl-linear@1;
     or a YAML file. --dry-run shows one.
     Checked before any work: the table, leakage between splits, classes, the encoder's training data.
@@ -79,14 +85,14 @@ def command(
     Common errors: a patient in two splits (mend it, or --allow CODE), missing labels
     (--drop-unlabelled), no split 'test' (--set scheme.kind=kfold), the folder exists (--overwrite).
     """
-    from medfm.evaluation.protocol import load_protocol
+    from medfm.workflows.concept_probe import concept_plan
 
-    plan = load_protocol(protocol, overrides=overrides)
+    plan = concept_plan(protocol, overrides, knowledge=knowledge, label_set=label_set)
     if dry_run:
         print_config(plan, as_json)
         return 0
     from medfm.core.progress import Silent, for_people
-    from medfm.workflows.probe import probe_table
+    from medfm.workflows.probe_table import probe_table
 
     target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
     run = probe_table(

@@ -44,6 +44,7 @@ from medfm.cli.common import (
 @click.option(
     "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
 )
+@click.option("--explanations/--no-explanations", default=True, help="Heat maps beside errors of pictures [on].")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")

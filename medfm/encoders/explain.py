@@ -126,6 +126,11 @@ def last_map(module: nn.Module) -> nn.Module | None:
     return found[0].layer4 if len(found) == 1 else None
 
 
+def has_attention(module: nn.Module) -> bool:
+    """Whether the image tower holds attention layers that :func:`attention_rollout` knows."""
+    return any(_is_attention(layer) for layer in getattr(module, "visual", module).modules())
+
+
 def _is_attention(layer: nn.Module) -> bool:
     timm = all(hasattr(layer, name) for name in ("qkv", "q_norm", "k_norm", "num_heads", "scale"))
     return timm or isinstance(layer, nn.MultiheadAttention)

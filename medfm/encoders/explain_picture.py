@@ -11,7 +11,7 @@ import torch
 
 from medfm.core.errors import CardError, ConfigError
 from medfm.encoders.encoder import Encoder
-from medfm.encoders.explain import attention_rollout, grad_cam, last_map
+from medfm.encoders.explain import attention_rollout, grad_cam, has_attention, last_map
 from medfm.encoders.foreground import foreground_box
 from medfm.encoders.preprocessing_steps import (
     Canvas,
@@ -69,10 +69,14 @@ class HeatMap:
 
     def on_original(self) -> np.ndarray:
         """float32 (height, width) over the original picture; NaN where the network saw nothing of it."""
+        return self.on_scaled(self.frame.shape)
+
+    def on_scaled(self, shape: tuple[int, int]) -> np.ndarray:
+        """As :meth:`on_original`, over the original picture brought to `shape`, (height, width)."""
         frame = self.frame
         places = [
-            (np.arange(side) + 0.5 - start) / scale
-            for side, start, scale in zip(frame.shape, frame.start, frame.scale, strict=True)
+            ((np.arange(side) + 0.5) * whole / side - start) / scale
+            for side, whole, start, scale in zip(shape, frame.shape, frame.start, frame.scale, strict=True)
         ]
         heat = _sampled(self.values, places[0], places[1], frame.size)
         unseen = [(at < 0) | (at > side) for at, side in zip(places, frame.size, strict=True)]
@@ -81,11 +85,33 @@ class HeatMap:
         return heat
 
 
+def method_for(encoder: Encoder) -> Literal["grad_cam", "attention_rollout"]:
+    """How this encoder is explained.
+
+    Raises:
+        CardError: It cannot be; the error says why.
+    """
+    if len(encoder.input_shape) != 3:
+        raise CardError(f"'{encoder.id}' takes no pictures.", fix="for signals see medfm.encoders.attention")
+    if encoder.weights_kind == "no weights":
+        raise CardError(f"'{encoder.id}' is a fixed formula without layers, so there is nothing to look into.")
+    if last_map(encoder.module) is not None:
+        return "grad_cam"
+    if has_attention(encoder.module):
+        return "attention_rollout"
+    raise CardError(
+        f"'{encoder.id}' is neither a ResNet nor a vision transformer of a known kind, so it cannot be explained.",
+        expected="a ResNet of torchvision (Grad-CAM), or a vision transformer of timm or open_clip (attention roll-out)",
+    )
+
+
 def heat_map(
     encoder: Encoder,
     record: Record | np.ndarray,
     toward: np.ndarray | torch.Tensor | None = None,
     method: Method = "auto",
+    *,
+    cosine: bool = False,
 ) -> HeatMap:
     """Explain the embedding of one picture.
 
@@ -96,17 +122,18 @@ def heat_map(
             embedding of a text, or one class's weights of a linear probe on raw embeddings. The map shows what raises
             the product of embedding and direction. Needed, as without a question there is no gradient.
         method: Grad-CAM for convolutional networks and roll-out for transformers by default.
+        cosine: Grad-CAM only: what raises the cosine of embedding and direction, as zero-shot scoring compares
+            them, not their product.
 
     Raises:
         CardError: The encoder is for signals, or has neither a last map nor attention.
         ConfigError: The direction is missing, of another length, zero or not finite, or was given to roll-out.
         ReadError: The picture cannot be preprocessed.
     """
-    if len(encoder.input_shape) != 3:
-        raise CardError(f"'{encoder.id}' takes no pictures.", fix="for signals see medfm.encoders.attention")
+    usual = method_for(encoder)
     layer = last_map(encoder.module)
     if method == "auto":
-        method = "grad_cam" if layer is not None else "attention_rollout"
+        method = usual
     batch = encoder.preprocess(record)[None].to(encoder.device)
     array = np.asarray(record.array if isinstance(record, Record) else record)
     where = frame_of(encoder.preprocess.steps, array)
@@ -123,7 +150,12 @@ def heat_map(
                 f"'{encoder.id}' has no last map for Grad-CAM.", fix="use method='attention_rollout' for transformers"
             )
         direction = _direction(toward, encoder)
-        values = grad_cam(encoder.module, layer, batch, lambda embedding: embedding @ direction)
+        if cosine:
+            values = grad_cam(
+                encoder.module, layer, batch, lambda e: torch.nn.functional.cosine_similarity(e, direction[None], dim=1)
+            )
+        else:
+            values = grad_cam(encoder.module, layer, batch, lambda e: e @ direction)
     return HeatMap(values[0].cpu().numpy(), method, where)
 
 

@@ -14,6 +14,8 @@ from medfm.core.errors import EvaluationError
 from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.bags import collect_bags
+from medfm.evaluation.concept_probe import run_concept_probe
+from medfm.evaluation.concepts import FEATURES
 from medfm.evaluation.gradient_probe import run_gradient_probe
 from medfm.evaluation.knn import knn_scores
 from medfm.evaluation.linear_probe import Outcome, run_linear_probe
@@ -21,6 +23,7 @@ from medfm.evaluation.mil import Bags, run_mil
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
 from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS
+from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
@@ -28,6 +31,24 @@ from medfm.evaluation.target import Target, make_target
 
 # Cohort columns that subgroup tables use by themselves when they are there.
 _CARRIED = ("age", "sex")
+
+
+@dataclass(frozen=True)
+class FoldWeights:
+    """The weights of one training.
+
+    Attributes:
+        repeat: Number of the repeat.
+        fold: Number of the fold.
+        coef: float64 (rows, features) on the features as given: one row per class or label, one for two
+            classes (the positive one), one for regression.
+        scale: float64 (features,), their standard deviations in training where they were standardised.
+    """
+
+    repeat: int
+    fold: int
+    coef: np.ndarray
+    scale: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +61,14 @@ class Evaluation:
         notes: What a reader must know, each once.
         attention: For attention pooling one row per tested cell: ``record_id, patient_id`` and
             ``attention`` or ``attention:CLASS``, averaged over the runs of the main variant.
+        weights: Of the trainings of the main variant, where the method is linear.
     """
 
     predictions: Predictions
     chosen: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     attention: pd.DataFrame | None = None
+    weights: tuple[FoldWeights, ...] = ()
 
 
 def evaluate(
@@ -89,6 +112,11 @@ def evaluate(
             f"The protocol '{protocol.id}' is for a few labelled records per class.",
             fix="medfm fewshot runs it (in Python medfm.few_shot)",
         )
+    if isinstance(protocol.method, ConceptProbe) and FEATURES not in embeddings.provenance:
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' works on similarities to findings, not on embeddings.",
+            fix="medfm probe makes them with --encoder (in Python medfm.concept_probe)",
+        )
     cohort, values, notes = _align(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)
     table = cohort.table
@@ -130,6 +158,11 @@ def evaluate(
                 seed=scheme.seed,
                 device=device,
                 progress=shown,
+            )
+            runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
+        elif isinstance(protocol.method, ConceptProbe):
+            outcomes = run_concept_probe(
+                values, truth, folds, protocol.method, patients=patients, seed=scheme.seed, progress=shown
             )
             runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
         elif isinstance(protocol.method, GradientProbe):
@@ -224,7 +257,7 @@ def _collect(
     wanted = [*_CARRIED, *protocol.statistics.subgroups]
     carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *carried]]
-    frames, chosen = [], []
+    frames, chosen, weights = [], [], []
     for fold, label, outcome in runs:
         parts = [f"fraction={fold.fraction:g}"] if fold.fraction != top else []
         variant = ",".join([*parts, *([label] if label else [])]) or MAIN
@@ -233,13 +266,15 @@ def _collect(
         frames.append(frame.assign(**_truth_columns(truth.take(fold.test), outcome.scores)))
         sizes = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
+        if outcome.coef is not None and variant == MAIN:
+            weights.append(FoldWeights(fold.repeat, fold.fold, outcome.coef, outcome.scale))
         notes += [note if variant == MAIN else f"{variant}: {note}" for note in outcome.notes]
     joined = pd.concat(frames, ignore_index=True)
     # The headline first, whatever the order of the folds.
     order = np.argsort((joined["variant"] != MAIN).to_numpy(), kind="stable")
     joined = joined.iloc[order].reset_index(drop=True)
     predictions = Predictions(joined, truth.task, truth.classes, truth.name)
-    return Evaluation(predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention)
+    return Evaluation(predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention, tuple(weights))
 
 
 def _truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:

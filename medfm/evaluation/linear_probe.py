@@ -30,11 +30,16 @@ class Outcome:
         scores: float64 (m, classes) probabilities; (m, 1) predictions for regression.
         chosen: What was chosen, such as ``{"C": 1.0}``.
         notes: What a reader must know.
+        coef: float64 (rows, features), what one unit of each feature *as given* adds to the logit of each class (one
+            row, of the positive class, for two; of the prediction for regression); ``None`` where the method has none.
+        scale: float64 (features,), the standard deviation that a feature was divided by; ``None`` where it was not.
     """
 
     scores: np.ndarray
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    coef: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ def _shared(
     outcomes = []
     for p, fold in enumerate(folds):
         notes = _absent(target, np.unique(target.values[fold.train]))
-        outcomes.append(Outcome(fit.probabilities(X[fold.test], 0, p), {"C": float(strengths[0, p])}, notes))
+        scores = fit.probabilities(X[fold.test], 0, p)
+        outcomes.append(Outcome(scores, {"C": float(strengths[0, p])}, notes, fit.coef[0, p]))
         progress.advance()
     return outcomes
 
@@ -124,6 +130,7 @@ def _one(
     """Scale, select and fit one fold."""
     selection = method.selection
     train, test, validation = X[fold.train], X[fold.test], X[fold.validation]
+    scale = np.ones(X.shape[1])
     if method.standardise:
         mean, scale = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
         scale[scale <= 1e-12 * np.abs(mean)] = 1.0  # constant up to rounding
@@ -174,7 +181,8 @@ def _one(
     chosen["C"] = float(grid[pick])
     if strength is None and len(grid) > 1 and pick in (0, len(grid) - 1):
         notes.append(f"C = {grid[pick]:g} lies at the edge of the grid.")
-    return Outcome(_score(models[pick][-1], test, target), chosen, tuple(notes))
+    model = models[pick][-1]
+    return Outcome(_score(model, test, target), chosen, tuple(notes), _raw_weights(model, scale, target))
 
 
 def _fit(
@@ -270,6 +278,17 @@ def _fit_columns(
     return [
         [_Model(coef[g, i], intercept[g, i], every, constant[i]) for i in range(len(sets))] for g in range(len(grid))
     ]
+
+
+def _raw_weights(model: _Model, scale: np.ndarray, target: Target) -> np.ndarray:
+    """Weights on the features before they were scaled, one row per class; see :class:`Outcome`."""
+    raw = model.coef / scale
+    if target.task == "multiclass" and len(raw) != len(target.classes):
+        # Of two classes present a single column is fitted, which speaks for the second.
+        rows = np.vstack([-raw / 2, raw / 2]) if len(raw) == 1 else raw
+        raw = np.zeros((len(target.classes), raw.shape[1]))
+        raw[model.present] = rows
+    return raw
 
 
 def _score(model: _Model, X: np.ndarray, target: Target) -> np.ndarray:

@@ -14,6 +14,7 @@ from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
+from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
@@ -110,7 +111,8 @@ class Protocol(StrictConfig):
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
     method: Annotated[
-        LinearProbe | GradientProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod, Field(discriminator="kind")
+        LinearProbe | GradientProbe | ConceptProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod,
+        Field(discriminator="kind"),
     ]
     scheme: Scheme = Scheme()
     few_shot: FewShot | None = Field(None, description="k shots per class (medfm fewshot); null: all training records")

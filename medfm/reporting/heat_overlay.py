@@ -44,3 +44,12 @@ def overlay(picture: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.n
     alpha = np.where(seen, opacity * (1 + 2 * share) / 3, 0.0)[..., None]
     base = np.where(seen, grey, grey * 0.35)[..., None]
     return np.rint(base * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8)
+
+
+def ramp(steps: int) -> list[str]:
+    """`steps` colours from no heat to the largest, as ``#rrggbb``, for a legend."""
+    place = np.linspace(0, len(_RAMP) - 1, steps)
+    low = np.minimum(place.astype(np.int64), len(_RAMP) - 2)
+    part = (place - low)[:, None]
+    colours = np.rint(_RAMP[low] * (1 - part) + _RAMP[low + 1] * part).astype(np.int64)
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()]

@@ -13,8 +13,10 @@ from medfm.evaluation.summary import Estimate, Summary
 from medfm.reporting import tables
 from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_context
+from medfm.reporting.concepts import concepts_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
 from medfm.reporting.error_pictures import error_words, shown_errors
+from medfm.reporting.explanations import explanations_context
 from medfm.reporting.few_shot import few_shot_section
 from medfm.reporting.figures import Plot
 from medfm.reporting.glossary import glossary
@@ -38,6 +40,8 @@ _SHOWN = (  # extras with a table of their own
     "few_shot",
     "chance",
     "shown_texts",
+    "explanations",
+    "concepts",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -76,6 +80,7 @@ def _context(result: Result) -> dict[str, Any]:
         "subtitle": f"{method_name(result.kind)} of {summary.target}, protocol {result.protocol.id}",
         "verdict": verdict(result),
         "baseline": baseline_context(result),
+        "concepts": concepts_context(result),
         "banners": banners(result),
         "lead": _lead(result),
         "headline": _headline(result),
@@ -101,6 +106,7 @@ def _context(result: Result) -> dict[str, Any]:
         "retrieval": retrieval_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
+        "explanations": explanations_context(result, errors),
         "error_table": None if any(e["uri"] for e in errors) else tables.error_table(errors, summary.task),
         "changes": protocol_changes(result.protocol),
         "regression": summary.task == "regression",

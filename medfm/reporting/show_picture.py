@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medfm.core.config import StrictConfig
-from medfm.core.errors import CardError
+from medfm.core.errors import ConfigError
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Drawing, Lines, Picture, Text, rectangle
+from medfm.reporting.show_heat import add_heat
 from medfm.reporting.thumbnails import thumbnail
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _LETTERS = 36  # that fit below a picture
 
 
 class PictureSettings(StrictConfig):
-    """Nothing can be set: a picture is shown whole."""
+    """A picture is shown whole. Attributes: text: what an encoder's heat map asks for (Grad-CAM)."""
+
+    text: str | None = None
 
 
 class PictureShower:
@@ -32,13 +35,13 @@ class PictureShower:
     def draw(
         self, record: Record, settings: PictureSettings, encoder: Encoder | None = None, synthetic: bool = False
     ) -> Drawing:
-        """The picture with its id and size.
+        """The picture with its id and size; with an encoder also its heat map.
 
         Raises:
-            CardError: An encoder is given: none tells where it looks in a picture.
+            CardError, ConfigError: The encoder cannot be explained, or the text does not fit it.
         """
-        if encoder is not None:
-            raise CardError(f"The encoder '{encoder.id}' cannot tell where it looks in a picture.")
+        if settings.text is not None and encoder is None:
+            raise ConfigError("A text without an encoder has no meaning here.", fix="name it with --encoder")
         high, wide = record.array.shape[:2]
         scale = _BOX / max(high, wide)
         box = (_MARGIN, _MARGIN, wide * scale, high * scale)
@@ -52,6 +55,8 @@ class PictureShower:
         drawing.add(Text(_MARGIN, y + 4.6, _about(record), 3.0, colour="#333333"))
         if synthetic:
             drawing.add(Text(_MARGIN, y + 9.0, "SYNTHETIC", 3.0, bold=True, colour="#b3261e"))
+        if encoder is not None:
+            add_heat(drawing, record, encoder, settings.text, box)
         return drawing
 
     def in_report(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfm.core.config import StrictConfig
+from medfm.core.errors import ReadError
 from medfm.modalities.fundus_field import field_of_view
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Drawing, Lines, Text
@@ -23,9 +24,10 @@ _BOX, _MARGIN = 80.0, 5.0  # as show_picture draws
 
 
 class FundusSettings(StrictConfig):
-    """Attributes: field: whether the edge of the field of view is drawn."""
+    """Attributes: field: whether the edge of the field of view is drawn; text: what an encoder's heat map asks for."""
 
     field: bool = False
+    text: str | None = None
 
 
 class RetinaShower:
@@ -37,13 +39,16 @@ class RetinaShower:
     def draw(
         self, record: Record, settings: FundusSettings, encoder: Encoder | None = None, synthetic: bool = False
     ) -> Drawing:
-        """The photograph with its id, its size and the eye.
+        """The photograph with its id, its size and the eye; with an encoder also its heat map.
 
         Raises:
-            CardError: An encoder is given: none tells where it looks in a picture.
+            CardError, ConfigError: The encoder cannot be explained, or the text does not fit it.
+            ReadError: An encoder is given, and the record is an OCT volume.
         """
         picture = _as_picture(record)
-        drawing = PICTURE.draw(picture, PictureSettings(), encoder, synthetic)
+        if encoder is not None and picture is not record:
+            raise ReadError("Heat maps are drawn of photographs, and this is an OCT volume.", where=record.record_id)
+        drawing = PICTURE.draw(picture, PictureSettings(text=settings.text), encoder, synthetic)
         high, wide = picture.array.shape[:2]
         scale = _BOX / max(high, wide)
         if settings.field and picture is record:

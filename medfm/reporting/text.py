@@ -6,6 +6,7 @@ import textwrap
 
 from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_line
+from medfm.reporting.concepts import concept_sentence
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.verdict import verdict
@@ -28,6 +29,7 @@ def one_screen(result: Result) -> str:
         lines.append(f"!  and {len(warnings) - _MOST_BANNERS} more warnings; see the report")
     lines.append(verdict(result))
     lines += _wrap(baseline_line(result))
+    lines += _wrap(concept_sentence(result))
     patients = count(summary.n_patients, "patient") if summary.patients_known else "patients unknown"
     tested = f"{count(summary.n_records, 'record')}, {patients}"
     if result.kind == "mil":

@@ -116,6 +116,19 @@ def thumbnails(result: Result, images: Any) -> dict[str, bytes]:
 
 def thumbnail(array: np.ndarray) -> bytes:
     """A JPEG of at most :data:`EDGE` pixels a side; `array` is (h, w) or (h, w, 3), uint8 or float in [0, 1]."""
+    image = Image.fromarray(eight_bit(array)).convert("RGB")
+    image.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    return buffer.getvalue()
+
+
+def eight_bit(array: np.ndarray) -> np.ndarray:
+    """`array` (h, w) or (h, w, 3), uint8, uint16 or float in [0, 1], as uint8.
+
+    Raises:
+        StoreError: It is no picture.
+    """
     pixels = np.asarray(array)
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
@@ -125,11 +138,7 @@ def thumbnail(array: np.ndarray) -> bytes:
         raise StoreError(
             f"An array of shape {array.shape} and type {array.dtype} is not a picture.", expected="uint8 (h, w, 3)"
         )
-    image = Image.fromarray(pixels).convert("RGB")
-    image.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82, optimize=True)
-    return buffer.getvalue()
+    return pixels
 
 
 def _look_up(images: Any) -> Callable[[str], np.ndarray | bytes | None]:

@@ -164,6 +164,7 @@ def method_name(kind: str) -> str:
     names = {
         "linear_probe": "linear probe",
         "gradient_probe": "linear probe by gradient descent",
+        "concept_probe": "concept probe",
         "knn": "k nearest neighbours",
         "mil": "multiple-instance learning",
         "zero_shot": "zero-shot scoring",

@@ -262,6 +262,7 @@ def few_shot_table(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
+    explanations: bool = True,
     **settings: Any,
 ) -> FewShotRun:
     """Load a cohort and an encoder, evaluate, and save the result.
@@ -277,11 +278,13 @@ def few_shot_table(
         out: Result folder to write.
         overwrite: Replace an earlier result folder.
         progress: Makes the progress displays.
+        explanations: Whether the report shows where a transformer looked in the surest errors (pictures only).
         settings: As of :func:`few_shot`.
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
     from medfm.encoders.load import load_encoder
+    from medfm.workflows.explanations import NOT_KEPT, explained
     from medfm.workflows.probe import _refuse_existing
 
     if out is not None:
@@ -297,7 +300,10 @@ def few_shot_table(
         progress=progress,
         **settings,
     )
-    folder = None if out is None else result.save(out, overwrite=overwrite, images=records)
+    folder = None
+    if out is not None:
+        result, images = explained(result, records, loaded, NOT_KEPT, wanted=explanations)
+        folder = result.save(out, overwrite=overwrite, images=images)
     return FewShotRun(result, folder, len(result.provenance.get("failures") or []))
 
 

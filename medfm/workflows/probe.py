@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
     from medfm.cohorts.findings import Finding
     from medfm.reporting.result import Result
-    from medfm.workflows.baseline import BaselineChoice
 
 MapMethod = Literal["umap", "pca", "none"]
 
@@ -79,6 +77,49 @@ def probe(
         EvaluationError: The data do not allow this evaluation.
         UnknownNameError, ConfigError: The protocol does not exist or a setting is wrong.
     """
+    return probed(
+        embeddings,
+        cohort,
+        target,
+        protocol,
+        task=task,
+        positive=positive,
+        allow=allow,
+        drop_unlabelled=drop_unlabelled,
+        overrides=overrides,
+        embedding_map=embedding_map,
+        device=device,
+        name=name,
+        progress=progress,
+        attention_out=attention_out,
+        baseline=baseline,
+    )[0]
+
+
+def probed(
+    embeddings: Embeddings,
+    cohort: Cohort,
+    target: str | Sequence[str] | None = None,
+    protocol: str | Protocol = "linear-probe@1",
+    *,
+    task: Literal["auto"] | TaskKind = "auto",
+    positive: str | None = None,
+    allow: Sequence[str] = (),
+    drop_unlabelled: bool = False,
+    overrides: Sequence[str] = (),
+    embedding_map: MapMethod = "pca",
+    device: str | None = None,
+    name: str = "",
+    progress: ProgressMaker | None = None,
+    attention_out: str | Path | None = None,
+    baseline: Embeddings | str | None = None,
+    features: Embeddings | None = None,
+) -> tuple[Result, Evaluation]:
+    """As :func:`probe`, with the evaluation behind the result, which holds the weights.
+
+    Args:
+        features: What the method is trained on in place of `embeddings`, for the same records.
+    """
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
     from medfm.workflows.baseline import with_baseline
@@ -94,7 +135,7 @@ def probe(
     truth = make_target(cohort, chosen_target, task, positive=positive)
     findings = _checked(cohort, chosen_target, truth.task, plan, embeddings, allow)
     done = evaluate(
-        embeddings,
+        embeddings if features is None else features,
         cohort,
         chosen_target,
         plan,
@@ -141,7 +182,7 @@ def probe(
         extras=extras,
         name=name,
     )
-    return with_baseline(made, cohort, baseline, device=device, progress=progress)
+    return with_baseline(made, cohort, baseline, device=device, progress=progress), done
 
 
 def linear_probe(
@@ -187,99 +228,6 @@ def mil(
         ConfigError: The protocol is of another method.
     """
     return _of_kind("mil", embeddings, cohort, target, protocol, settings)
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What ``medfm probe`` did: the result, its folder, and whether records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
-
-
-def probe_table(
-    table: str | Path,
-    *,
-    encoder: str | None = None,
-    weights: str | None = None,
-    embeddings: str | Path | None = None,
-    embed_settings: Mapping[str, Any] | None = None,
-    cohort: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    preprocessing: str | None = None,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    progress: ProgressMaker | None = None,
-    baseline: BaselineChoice = "auto",
-    **settings: Any,
-) -> ProbeRun:
-    """Load a cohort, embed it (cached) or read its embeddings, evaluate, and save the result.
-
-    Args:
-        table: The cohort's table.
-        encoder: Encoder id; or give `embeddings`.
-        weights: Checkpoint file, ``"random"``, or ``None`` for the card's own.
-        embeddings: File that ``medfm embed --out`` wrote.
-        embed_settings: Settings of the embedding run (see ``medfm.workflows.embed.EmbedConfig``).
-        cohort: Arguments of :func:`medfm.load_cohort`.
-        device: ``"auto"`` or a torch device.
-        preprocessing: Another preprocessing of the card.
-        out: Result folder to write.
-        overwrite: Replace an earlier result folder.
-        progress: Makes the progress displays.
-        baseline: ``"untrained"`` evaluates the same network with random weights beside; ``"auto"`` does so for ECGs.
-        settings: As of :func:`probe`.
-
-    Raises:
-        ConfigError: Neither or both of `encoder` and `embeddings` are given.
-        StoreError: The result folder exists already, or cannot be written.
-    """
-    from medfm.cohorts.load import load_cohort
-    from medfm.embeddings.export import load_embeddings
-    from medfm.reporting.error_pictures import error_pictures
-    from medfm.workflows.baseline import untrained
-    from medfm.workflows.embed import embed
-
-    if (encoder is None) == (embeddings is None):
-        raise ConfigError(
-            "Name either an encoder or a file of embeddings.",
-            expected="--encoder ID, or --embeddings FILE",
-            fix="medfm encoders lists the encoders",
-        )
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
-    plan = _protocol(settings.pop("protocol", "linear-probe@1"), settings.pop("overrides", ()))
-    records = load_cohort(table, **dict(cohort or {}))
-    target = _target_names(records, settings.pop("target", None))
-    for column in [target] if isinstance(target, str) else target:
-        records.column(column)  # a wrong name comes out before the embedding, not after it
-    considered = labelled(records, target) if settings.get("drop_unlabelled") else records
-    make_target(considered, target, settings.get("task", "auto"), positive=settings.get("positive"))  # so do its labels
-    loaded = None
-    if embeddings is not None:
-        vectors = load_embeddings(embeddings)
-    else:
-        from medfm.encoders.load import load_encoder
-
-        loaded = load_encoder(str(encoder), weights=weights, device=device, variant=preprocessing)
-        vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
-        vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
-    result = probe(
-        vectors,
-        records,
-        target,
-        plan,
-        device=None if device == "auto" else device,
-        progress=progress,
-        baseline=untrained(loaded, records, baseline, settings=embed_settings, progress=progress),
-        **settings,
-    )
-    folder = None
-    if out is not None:
-        images = error_pictures(result, records, loaded) if result.kind != "mil" else None
-        folder = result.save(out, overwrite=overwrite, images=images)
-    return ProbeRun(result, folder, len(vectors.failures))
 
 
 def _refuse_existing(out: Path, overwrite: bool) -> None:

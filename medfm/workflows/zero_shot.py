@@ -206,6 +206,7 @@ def zero_shot_table(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
+    explanations: bool = True,
     **settings: Any,
 ) -> ZeroShotRun:
     """Load a cohort and an encoder, score, and save the result.
@@ -221,12 +222,13 @@ def zero_shot_table(
         out: Result folder to write.
         overwrite: Replace an earlier result folder.
         progress: Makes the progress displays.
+        explanations: Whether the report shows where the encoder looked in the surest errors (pictures only).
         settings: As of :func:`zero_shot`.
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
     from medfm.encoders.load import load_encoder
-    from medfm.reporting.error_pictures import error_pictures
+    from medfm.workflows.explanations import explained, text_directions
     from medfm.workflows.probe import _refuse_existing
 
     if out is not None:
@@ -239,7 +241,9 @@ def zero_shot_table(
     )
     folder = None
     if out is not None:
-        folder = result.save(out, overwrite=overwrite, images=error_pictures(result, records, loaded))
+        directions = text_directions(result, text_cache(loaded, settings.get("cache")))
+        result, images = explained(result, records, loaded, directions, wanted=explanations)
+        folder = result.save(out, overwrite=overwrite, images=images)
     return ZeroShotRun(result, folder, len(result.provenance.get("failures") or []))
 
 
