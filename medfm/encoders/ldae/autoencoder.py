@@ -56,6 +56,8 @@ def build_autoencoder(
             with_encoder_nonlocal_attn=False,
             with_decoder_nonlocal_attn=False,
         )
+    # MONAI keeps only some of its arguments; a file of a trained one needs them all.
+    module.args = checked  # type: ignore[assignment]
     if device == "meta":
         return module.train()
     module.to_empty(device="cpu")
