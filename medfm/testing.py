@@ -23,6 +23,7 @@ from medfm.encoders.card import Card, read_card, render_card
 from medfm.encoders.card_schema import FLAT
 from medfm.encoders.preprocessing import Preprocessing
 from medfm.encoders.preprocessing_steps import Resample
+from medfm.encoders.preprocessing_volume_steps import VolumeSize, VolumeSpacing
 from medfm.encoders.registry import get_card
 from medfm.modalities.record import Record
 
@@ -126,7 +127,7 @@ def _check_card(card: Card, result: Conformance) -> None:
 
 
 def _sample(card: Card, seed: int) -> Record | np.ndarray:
-    """A made-up picture or record, a little larger or smaller than the network's input."""
+    """A made-up picture, signal or volume, a little larger or smaller than the network's input."""
     random = np.random.default_rng(seed)
     if len(card.spec.input.shape) == 2:
         leads, samples = card.spec.input.shape
@@ -134,9 +135,21 @@ def _sample(card: Card, seed: int) -> Record | np.ndarray:
         hz = next((s.hz for s in card.spec.preprocessing if isinstance(s, Resample)), 500.0)
         signal = random.standard_normal((leads, length)).cumsum(axis=1).astype(np.float32) / 100
         return Record(f"sample-{seed}", card.modality, signal, {"sampling_hz": hz})
+    if len(card.spec.input.shape) == 4:
+        return _sample_volume(card, seed)
     _, height, width = card.spec.input.shape
     size = (height + int(random.integers(-40, 40)), width + int(random.integers(-40, 40)), 3)
     return random.integers(0, 256, size, dtype=np.uint8)
+
+
+def _sample_volume(card: Card, seed: int) -> Record:
+    """A made-up volume with voxels about twice as large as the network's."""
+    random = np.random.default_rng(seed)
+    size = next(step.size for step in card.spec.preprocessing if isinstance(step, VolumeSize))
+    side = 2 * next((step.mm for step in card.spec.preprocessing if isinstance(step, VolumeSpacing)), 0.5)
+    shape = [max(2, want // 2 + int(random.integers(-4, 4))) for want in size]
+    volume = random.standard_normal(shape, dtype=np.float32)
+    return Record(f"sample-{seed}", card.modality, volume, {"spacing_mm": [side] * 3})
 
 
 def _check_preprocessing(card: Card, result: Conformance) -> None:
@@ -198,7 +211,7 @@ def _check_running(card: Card, names: dict[str, tuple[int, ...]], result: Confor
     state = synthetic_state(names)
     module, report = load_published(card, _nested(card, state))
     encoder = Encoder(card, module, "local file", "synthetic weights", report)
-    victim = next(key for key in state if key.endswith(("norm.weight", "bn1.weight")))
+    victim = next(key for key in state if key.endswith(("norm.weight", "bn1.weight", "norm_after_attention.weight")))
     try:
         load_published(card, {key: tensor for key, tensor in state.items() if key != victim})
         refused = False
@@ -258,7 +271,11 @@ def _check_fingerprint(encoder: Encoder, state: dict[str, torch.Tensor], victim:
     changed[victim][0] += 1e-3
     nudged = Encoder(card, load_published(card, changed)[0], "local file", "synthetic weights")
     result.check("the fingerprint sees one changed weight", nudged.fingerprint != encoder.fingerprint)
-    steps = [step for step in card.spec.to_dict()["preprocessing"] if step["step"] not in ("normalise", "min_max")]
+    steps = [
+        step
+        for step in card.spec.to_dict()["preprocessing"]
+        if step["step"] not in ("normalise", "min_max", "volume_scale")
+    ]
     spec = type(card.spec).model_validate(card.spec.to_dict() | {"preprocessing": steps})
     altered = Card(card.path, card.header.model_copy(update={"medfm": spec}), card.prose, card.sha256)
     other = Encoder(altered, encoder.module, "local file", "synthetic weights")

@@ -16,6 +16,7 @@ LIGHT = 50_000_000
 # Names in one folder, or put together from several; some networks have the tensors of another.
 KEYS = {
     "flair-resnet50": ("flair-vision", "flair-text"),
+    "ldae-brain-mri": ("ldae-encoder",),
     "pathgen-clip": ("quiltnet-b-16",),
     "clip-vit-b-16": ("quiltnet-b-16",),
     "plip": ("quiltnet-b-32",),

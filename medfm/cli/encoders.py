@@ -126,6 +126,8 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
     size = " x ".join(map(str, spec.input.shape[1:])) + " pixels"
     if len(spec.input.shape) == 2:
         size = f"{spec.input.shape[0]} leads ({spec.input.channel_order}) x {spec.input.shape[1]} samples"
+    elif len(spec.input.shape) == 4:
+        size = " x ".join(map(str, spec.input.shape[1:])) + f" voxels ({spec.input.channel_order})"
     facts = [
         f"id {card.id}, modality {card.modality}, embedding {spec.embedding.what}, {spec.embedding.dim} numbers",
         f"architecture {spec.architecture.family} {spec.architecture.args}, "
@@ -143,6 +145,13 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
         f"{describe(source)}; sha256 {source.sha256 or 'not known'}" + (f"; {source.layout}" if source.layout else "")
         for source in spec.weights.sources
     ]
+    if spec.generator is not None:
+        parts = {name: getattr(spec.generator, name) for name in ("autoencoder", "prior", "denoiser")}
+        weights += [
+            f"{name} ({_millions(part.parameters) or 'unknown number of'} parameters): {describe(source)}"
+            for name, part in parts.items()
+            for source in part.weights.sources
+        ]
     data = [f"{entry.title}: {entry.status}{'. ' + entry.note if entry.note else ''}" for entry in spec.training_data]
     results = []
     for source in dict.fromkeys((entry.sourcing, entry.source) for entry in spec.results):

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medfm.core.config import StrictConfig
 from medfm.encoders.layouts import Layout
-from medfm.encoders.preprocessing_steps import Step, check_order, on_signals
+from medfm.encoders.preprocessing_steps import Step, check_order, on_signals, on_volumes
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FLAT = "flat"
@@ -78,6 +78,11 @@ class KeyMap(StrictConfig):
         (),
         description="tensors with one of these words between the dots, of their name in the file or of their plain name, are not needed",
     )
+    within: tuple[str, ...] = Field(
+        (),
+        description="beginnings of names of one network in a file of several: where one occurs, the first that does is "
+        "taken off and everything else is not needed",
+    )
     prefixes: tuple[str, ...] = Field(("module.", "backbone."), description="taken off the front, in this order")
     layouts: tuple[Layout, ...] = Field((), description="layouts of other libraries that are translated first")
     starts: dict[str, str] = Field(
@@ -103,7 +108,9 @@ class InputSpec(StrictConfig):
     """The tensor that the network takes."""
 
     shape: tuple[int, ...] = Field(
-        min_length=2, max_length=3, description="channels, height, width of a picture; leads, samples of a signal"
+        min_length=2,
+        max_length=4,
+        description="channels, height, width of a picture; leads, samples of a signal; channel and three sides of a volume",
     )
     dtype: Literal["float32"] = "float32"
     units: str = Field("", description="physical meaning of the values")
@@ -171,6 +178,41 @@ class PublishedResult(StrictConfig):
         return self
 
 
+class Part(StrictConfig):
+    """A network beside the encoder."""
+
+    args: dict[str, Any] = Field(default_factory=dict, description="its sizes; left out: the published ones")
+    parameters: int | None = Field(None, ge=1, description="count, all tensors of the network")
+    weights: Weights = Weights()
+
+
+class Generator(StrictConfig):
+    """The networks that make records from the encoder's codes: a latent diffusion autoencoder (LDAE)."""
+
+    kind: Literal["ldae"] = "ldae"
+    latent_scale: float = Field(
+        gt=0, description="latents are multiplied by it before diffusion and divided by it before decoding"
+    )
+    latent_shape: tuple[int, int, int, int] = Field(description="channels and sides of the latent of one input")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
+    timesteps: int = Field(1000, ge=2)
+    clip: float | None = Field(1.0, gt=0, description="clean latents are clamped to it in every step; null: never")
+    steps: int = Field(100, ge=1, description="sampling steps of the published evaluation")
+    autoencoder: Part = Field(Part(), description="volume to latent and back (stage 1)")
+    prior: Part = Field(Part(), description="denoiser without a code (stage 2)")
+    denoiser: Part = Field(Part(), description="denoiser that a code steers (stage 3)")
+    head: tuple[Source, ...] = Field(
+        (), max_length=3, description="files of a published linear head: weights, mean and deviation of the codes"
+    )
+
+    @field_validator("head")
+    @classmethod
+    def _all_or_none(cls, files: tuple[Source, ...]) -> tuple[Source, ...]:
+        if len(files) not in (0, 3):
+            raise ValueError("a head is three files: weights, mean, deviation")
+        return files
+
+
 class EncoderSpec(StrictConfig):
     """The ``medfm:`` block."""
 
@@ -189,6 +231,7 @@ class EncoderSpec(StrictConfig):
     )
     embedding: EmbeddingSpec
     text: TextSpec | None = None
+    generator: Generator | None = Field(None, description="networks that make records from its codes")
     gated: bool = Field(False, description="whether the hub asks for an agreement first")
     licence_note: str = Field("", description="conflicts or conditions a user must know")
     citation: str = ""
@@ -211,15 +254,20 @@ class EncoderSpec(StrictConfig):
 
     @model_validator(mode="after")
     def _one_kind(self) -> EncoderSpec:
-        signal = on_signals(self.preprocessing)
-        if len(self.input.shape) != (2 if signal else 3):
-            needed = "leads, samples" if signal else "channels, height, width"
+        axes = _axes(self.preprocessing)
+        if len(self.input.shape) != axes:
+            needed = {2: "leads, samples", 3: "channels, height, width", 4: "channel and three sides"}[axes]
+            raise ValueError(f"medfm.input.shape: the preprocessing gives {needed}, so {axes} numbers are needed")
+        if any(_axes(steps) != axes for steps in self.preprocessing_variants.values()):
             raise ValueError(
-                f"medfm.input.shape: the preprocessing gives {needed}, so {2 if signal else 3} numbers are needed"
+                "medfm.preprocessing_variants: steps on pictures, signals and volumes cannot stand in one card"
             )
-        if any(on_signals(steps) is not signal for steps in self.preprocessing_variants.values()):
-            raise ValueError("medfm.preprocessing_variants: steps on pictures and on signals cannot stand in one card")
         return self
+
+
+def _axes(steps: tuple[Step, ...]) -> int:
+    """Axes of one preprocessed record."""
+    return 2 if on_signals(steps) else 4 if on_volumes(steps) else 3
 
 
 class CardHeader(StrictConfig):

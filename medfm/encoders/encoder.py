@@ -89,7 +89,7 @@ class Encoder:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one preprocessed record: (channels, height, width), or (leads, samples)."""
+        """Shape of one preprocessed record: (channels, height, width), (leads, samples), or (1, ...) of a volume."""
         return self.card.spec.input.shape
 
     @property
@@ -261,7 +261,7 @@ class Encoder:
     def _tokenizer(self) -> TextTokenizer | ClipTokenizer:
         spec = self.card.spec.text
         if spec is None or self._family.embed_text is None:
-            what = "signals" if len(self.input_shape) == 2 else "pictures"
+            what = {2: "signals", 4: "volumes"}.get(len(self.input_shape), "pictures")
             raise CardError(
                 f"The encoder '{self.id}' has no text tower; it embeds {what} only.",
                 fix="use a linear probe or nearest neighbours instead of text prompts",

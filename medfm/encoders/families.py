@@ -23,6 +23,7 @@ _FAMILIES = {
     "color-histogram": ("medfm.encoders.histogram_args:HistogramArgs", "medfm.encoders.histogram:FAMILY"),
     "convirt": ("medfm.encoders.resnet_args:ConvirtArgs", "medfm.encoders.convirt:FAMILY"),
     "flair": ("medfm.encoders.resnet_args:FlairArgs", "medfm.encoders.flair:FAMILY"),
+    "ldae": ("medfm.encoders.ldae.args:LdaeArgs", "medfm.encoders.ldae.semantic:FAMILY"),
     "merl": ("medfm.encoders.merl_args:MerlArgs", "medfm.encoders.merl:FAMILY"),
     "resnet": ("medfm.encoders.resnet_args:ResNetArgs", "medfm.encoders.resnet:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
@@ -104,6 +105,8 @@ def check_architecture(spec: EncoderSpec, where: str) -> None:
             f"The embedding has {spec.embedding.dim} numbers but the architecture gives {args.dim}.",
             where=f"{where}: medfm.embedding.dim",
         )
+    if spec.generator is not None:
+        _load("medfm.encoders.ldae.generator:check_generator")(spec, where)
     size = getattr(args, "image_size", None)
     if size is not None and tuple(spec.input.shape[1:]) != (size, size):
         raise ConfigError(

@@ -26,7 +26,7 @@ def draw(module: nn.Module, generator: torch.Generator, bert: tuple[str, ...] = 
     """
     residual = any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
     for name, part in module.named_modules():
-        if isinstance(part, (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(part, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
             part.reset_parameters()
         elif isinstance(part, nn.Embedding):
             part.weight.normal_(std=0.02, generator=generator)
@@ -43,7 +43,7 @@ def draw(module: nn.Module, generator: torch.Generator, bert: tuple[str, ...] = 
             part.weight.normal_(std=math.sqrt(2 / fan_out), generator=generator)
             if part.bias is not None:
                 part.bias.zero_()
-        elif isinstance(part, (nn.Linear, nn.Conv2d)):
+        elif isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             bound = 1 / math.sqrt(part.weight[0].numel())
             for tensor in part.parameters(recurse=False):
                 tensor.uniform_(-bound, bound, generator=generator)

@@ -96,6 +96,17 @@ def unnest(checkpoint: Mapping[str, Any], nesting: tuple[str, ...], where: str) 
     )
 
 
+def one_network(
+    tensors: Mapping[str, torch.Tensor], within: tuple[str, ...]
+) -> tuple[dict[str, torch.Tensor], list[str], str]:
+    """The tensors of one network of a file that holds several, the names of all others, and the beginning found."""
+    for start in within:
+        if any(name.startswith(start) for name in tensors):
+            own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+            return own, [name for name in tensors if not name.startswith(start)], start
+    return dict(tensors), [], ""
+
+
 def plain_state(
     tensors: Mapping[str, torch.Tensor], key_map: KeyMap, where: str
 ) -> tuple[dict[str, torch.Tensor], list[str], str]:
@@ -161,6 +172,9 @@ def match(
         the caller decides whether a report that is not ``ok`` stops the run.
     """
     tensors, nested = unnest(checkpoint, key_map.nesting, where)
+    tensors, elsewhere, start = one_network(tensors, key_map.within)
+    if start:
+        nested += f", the network '{start}' of several"
     tensors, layout = translate(tensors, key_map.layouts, key_map.prefixes)
     if layout:
         nested += f", layout {layout}"
@@ -182,7 +196,7 @@ def match(
     report = KeyReport(
         layout=nested + (f", names begin with '{prefix}'" if prefix else ", bare names"),
         loaded=tuple(good),
-        dropped=tuple(dropped),
+        dropped=(*elsewhere, *dropped),
         absent=tuple(may_lack),
         missing=tuple(name for name in lacking if name not in may_lack),
         unexpected=tuple(name for name in plain if name not in wanted),

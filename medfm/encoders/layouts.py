@@ -6,6 +6,7 @@ tensors under plain names, or gives them back untouched.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-Layout = Literal["transformers-clip"]
+Layout = Literal["transformers-clip", "ldae-twice"]
+_log = logging.getLogger(__name__)
 
 _BLOCK = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d+)\.(.+)")
 _PART = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
@@ -77,8 +79,43 @@ def from_transformers_clip(tensors: Mapping[str, torch.Tensor]) -> dict[str, tor
     return found
 
 
+# LDAE's encoder stores its slice network twice; the published code reads the first of these last, so it wins.
+_SLICE_NETWORKS = ("slice_distributed.module.backbone.", "backbone.backbone.")
+
+
+def from_ldae_twice(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """LDAE's semantic encoder with its slice network once, under ``backbone.``; ``None`` for another layout.
+
+    Either copy is enough. Where both are there and differ, a warning says so.
+    """
+    import torch
+
+    if not any(name.startswith(_SLICE_NETWORKS) for name in tensors):
+        return None
+    found: dict[str, torch.Tensor] = {}
+    different: list[str] = []
+    for start in _SLICE_NETWORKS:
+        for name, tensor in tensors.items():
+            if not name.startswith(start):
+                continue
+            plain = f"backbone.{name.removeprefix(start)}"
+            if plain not in found:
+                found[plain] = tensor
+            elif found[plain].shape != tensor.shape or not (tensor.is_meta or torch.equal(found[plain], tensor)):
+                different.append(name)
+    if different:
+        _log.warning(
+            "the two copies of the slice network differ in %d tensors, such as %s; %s* is used",
+            len(different),
+            different[0],
+            _SLICE_NETWORKS[0],
+        )
+    return found | {name: tensor for name, tensor in tensors.items() if not name.startswith(_SLICE_NETWORKS)}
+
+
 LAYOUTS: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor] | None]] = {
-    "transformers-clip": from_transformers_clip
+    "transformers-clip": from_transformers_clip,
+    "ldae-twice": from_ldae_twice,
 }
 
 

@@ -2,7 +2,8 @@
 
 The steps belong to the card, so a model loaded by id and one from a bare local file receive
 bit-identical input. Steps on pictures are in :mod:`medfm.encoders.preprocessing_picture`,
-steps on signals in :mod:`medfm.encoders.preprocessing_signal`.
+steps on signals in :mod:`medfm.encoders.preprocessing_signal`, steps on volumes in
+:mod:`medfm.encoders.preprocessing_volume`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from medfm.core.hashing import sha256_json
 from medfm.encoders.preprocessing_picture import PictureSteps, fitting
 from medfm.encoders.preprocessing_signal import SignalSteps
-from medfm.encoders.preprocessing_steps import STEPS, Step, check_order, on_signals
+from medfm.encoders.preprocessing_steps import STEPS, Step, check_order, on_signals, on_volumes
+from medfm.encoders.preprocessing_volume import VolumeSteps
 from medfm.modalities.record import Record
 
 if TYPE_CHECKING:
@@ -39,15 +41,17 @@ class Preprocessing:
         self.steps = STEPS.validate_python(plain)
         check_order(self.steps)
         self.digest = sha256_json([step.to_dict() for step in self.steps])
-        self._does: PictureSteps | SignalSteps
+        self._does: PictureSteps | SignalSteps | VolumeSteps
         if on_signals(self.steps):
             self._does = SignalSteps(cast(Any, self.steps))
+        elif on_volumes(self.steps):
+            self._does = VolumeSteps(cast(Any, self.steps))
         else:
             self._does = PictureSteps(cast(Any, self.steps))
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of every result: (3, height, width), or (leads, samples) of a signal.
+        """Shape of every result: (3, height, width), (leads, samples) of a signal, (1, ...) of a volume.
 
         Raises:
             ReadError: The steps keep the proportions of pictures.
@@ -69,15 +73,15 @@ class Preprocessing:
             out: Where to write, such as one row of a batch.
 
         Raises:
-            ReadError: The picture or signal is of another kind, or holds nothing.
+            ReadError: The picture, signal or volume is of another kind, or holds nothing.
         """
         if isinstance(self._does, PictureSteps):
             return self._does.run(item, out)
-        signal = self._does.run(item)
-        if out is None and signal.dtype == np.float32 and signal.base is None and signal.flags.c_contiguous:
-            return signal  # an array of its own already: the order of the leads is the last step
-        result = fitting(signal.shape, out)
-        result[...] = signal
+        values = self._does.run(item)
+        if out is None and values.dtype == np.float32 and values.base is None and values.flags.c_contiguous:
+            return values  # an array of its own already: the order of the leads is the last step
+        result = fitting(values.shape, out)
+        result[...] = values
         return result
 
     def to_list(self) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """The named preprocessing steps a model card may list, with their arguments.
 
-Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`. For pictures the
-order is fixed by meaning: steps on the picture (``to_rgb``, ``crop_foreground``,
-``crop_field_of_view``, ``normalise_stain``, ``resize``, ``center_crop``, ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
+Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`, those on volumes in
+:mod:`medfm.encoders.preprocessing_volume_steps`. For pictures the order is fixed by meaning: steps on the picture
+(``to_rgb``, ``crop_foreground``, ``crop_field_of_view``, ``normalise_stain``, ``resize``, ``center_crop``,
+``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
 (``resize_float``, ``canvas``), then at most one ``normalise``.
 """
 
@@ -23,6 +24,14 @@ from medfm.encoders.preprocessing_signal_steps import (
     RepairMissing,
     Resample,
     check_signal_order,
+)
+from medfm.encoders.preprocessing_volume_steps import (
+    ON_VOLUME,
+    SliceFirst,
+    VolumeScale,
+    VolumeSize,
+    VolumeSpacing,
+    check_volume_order,
 )
 
 Resampler = Literal["bilinear_pil", "bicubic_pil", "lanczos_pil"]
@@ -193,7 +202,11 @@ Step = Annotated[
     | PadSamples
     | MinMax
     | Quantise
-    | LeadOrder,
+    | LeadOrder
+    | VolumeSpacing
+    | VolumeSize
+    | VolumeScale
+    | SliceFirst,
     Field(discriminator="step"),
 ]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
@@ -215,11 +228,19 @@ def on_signals(steps: tuple[Step, ...]) -> bool:
     return any(step.step in ON_SIGNAL for step in steps)
 
 
+def on_volumes(steps: tuple[Step, ...]) -> bool:
+    """Whether these are steps on volumes."""
+    return any(step.step in ON_VOLUME for step in steps)
+
+
 def check_order(steps: tuple[Step, ...]) -> None:
     """Refuse an order of steps that has no meaning (raises ValueError, for pydantic)."""
     names = [step.step for step in steps]
     if on_signals(steps):
         check_signal_order(names)
+        return
+    if on_volumes(steps):
+        check_volume_order(names)
         return
     if names.count("to_unit_range") != 1:
         raise ValueError("the steps must hold to_unit_range exactly once")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,28 +81,45 @@ def load_published(
             where=where,
             fix="check that the file belongs to this model; 'medfm encoders show ID' tells the layout",
         )
+    check_finite(tensors, where)
+    # One tensor of a text tower that a card calls optional (an unused pooler) is not the whole tower.
+    if any(map(family.is_text, report.absent)) and not any(map(family.is_text, tensors)):
+        args = args.without_text()
+    module = family.build(args, None, "meta")
+    fill(module, family.plain_names(module), tensors, report.absent)
+    return module.eval(), report
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse a checkpoint that holds NaN or infinity (raises WeightsError)."""
     bad = [plain for plain, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(
             f"The checkpoint holds values that are not finite in {len(bad)} tensors, such as {bad[0]}.", where=where
         )
-    # One tensor of a text tower that a card calls optional (an unused pooler) is not the whole tower.
-    if any(map(family.is_text, report.absent)) and not any(map(family.is_text, tensors)):
-        args = args.without_text()
-    module = family.build(args, None, "meta")
-    names = family.plain_names(module)
+
+
+def fill(
+    module: nn.Module, names: Mapping[str, str], tensors: Mapping[str, torch.Tensor], absent: Collection[str] = ()
+) -> None:
+    """Give `module`, built on the meta device, copies of `tensors`, float32 on the CPU.
+
+    Args:
+        module: The network; every tensor of it must be given or absent.
+        names: Plain name -> key in ``module.state_dict()``.
+        tensors: Plain name -> tensor.
+        absent: Plain names that become 0.
+    """
+    wanted = module.state_dict()
     # Copies: tensors of a file that is mapped into memory must not outlive a change of the file.
     state = {
         names[plain]: tensor.detach().to("cpu", _kept(tensor), copy=True).contiguous()
         for plain, tensor in tensors.items()
     }
-    for plain in report.absent:
-        if plain in names:
-            state[names[plain]] = torch.zeros(wanted[plain])
+    state |= {names[plain]: torch.zeros(wanted[names[plain]].shape) for plain in absent if plain in names}
     module.load_state_dict(state, strict=True, assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(True)
-    return module.eval(), report
 
 
 def _kept(tensor: torch.Tensor) -> torch.dtype:

@@ -11,7 +11,7 @@ from medfm.core.errors import ConfigError
 from medfm.core.files import atomic_path, make_folder
 from medfm.core.hashing import sha256_file
 from medfm.encoders.card import Card, write_card
-from medfm.encoders.card_schema import CardHeader, LocalFile, TrainingSet
+from medfm.encoders.card_schema import CardHeader, Generator, LocalFile, TrainingSet
 from medfm.encoders.registry import get_card
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def save_encoder(
     training_data: Sequence[TrainingSet] = (),
     deviations: Sequence[str] = (),
     tokenizer: Mapping[str, bytes] | None = None,
+    generator: Generator | None = None,
 ) -> Card:
     """Write `module` into `folder` so that ``medfm.load_encoder(folder)`` gives it back.
 
@@ -53,6 +54,8 @@ def save_encoder(
         deviations: What a reader must know.
         tokenizer: Files (name -> content) that cut texts for the text tower, for the folder
             ``tokenizer``, so that texts need nothing but this folder.
+        generator: Networks trained with this encoder that make records from its codes; those of
+            the base card know nothing of a newly trained encoder's codes and are left out.
 
     Raises:
         ConfigError: The module is not of the base card's architecture, or the id is malformed.
@@ -75,6 +78,7 @@ def save_encoder(
         "citation": "",
         "training_data": [entry.to_dict() for entry in training_data],
         "results": [],
+        "generator": None if generator is None else generator.to_dict(),
         "deviations": list(deviations),
     }
     _header(card, own, None)  # a wrong id or text is refused before anything is written

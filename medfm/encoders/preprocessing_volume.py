@@ -1,0 +1,187 @@
+"""From a volume to the array a network takes; see :mod:`medfm.encoders.preprocessing`.
+
+The functions equal MONAI's ``Spacing``, ``ResizeWithPadOrCrop`` and ``ScaleIntensity`` (a test
+compares them) without importing MONAI, which takes seconds in every worker process.
+
+A record of a volume is float32 (i, j, k) in the order of the file, with the fact ``affine``
+(4 x 4, voxel index -> mm, RAS) or at least ``spacing_mm`` (three numbers).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from medfm.core.errors import ReadError
+from medfm.encoders.preprocessing_volume_steps import (
+    Plane,
+    SliceFirst,
+    VolumeScale,
+    VolumeSize,
+    VolumeSpacing,
+    VolumeStep,
+)
+from medfm.modalities.record import Record
+
+_FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
+_READ = "read the file with medfm.read_record, which brings every format to this form"
+
+
+def resample(volume: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """A volume with cubic voxels, and its affine.
+
+    Trilinear along the axes of the file, without smoothing; beyond the last voxel its value is
+    repeated; the centre of the first voxel stays where it is.
+
+    Args:
+        volume: float (i, j, k).
+        affine: float (4, 4), voxel index -> mm.
+        mm: Wanted side of a voxel.
+
+    Returns:
+        float32 array with round((n - 1) * spacing / mm) + 1 voxels per axis, and float64 (4, 4).
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    result = volume.astype(np.float64, copy=False)
+    sizes = [round((n - 1) * side / mm + 1) for n, side in zip(volume.shape, spacing, strict=True)]
+    # Axes that shrink come first, so that no array in between is larger than need be.
+    for axis in sorted(range(3), key=lambda one: sizes[one] / volume.shape[one]):
+        result = _along(result, axis, sizes[axis], mm / spacing[axis])
+    changed = np.array(affine, dtype=np.float64)
+    changed[:3, :3] *= mm / spacing
+    return result.astype(np.float32), changed
+
+
+def _along(values: np.ndarray, axis: int, size: int, step: float) -> np.ndarray:
+    """Linear interpolation at 0, step, 2 step ... along one axis."""
+    last = values.shape[axis] - 1
+    places = np.minimum(np.arange(size) * step, last)
+    low = np.floor(places).astype(np.intp)
+    share = (places - low).reshape([-1 if one == axis else 1 for one in range(3)])
+    below = np.take(values, low, axis=axis)
+    above = np.take(values, np.minimum(low + 1, last), axis=axis)
+    above -= below
+    above *= share
+    above += below
+    return above
+
+
+def fit_size(
+    volume: np.ndarray, affine: np.ndarray, size: Sequence[int], padding: str = "line_minimum"
+) -> tuple[np.ndarray, np.ndarray]:
+    """A volume padded, then cut, about its centre, and its affine; arguments as of :class:`VolumeSize`."""
+    lacking = [max(want - have, 0) for want, have in zip(size, volume.shape, strict=True)]
+    before = [lack // 2 for lack in lacking]
+    pads = [(front, lack - front) for front, lack in zip(before, lacking, strict=True)]
+    padded = np.pad(volume, pads, mode="minimum") if padding == "line_minimum" else np.pad(volume, pads)
+    starts = [max(have // 2 - want // 2, 0) for want, have in zip(size, padded.shape, strict=True)]
+    cut = padded[tuple(slice(start, start + want) for start, want in zip(starts, size, strict=True))]
+    changed = np.array(affine, dtype=np.float64)
+    changed[:3, 3] += changed[:3, :3] @ (np.asarray(starts) - np.asarray(before))
+    return cut, changed
+
+
+def unit_scale(volume: np.ndarray) -> np.ndarray:
+    """The volume from 0 (smallest) to 1 (largest value), float32; a constant one becomes 0."""
+    low, high = volume.min(), volume.max()
+    if low == high:
+        return np.zeros_like(volume, dtype=np.float32)
+    scaled: np.ndarray = ((volume - low) / (high - low)).astype(np.float32, copy=False)
+    return scaled
+
+
+def axes_of(plane: Plane) -> tuple[int, int, int]:
+    """The axes of the file in the order that puts the slices of `plane` first."""
+    return _FIRST[plane]
+
+
+def axes_back(plane: Plane) -> tuple[int, int, int]:
+    """What undoes :func:`axes_of`."""
+    first, second, third = (_FIRST[plane].index(axis) for axis in range(3))
+    return first, second, third
+
+
+class VolumeSteps:
+    """The steps of a card on a record (i, j, k); the record's array is not changed."""
+
+    def __init__(self, steps: Sequence[VolumeStep]) -> None:
+        self.steps = tuple(steps)
+
+    @property
+    def plane(self) -> Plane:
+        """Which slices come first; sagittal where the order of the file is kept."""
+        return next((step.plane for step in self.steps if isinstance(step, SliceFirst)), "sagittal")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (1, ...) of every result."""
+        size = next(step.size for step in self.steps if isinstance(step, VolumeSize))
+        return (1, *(size[axis] for axis in axes_of(self.plane)))
+
+    def run(self, item: Record | np.ndarray) -> np.ndarray:
+        """The preprocessed array, float32 with one channel in front.
+
+        Raises:
+            ReadError: Another kind of array, no affine, values that are not finite, or one value throughout.
+        """
+        volume, _ = self.prepared(item)
+        return np.transpose(volume, axes_of(self.plane))[None]
+
+    def prepared(self, item: Record | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The volume before its slices are put first, float32 (i, j, k), and its affine (4, 4)."""
+        if not isinstance(item, Record):
+            raise ReadError(
+                "A bare array was given for a volume: the size of its voxels is not known.",
+                expected="a record whose facts hold affine or spacing_mm",
+                fix=f"{_READ}; or make one: Record(name, 'brain_mri', array, {{'spacing_mm': [1, 1, 1]}})",
+            )
+        volume, affine = _checked(item), _affine(item)
+        for step in self.steps:
+            if isinstance(step, VolumeSpacing):
+                volume, affine = resample(volume, affine, step.mm)
+            elif isinstance(step, VolumeSize):
+                volume, affine = fit_size(volume, affine, step.size, step.padding)
+            elif isinstance(step, VolumeScale):
+                if volume.min() == volume.max():
+                    raise ReadError(
+                        "The volume has one value throughout where the network looks: there is nothing in it.",
+                        where=item.record_id,
+                    )
+                volume = unit_scale(volume)
+        return volume.astype(np.float32, copy=False), affine
+
+
+def _checked(item: Record) -> np.ndarray:
+    array = np.asarray(item.array)
+    if array.ndim != 3 or not array.size or array.dtype not in (np.float32, np.float64):
+        raise ReadError(
+            f"A volume of shape {array.shape} and type {array.dtype} cannot be preprocessed.",
+            where=item.record_id,
+            expected="float32 with three axes",
+            fix=_READ,
+        )
+    if not np.isfinite(array).all():
+        raise ReadError("The volume holds NaN or infinite values.", where=item.record_id, expected="finite values")
+    return array
+
+
+def _affine(item: Record) -> np.ndarray:
+    given, spacing = item.facts.get("affine"), item.facts.get("spacing_mm")
+    affine = np.zeros((0, 0))
+    with contextlib.suppress(TypeError, ValueError):  # refused below
+        affine = (
+            np.diag(np.append(np.asarray(spacing, np.float64), 1.0)) if given is None else np.array(given, np.float64)
+        )
+    fits = affine.shape == (4, 4) and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
+    if given is None and fits:
+        fits = bool((np.diag(affine) > 0).all())
+    if not fits:
+        raise ReadError(
+            "The size and orientation of the voxels are not known.",
+            where=item.record_id,
+            expected="the fact affine (4 x 4, voxel index to mm), or spacing_mm (three numbers above 0)",
+            fix=_READ,
+        )
+    return affine
