@@ -129,3 +129,35 @@ def test_nothing_that_looks_like_tensors(checkpoint):
 def test_the_message_lists_what_the_file_holds():
     with pytest.raises(WeightsError, match="'weights', 'epoch'"):
         unnest({"weights": GOOD, "epoch": 1}, ("teacher", "flat"), "f")
+
+
+WITHIN = KeyMap(nesting=("state_dict", "flat"), within=("ema.", "own."), prefixes=("module.",))
+PLAIN = {"cls_token": (1, 1, 4)}
+
+
+@pytest.mark.parametrize(
+    ("names", "start", "dropped"),
+    [
+        (["ema.cls_token", "own.cls_token", "vae.more"], "ema.", {"own.cls_token", "vae.more"}),
+        (["own.cls_token", "vae.cls_token"], "own.", {"vae.cls_token"}),
+        (["cls_token"], "", set()),
+        (["module.cls_token"], "", set()),
+    ],
+)
+def test_one_network_of_a_file_that_holds_several(names, start, dropped):
+    found, report = match({"state_dict": tensors(*names)}, PLAIN, WITHIN, "file")
+    assert report.ok and set(found) == {"cls_token"}
+    assert set(report.dropped) == dropped
+    assert (f"the network '{start}' of several" in report.layout) is bool(start)
+
+
+def test_the_first_beginning_that_occurs_is_taken_even_if_it_does_not_fit():
+    """Nothing falls back silently to another copy of the network."""
+    given = {"ema.other": torch.zeros(1), "own.cls_token": torch.zeros(1, 1, 4)}
+    _, report = match(given, PLAIN, WITHIN, "file")
+    assert report.missing == ("cls_token",) and report.unexpected == ("other",)
+
+
+def test_a_beginning_counts_at_the_front_only():
+    _, report = match({"x.ema.cls_token": torch.zeros(1, 1, 4)}, PLAIN, WITHIN, "file")
+    assert not report.ok and report.unexpected == ("x.ema.cls_token",)

@@ -42,7 +42,7 @@ def test_soft_attention_is_a_weighted_mean():
     mean, weights = made(x)
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
     for n in range(2):
-        scores = [math.exp(float(made.linear(x[n, s]))) for s in range(5)]
+        scores = [math.exp(made.linear(x[n, s]).item()) for s in range(5)]
         expected = sum(score * x[n, s] for s, score in enumerate(scores)) / sum(scores)
         torch.testing.assert_close(mean[n], expected)
 
