@@ -185,7 +185,7 @@ def _end(file: Path, offset: int) -> str | None:
         block = handle.read(BLOCK)
     if len(block) == BLOCK and not block.strip(b"\0"):
         return None
-    return "its end mark is missing" if len(block) < BLOCK else f"it is damaged at byte {offset:,}"
+    return "it is cut off: its end mark is missing" if len(block) < BLOCK else f"it is damaged at byte {offset:,}"
 
 
 def _plain_size(handle: IO[bytes], name: str, offset: int) -> int | None:

@@ -81,6 +81,15 @@ class ImageText(Adapter):
                 raise unknown_name("column of a cohort of pictures with texts", name, MAPPED)
         return type(self)(modality, columns)
 
+    def missing(self, folder: Path, why: str) -> CohortError:
+        """The error for a place that holds neither shards nor a table."""
+        return CohortError(
+            f"There are no pictures with texts here: {why}.",
+            where=str(folder),
+            expected=self.layout,
+            fix="name a folder of shards, or a table of pictures and captions, with --source",
+        )
+
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per picture and caption."""
         yield from self._collect(source)[1].rows
