@@ -96,9 +96,9 @@ def _figures(box: Mapping[str, Any]) -> Table:
     return Table(("figure", "named findings", "black box", "difference"), tuple(rows), note, figures=False)
 
 
-def _signed(value: float | None) -> str:
+def _signed(value: float | None, digits: int = 3) -> str:
     # Adding 0.0 turns a rounded -0.0 into 0.0.
-    return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}"
+    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _cell(ends: Mapping[str, float | None]) -> str:
@@ -115,8 +115,8 @@ def _one_class(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
     rows = [
         {
             "finding": found["finding"],
-            "weight": f"{weight['mean']:+.3f}",
-            "span": f"{weight['least']:+.2f} to {weight['most']:+.2f}",
+            "weight": _signed(weight["mean"]),
+            "span": f"{_signed(weight['least'], 2)} to {_signed(weight['most'], 2)}",
             "trainings": f"{weight['trainings']} of {entry['trainings']}",
             "listed": "; ".join(found["classes"][:3]) + (" …" if len(found["classes"]) > 3 else ""),
             "share": f"{50 * abs(weight['mean']) / top:.3g}",

@@ -12,6 +12,7 @@ from medfm.encoders.explain_picture import HeatMap, heat_map, method_for
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Areas, Drawing, Lines, Picture, Text, rectangle
 from medfm.reporting.heat_overlay import overlay, ramp
+from medfm.reporting.thumbnails import eight_bit
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
@@ -69,7 +70,7 @@ def add_heat(drawing: Drawing, record: Record, encoder: Encoder, text: str | Non
     rows, columns = record.array.shape[:2]
     share = min(1.0, _MOST / max(rows, columns))
     size = (max(1, round(columns * share)), max(1, round(rows * share)))
-    picture = np.asarray(Image.fromarray(record.array).convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    picture = np.asarray(Image.fromarray(eight_bit(record.array)).convert("RGB").resize(size, Image.Resampling.LANCZOS))
     frame = rectangle(x, y, wide, high)
     drawing.add(Picture(x, y, wide, high, overlay(picture, heat.on_scaled((size[1], size[0])))))
     drawing.add(Lines([frame[[0, 1, 2, 3, 0]]], "#888888", 0.2))

@@ -76,11 +76,11 @@ def test_the_python_of_the_page_runs(folder, capsys):
     assert heat.method == "grad_cam" and heat.values.shape == (2, 2) and np.isfinite(heat.on_original()).all()
     names = {}
     exec(blocks[1], names)
-    found = names["found"]
-    assert list(found.weights.columns) == ["finding", "listed under", "0", "1", "2"]
-    assert {e.n_patients for e in (*found.concepts, *found.black_box)} == {5}
+    result, found = names["result"], names["found"]
+    assert found["columns"] == ["0", "1", "2"] and found["asked"] == 9 and result.summary.n_patients == 5
+    assert {"concepts", "black_box", "difference"} <= set(found["black_box"]["rows"][0])
     printed = capsys.readouterr().out
-    assert "microaneurysms" in printed and "balanced_accuracy" in printed and "black box" in printed
+    assert "balanced accuracy" in printed and "black-box probe" in printed
 
 
 def test_encoders_named_on_the_page_exist():

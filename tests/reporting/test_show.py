@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sheet_records import SVG, ecg_record, parsed, texts
 
 from medfm.core.config import StrictConfig
@@ -55,6 +56,7 @@ def test_a_picture_keeps_its_shape():
 def test_encoders_that_cannot_look_are_refused():
     class Other:
         id, modality, has_attention = "other", "blood_cell", False
+        input_shape, weights_kind, module = (3, 8, 8), "random", torch.nn.Conv2d(3, 4, 3)
 
     for name in EXAMPLES:
         with pytest.raises(CardError, match="'other'"):
