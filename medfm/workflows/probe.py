@@ -325,6 +325,8 @@ def _training_data(embeddings: Embeddings) -> tuple[str, ...]:
     about = embeddings.provenance
     if not about.get("encoder") or about.get("weights_kind") == "random":
         return ()
+    if about.get("training_data"):  # of an encoder trained here, whose card no registry has
+        return tuple(map(str, about["training_data"]))
     try:
         card = get_card(str(about["encoder"]))
     except UnknownNameError:

@@ -71,6 +71,7 @@ def test_the_folder_is_an_encoder_with_texts_and_says_what_it_is(trained: Path, 
     vectors = encoder.encode_text(["atrial fibrillation", "sinus bradycardia, rate below 60"])
     assert vectors.shape == (2, 64)
     assert not torch.allclose(vectors[0], vectors[1])
+    assert [part.name for part in encoder.card.spec.training_data] == ["synthetic-ecgs--seed-0"]
     batch = torch.stack([encoder.preprocess(cohort.read(i)) for i in range(3)])
     assert encoder(batch).shape == (3, 64)
     for word in (

@@ -28,7 +28,7 @@ def millivolts_per(unit: str) -> float | None:
 def implausible(spread: float) -> str | None:
     """A sentence when a record of this `spread` (median standard deviation, mV) cannot be an ECG in mV."""
     if spread > LARGEST_SPREAD:
-        return f"{_BEGINNING}{spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV."
+        return f"{_BEGINNING}{spread:.3g} mV, a thousand times an ECG: probably uV were taken for mV, or mV for V."
     if 0 < spread < SMALLEST_SPREAD:
         return f"{_BEGINNING}{spread:.2g} mV, a thousandth of an ECG: probably mV were taken for uV, or V for mV."
     return None
