@@ -44,9 +44,9 @@ def one_network(monkeypatch):
 
     original = module.load_encoder
 
-    def cached(name, weights=None, device="auto", seed=0):
-        if weights != "random":
-            return original(name, weights=weights, device=device, seed=seed)
+    def cached(name, weights=None, device="auto", seed=0, variant=None):
+        if weights != "random" or variant is not None:
+            return original(name, weights=weights, device=device, seed=seed, variant=variant)
         if name not in _LOADED:
             _LOADED[name] = original(name, weights=weights, device="cpu", seed=seed)
         return _LOADED[name]
