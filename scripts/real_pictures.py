@@ -2,28 +2,27 @@
 
     python scripts/real_pictures.py ../shared/data --out runs/pictures
 
-Probes ``color-histogram`` and the untrained ``imagenet-resnet50`` under ``linear-probe@1`` on the
-IDRiD grades, on referable retinopathy and on the LC25000 lung patches, saves every result with its
-report, and prints a Markdown table beside the baseline that the data's README states. ``--own``
-adds the untrained network of the modality's own model (FLAIR's at 512 pixels, QuiltNet-B/32).
-Nothing here is a published model: no weights are read.
+Probes ``color-histogram`` and an untrained network (ResNet-50 for the retina, QuiltNet-B/32 for
+tissue) under ``linear-probe@1`` on the IDRiD grades, on referable retinopathy and on the LC25000
+lung patches, saves every result with its report, and prints one Markdown table, with the baseline
+that the README beside the data states. ``--flair`` adds FLAIR's untrained network at 512 pixels,
+which takes most of the time. Nothing here is a published model: no weights are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import medfm
 from medfm.core.progress import for_people
 
-UNTRAINED = "imagenet-resnet50"
-OWN = {"retina": "flair-resnet50-pooled", "histopathology": "quiltnet-b-32"}
+COLOUR, FLAIR = "color-histogram", "flair-resnet50-pooled"
+UNTRAINED = {"retina": ("imagenet-resnet50",), "histopathology": ("quiltnet-b-32",)}
 ACCURACY = "balanced_accuracy"
-TITLES = {ACCURACY: "balanced accuracy", "auroc": "AUROC", "auroc_ovr_macro": "AUROC, one against the rest"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,13 @@ def stated_baseline(task: Task, metric: str, readme: str) -> str:
 
 def shown(result: medfm.Result, metric: str) -> str:
     found = result.summary.estimate(metric)
+    if found.low is None or found.high is None:
+        return f"{found.value:.3f} (no interval)"
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def rows_of(task: Task, data: Path, out: Path, encoders: Mapping[str, str]) -> list[str]:
-    """Two lines of the table: `encoders` (title -> id) probed on `task`, results and reports under `out`."""
+def rows_of(task: Task, data: Path, out: Path, encoders: Sequence[str]) -> list[str]:
+    """The lines of `task`: the stated baseline, then each of `encoders` (ids) probed; reports under `out`."""
     folder = data / task.modality
     cohort = medfm.load_cohort(
         folder / "labels.csv",
@@ -77,21 +78,18 @@ def rows_of(task: Task, data: Path, out: Path, encoders: Mapping[str, str]) -> l
         where={"task": task.where},
         name=task.title,
     )
-    results = {}
-    for title, encoder_id in encoders.items():
-        weights = None if encoder_id == "color-histogram" else "random"
-        embeddings = medfm.embed(medfm.load_encoder(encoder_id, weights=weights), cohort, progress=for_people)
+    metrics = (ACCURACY, task.auroc)
+    readme = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
+    stated = [stated_baseline(task, metric, readme) for metric in metrics]
+    lines = [f"| {task.title} | stated beside the data | {' | '.join(stated)} |"]
+    for encoder_id in encoders:
+        title = encoder_id if encoder_id == COLOUR else f"{encoder_id}, untrained"
+        encoder = medfm.load_encoder(encoder_id, weights=None if encoder_id == COLOUR else "random")
+        embeddings = medfm.embed(encoder, cohort, progress=for_people)
         result = medfm.linear_probe(embeddings, cohort, task.target, name=f"{task.title}: {title}")
         place = re.sub(r"[^a-z0-9]+", "-", f"{task.where}-{task.target}-{encoder_id}".lower())
         result.save(out / place, overwrite=True, images=cohort)
-        results[title] = result
-    readme = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
-    size = next(iter(results.values())).summary.n_records
-    lines = []
-    for metric in (ACCURACY, task.auroc):
-        cells = [shown(result, metric) for result in results.values()]
-        stated = stated_baseline(task, metric, readme)
-        lines.append(f"| {task.title} ({size}) | {TITLES[metric]} | {stated} | {' | '.join(cells)} |")
+        lines.append(f"| {task.title} | {title} | {' | '.join(shown(result, metric) for metric in metrics)} |")
     return lines
 
 
@@ -99,16 +97,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder that holds retina/ and histopathology/")
     parser.add_argument("--out", type=Path, default=Path("runs/pictures"))
-    parser.add_argument("--own", action="store_true", help="also the untrained network of each modality's own model")
+    parser.add_argument("--flair", action="store_true", help="also FLAIR's untrained network on the retina")
+    parser.add_argument("--modality", choices=tuple(UNTRAINED), help="only the tasks of this modality")
     arguments = parser.parse_args()
-    lines = []
-    titles = ["color-histogram", f"{UNTRAINED}, untrained", *(["own model's network, untrained"] if arguments.own else [])]
+    print("| task | what | balanced accuracy | AUROC (several classes: one against the rest) |")
+    print("|---|---|---|---|", flush=True)
     for task in TASKS:
-        ids = ["color-histogram", UNTRAINED, *([OWN[task.modality]] if arguments.own else [])]
-        lines += rows_of(task, arguments.data, arguments.out, dict(zip(titles, ids, strict=True)))
-    print(f"| task (n test) | figure | stated beside the data | {' | '.join(titles)} |")
-    print("|---" * (len(titles) + 3) + "|")
-    print("\n".join(lines))
+        if arguments.modality in (None, task.modality):
+            more = (FLAIR,) if arguments.flair and task.modality == "retina" else ()
+            lines = rows_of(task, arguments.data, arguments.out, (COLOUR, *UNTRAINED[task.modality], *more))
+            print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def check_prompt_file(path: str | Path) -> None:
 
 def _absent(file: Path) -> ConfigError:
     return ConfigError(
-        "There is no such prompt file.",
+        "The prompt file does not exist.",
         where=str(file),
         expected=f"JSON or YAML with {_EXPECTED}, or a paper's own file",
         fix="mend --prompt-file, or leave it out: then our own prompts are asked",

@@ -176,7 +176,8 @@ def check_table(findings: Sequence[Finding]) -> Table | None:
             outcome += ", allowed by the user"
         detail = finding.detail
         if finding.records and finding.severity != "passed":
-            detail = f"{detail} Records: {', '.join(finding.records)}.".strip()
+            end = "" if not detail or detail[-1] in ".!?" else "."
+            detail = f"{detail}{end} Records: {', '.join(finding.records)}.".strip()
         rows.append((finding.code, finding.title, outcome, detail))
     return Table(("code", "check", "outcome", "what was found"), tuple(rows), figures=False)
 

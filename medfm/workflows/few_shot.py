@@ -235,7 +235,6 @@ def few_shot_plan(
                 fix="leave out --strategy, --knowledge, --label-set and --prompt-file",
             )
         if "prompt_file" in given:
-            check_prompt_file(given["prompt_file"])
             given.setdefault("strategy", "file@1")
         values["method"]["prompts"] = {**values["method"]["prompts"], **given}
     return build(Protocol, values, where=bare.id, overrides=tuple(overrides))
@@ -289,6 +288,8 @@ def few_shot_table(
 
     if out is not None:
         _refuse_existing(Path(out), overwrite)
+    if settings.get("prompt_file") is not None:
+        check_prompt_file(settings["prompt_file"])
     records = load_cohort(table, **dict(cohort or {}))
     vectors = None if embeddings is None else load_embeddings(embeddings)
     loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)

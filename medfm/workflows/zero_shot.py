@@ -23,6 +23,7 @@ from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
 from medfm.evaluation.zero_shot_text import TextCache
 from medfm.evaluation.zero_shot_weights import weigh_prompts
+from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.knowledge.prompts import Context
 from medfm.workflows.baseline import BaselineChoice, beside, untrained_encoder, without_baseline
 from medfm.workflows.embed import embed
@@ -233,6 +234,12 @@ def zero_shot_table(
 
     if out is not None:
         _refuse_existing(Path(out), overwrite)
+    asked = settings.get("protocol")
+    prompt_file = (
+        getattr(asked.method, "prompt_file", None) if isinstance(asked, Protocol) else settings.get("prompt_file")
+    )
+    if prompt_file is not None:
+        check_prompt_file(prompt_file)
     records = load_cohort(table, **dict(cohort or {}))
     vectors = None if embeddings is None else load_embeddings(embeddings)
     loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)

@@ -19,7 +19,6 @@ from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot, load_protocol
 from medfm.evaluation.target import Target, labelled, make_target
 from medfm.knowledge.load import list_knowledge, load_knowledge, own_label_set
-from medfm.knowledge.prompt_file import check_prompt_file
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -82,8 +81,6 @@ def zero_shot_plan(
             expected="zero-shot@1, merl-zeroshot@1, or a YAML file with method.kind zero_shot",
             fix="medfm probe runs protocols that train",
         )
-    if prompt_file is not None:
-        check_prompt_file(prompt_file)
     given = {"knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file}
     method = {**plan.method.to_dict(), **{k: str(v) for k, v in given.items() if v is not None}}
     return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id)

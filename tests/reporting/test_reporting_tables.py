@@ -134,6 +134,8 @@ def test_checks_are_sorted_by_weight():
     assert table.rows[0][2:] == ("failed, allowed by the user", "bad. Records: r1, r2.")
     assert table.rows[-1][2:] == ("passed", "")
     assert tables.check_table(()) is None
+    bare = tables.check_table([Finding(code="C1", severity="error", title="c", detail="two copies", records=("r1",))])
+    assert bare is not None and bare.rows[0][3] == "two copies. Records: r1."
 
 
 def test_settings_are_flattened():
