@@ -66,7 +66,7 @@ def put_pictures(folder: Path, records: int = 40, split: bool = True, modality: 
         Image.fromarray(pixels).save(folder / f"{i}.png")
         row = {"path": f"{i}.png", "record_id": f"r{i}", "patient_id": f"p{i // 2}", "label": "ab"[kind]}
         row |= {"bright": kind, "odd": i % 2, "number": 0.5 + i * 0.3}
-        rows.append(row | ({"split": "test" if i >= records * 0.6 else "train"} if split else {}))
+        rows.append(row | ({"split": "test" if i // 2 >= records * 0.3 else "train"} if split else {}))
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     (folder / "labels.yaml").write_text(f"modality: {modality}\n", encoding="utf-8")
     return folder / "labels.csv"

@@ -37,14 +37,14 @@ from medfm.cli.common import (
 )
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
-@click.option("--knowledge", metavar="NAME|FILE", help="Whose findings concept-probe@1 asks [the modality's].")
-@click.option("--label-set", metavar="NAME", help="Only findings of this label set's classes [all].")
+@click.option("--knowledge", metavar="NAME|FILE", help="Findings of concept-probe@1.")
+@click.option("--label-set", metavar="NAME", help="Only findings of this label set.")
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
 @click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
-@click.option("--explanations/--no-explanations", default=True, help="Heat maps beside errors of pictures [on].")
+@click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
@@ -70,7 +70,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Evaluate an encoder on labels: linear probe, k nearest neighbours, or bags of cells.
+    """Evaluate an encoder on labels: linear probe, findings, kNN, or bags.
 
     Examples:
       medfm probe labels.csv --encoder dinobloom-s --target label --out runs/first

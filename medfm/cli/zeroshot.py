@@ -23,7 +23,7 @@ from medfm.cli.common import (
 @click.command(cls=Verb)
 @click.argument("table_file", metavar="TABLE", type=click.Path())
 @click.option("--encoder", required=True, metavar="ID", help="Encoder with a text tower (medfm encoders).")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.option("--weights", metavar="FILE|random", help="Checkpoint, or 'random' for untrained ones.")
 @click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card, such as cpsc2018.")
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out: records are not read.")
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for label columns.")
@@ -44,7 +44,7 @@ from medfm.cli.common import (
 @click.option(
     "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
 )
-@click.option("--explanations/--no-explanations", default=True, help="Heat maps beside errors of pictures [on].")
+@click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")

@@ -23,7 +23,7 @@ from medfm.evaluation.evaluate import Evaluation, evaluate
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.paired import compare_pair, match
 from medfm.evaluation.predictions import MAIN, Predictions
-from medfm.evaluation.protocol import LinearProbe, Protocol, Selection, ZeroShot, load_protocol
+from medfm.evaluation.protocol import LinearProbe, Protocol, Selection, ZeroShot
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.zero_shot import unit_rows
@@ -31,7 +31,7 @@ from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import list_knowledge, load_knowledge
 from medfm.knowledge.schema import Knowledge
 from medfm.workflows.concept_weights import weights_of
-from medfm.workflows.probe import probed
+from medfm.workflows.probe import _protocol, probed
 from medfm.workflows.zero_shot_prompts import reaching_the_tower
 from medfm.workflows.zero_shot_texts import cut_notes, text_cache, tower_of
 
@@ -91,15 +91,16 @@ def concept_plan(
         ConfigError: Knowledge is given to a method that asks no findings, or a setting is wrong.
         UnknownNameError: There is no such protocol.
     """
-    plan = load_protocol(protocol) if isinstance(protocol, str) else protocol
+    plan = _protocol(protocol, overrides)
     given = {k: str(v) for k, v in (("knowledge", knowledge), ("label_set", label_set)) if v is not None}
     if given and not isinstance(plan.method, ConceptProbe):
         raise ConfigError(
             f"The protocol '{plan.id}' asks for no findings, so knowledge changes nothing.",
             expected=f"--protocol {PROTOCOL}, or leave out --knowledge and --label-set",
         )
-    method = {**plan.method.to_dict(), **given}
-    return build(Protocol, {**plan.to_dict(), "method": method}, where=plan.id, overrides=tuple(overrides))
+    if not given:
+        return plan
+    return build(Protocol, {**plan.to_dict(), "method": {**plan.method.to_dict(), **given}}, where=plan.id)
 
 
 def ask(

@@ -47,7 +47,7 @@ def weights_of(done: Evaluation, task: TaskKind, classes: Sequence[str], concept
             "repeat": found.repeat,
             "fold": found.fold,
             "weights": {
-                name: {concepts[k].name: float(values[i, k]) for k in np.flatnonzero(values[i])}
+                name: {concepts[k].name: float(values[i, k]) for k in np.flatnonzero(values[i]).tolist()}
                 for i, name in enumerate(columns)
             },
         }

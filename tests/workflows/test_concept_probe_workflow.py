@@ -90,7 +90,7 @@ def knowledge(tmp_path: Path) -> Path:
 
 def planted_result(knowledge: Path, tmp_path: Path, classes: int = 2, split: bool = True, **settings: Any):
     cohort, emb, tower = planted(classes, split=split)
-    settings = {"overrides": QUICK, "cache": tmp_path / "c", "knowledge": knowledge} | settings
+    settings = {"overrides": (*QUICK, "method.penalties=6"), "cache": tmp_path / "c", "knowledge": knowledge} | settings
     return cohort, emb, medfm.concept_probe(emb, cohort, text_encoder=tower, **settings)
 
 
