@@ -76,15 +76,15 @@ def load_part(card: Card, name: PartName, state_or_path: Mapping[str, Any] | str
         WeightsError: The file is damaged or unsafe, a tensor is missing, left over, of another
             shape or not finite.
     """
-    key_map = getattr(generator_of(card), name).weights.key_map
+    weights = getattr(generator_of(card), name).weights
     if isinstance(state_or_path, Mapping):
         where, content = "the state dict given", state_or_path
     else:
         where = str(state_or_path)
-        content = check_state(load_checkpoint(state_or_path), where)
+        content = check_state(load_checkpoint(state_or_path, weights.safe_globals), where)
     module = build_part(card, name, device="meta")
     wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    tensors, report = match(content, wanted, key_map, where)
+    tensors, report = match(content, wanted, weights.key_map, where)
     if not report.ok:
         raise WeightsError(
             f"The checkpoint does not fit the {name} of '{card.id}'.\n"
