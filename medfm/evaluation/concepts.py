@@ -17,6 +17,7 @@ import pandas as pd
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, EvaluationError
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.evaluate import evaluate
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.paired import PairedDifference, compare_pair, match
@@ -27,7 +28,6 @@ from medfm.evaluation.sparse_logistic import fit_sparse, largest_penalty
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.summary import Estimate
 from medfm.evaluation.target import Target, labelled, make_target
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import finding_texts
 from medfm.knowledge.schema import Knowledge
 

@@ -11,9 +11,9 @@ import pytest
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, EvaluationError, MedfmError, UnknownNameError
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.concepts import Concept, concept_probe, concept_scores, concepts_of
 from medfm.evaluation.protocol import Selection, StatisticsPlan
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import list_knowledge, load_knowledge
 
 DIM = 24
