@@ -78,20 +78,36 @@ class Cohort:
             CohortError: The reader options of a row are malformed, such as a box that is not numbers
                 (:func:`medfm.load_cohort` refuses such a table).
         """
+        rows = self.table[["record_id", "path"]].itertuples(index=False, name=None)
+        for (record_id, path), options in zip(rows, self._options(), strict=True):
+            yield RecordRef(str(record_id), self.root / str(path), options)
+
+    def check_options(self) -> None:
+        """Refuse what :meth:`refs` would refuse, row by row, without making the references.
+
+        Raises:
+            CohortError: The reader options of a row are malformed.
+        """
+        for _ in self._options():
+            pass
+
+    def _options(self) -> Iterator[dict[str, Any]]:
         modality = get_modality(self.modality)
         columns = [c for c in modality.option_columns if c in self.table.columns]
-        rows = self.table[["record_id", "path", *columns]].itertuples(index=False, name=None)
-        for number, (record_id, path, *values) in enumerate(rows, start=1):
+        if not columns:
+            yield from ({} for _ in range(len(self.table)))
+            return
+        rows = self.table[columns].itertuples(index=False, name=None)
+        for number, values in enumerate(rows, start=1):
             try:
-                options = modality.options(dict(zip(columns, values, strict=True))) if columns else {}
+                yield modality.options(dict(zip(columns, values, strict=True)))
             except ReadError as error:
                 raise CohortError(
                     f"Row {number}: {error.what}",
-                    where=f"{self.name}, record {record_id}",
+                    where=f"{self.name}, record {self.table['record_id'].iloc[number - 1]}",
                     expected=error.expected or "whole numbers of pixels, or empty cells",
                     fix="mend the row, or remove it",
                 ) from error
-            yield RecordRef(str(record_id), self.root / str(path), options)
 
     def read(self, index: int) -> Record:
         """Read the record in row `index`."""

@@ -96,8 +96,7 @@ def load_cohort(
         synthetic=info.synthetic,
         info=details,
     )
-    for _ in cohort.refs():  # a malformed box in the last row comes out now, not after hours
-        pass
+    cohort.check_options()  # a malformed box in the last row comes out now, not after hours
     if not check:
         return cohort
     # Labels are checked by the workflow that uses them: embedding needs none.
@@ -198,16 +197,19 @@ def _plain(value: Any) -> str:
 
 
 def _identifiers(frame: pd.DataFrame, column: str, label: str) -> list[str]:
-    gone = (frame[column].isna() | (frame[column].map(str).str.strip() == "")).to_numpy()
-    if gone.any():
+    values = _texts(frame[column])
+    if values is None or "" in set(values):
+        gone = (frame[column].isna() | (frame[column].map(str).str.strip() == "")).to_numpy()
+        values = None if gone.any() else [_plain(value).strip() for value in frame[column]]
+    if values is None:
         raise CohortError(
             f"{int(gone.sum())} of {len(frame)} rows have no {column} (first: row {int(gone.argmax()) + 1}).",
             where=label,
             expected=f"a {column} in every row",
             fix=f"fill it in, or read another column: --map {column}=COLUMN",
         )
-    values = [_plain(value).strip() for value in frame[column]]
-    for row, value in enumerate(values, start=1):
+    # One look at all of them together; which one it is matters only where there is one.
+    for row, value in enumerate([] if "".join(values).isprintable() else values, start=1):
         if not value.isprintable():
             raise CohortError(
                 f"Row {row}: the {column} has a line break or another character that cannot be printed: {value!r}",
@@ -221,10 +223,23 @@ def _identifiers(frame: pd.DataFrame, column: str, label: str) -> list[str]:
 def _optional(frame: pd.DataFrame, column: str) -> pd.Series:
     if column not in frame.columns:
         return pd.Series([None] * len(frame), dtype=object)
-    return frame[column].map(lambda v: None if pd.isna(v) or not str(v).strip() else _plain(v).strip()).astype(object)
+    texts = _texts(frame[column].dropna())
+    if texts is None:
+        cleaned = frame[column].map(lambda v: None if pd.isna(v) or not str(v).strip() else _plain(v).strip())
+        return cleaned.astype(object)
+    known = {text: text.strip() or None for text in set(frame[column].dropna())}
+    return pd.Series([known.get(value) for value in frame[column]], index=frame.index, dtype=object)
+
+
+def _texts(column: pd.Series) -> list[str] | None:
+    """The cells without spaces around them, or ``None`` where one of them is no text."""
+    cells = column.tolist()
+    return list(map(str.strip, cells)) if set(map(type, cells)) <= {str} else None
 
 
 def _refuse_doubled(ids: Sequence[str], label: str) -> None:
+    if len(set(ids)) == len(ids):
+        return
     series = pd.Series(list(ids))
     doubled = series[series.duplicated()].unique()
     if len(doubled):

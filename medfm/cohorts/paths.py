@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -9,6 +11,9 @@ from pathlib import Path
 
 from medfm.core.errors import CohortError
 
+# From how many files of a folder on it is listed, and how many others may be in it.
+_MANY = 16
+_FAR_MORE = 4
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -43,19 +48,40 @@ def clean_paths(paths: Sequence[str], where: str) -> list[str]:
 def refuse_escaping_links(root: Path, paths: Sequence[str], where: str) -> None:
     """Refuse files that a symbolic link takes out of `root`; absent files are left to the checks.
 
-    Folders are resolved once each, so the cost is one ``lstat`` per file.
+    Folders are resolved once each and listed where many of their files are asked for; only what a listing does not
+    show as a plain file costs an ``lstat``.
     """
     inside = root.resolve()
-    folders: dict[str, bool] = {}
+    folders: dict[str, list[str]] = {}
     for path in dict.fromkeys(paths):
-        folder = posixpath.dirname(path)
-        if folder not in folders:
-            folders[folder] = (root / folder).resolve().is_relative_to(inside)
-        file = root / path
-        if not folders[folder] or (file.is_symlink() and not file.resolve().is_relative_to(inside)):
-            raise CohortError(
-                f"A symbolic link leads out of the root folder: {path}",
-                where=where,
-                expected="files inside the root folder",
-                fix="name the real folder with --root",
-            )
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    escaping = set()
+    for folder, names in folders.items():
+        # Plain strings: a Path costs more than the look at the file.
+        start = f"{folder}/" if folder else ""
+        if not (root / folder).resolve().is_relative_to(inside):
+            escaping |= {start + name for name in names}
+            continue
+        plain = _not_links(root / folder, len(names)) if len(names) >= _MANY else set()
+        for path in [start + name for name in names if name not in plain]:
+            link = os.path.islink(os.path.join(root, path))  # noqa: PTH114, PTH118
+            if link and not (root / path).resolve().is_relative_to(inside):
+                escaping.add(path)
+    if escaping:
+        raise CohortError(
+            f"A symbolic link leads out of the root folder: {next(path for path in paths if path in escaping)}",
+            where=where,
+            expected="files inside the root folder",
+            fix="name the real folder with --root",
+        )
+
+
+def _not_links(folder: Path, wanted: int) -> set[str]:
+    """Names in `folder` that are no links; none where it cannot be listed or holds far more than is `wanted`."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = list(itertools.islice(entries, _FAR_MORE * wanted + 1))
+            return set() if len(listed) > _FAR_MORE * wanted else {e.name for e in listed if not e.is_symlink()}
+    except (OSError, ValueError):
+        return set()

@@ -1,11 +1,12 @@
 """The third stage of the pipeline: the encoder's forward pass.
 
-Matrix products give a row different last bits depending on its place in a batch. So that a
-resumed run equals an uninterrupted one bit by bit, a CPU forwards records one at a time
-(``exact``); several streams run side by side, each with one thread. That costs a few percent
-against batches on one stream, and is faster than one stream of several threads: a thread that
-loses its core to a decoding process holds up nobody else. A value then depends neither on the
-batch size nor on the number of cores.
+Matrix products can give a row different last bits depending on its company in a batch. So that
+a resumed run equals an uninterrupted one bit by bit, a CPU gives every record the bits that it
+gets alone (``exact``): records go one at a time until a trial batch has shown that eight together
+get the same bits, as they do in most networks, and together from then on. Several streams run
+side by side, each with one thread, which is faster than one stream of several threads: a thread
+that loses its core to a decoding process holds up nobody else. A value then depends neither on
+the batch size nor on the number of cores.
 
 A GPU needs batches. They are filled up to one fixed size, and the first of them is also run in
 reverse order to see whether the last bits depend on the place there.
@@ -27,6 +28,8 @@ from medfm.core.errors import ConfigError, MedfmError
 from medfm.modalities.record import Record
 
 _LOG = logging.getLogger(__name__)
+# A CPU gains nothing from larger batches, and memory grows with streams times this.
+_TOGETHER = 8
 
 
 class EncoderLike(Protocol):
@@ -95,7 +98,7 @@ class Streams:
     Args:
         encoder: The encoder.
         batch_size: The most records handed over at a time, and the rows of a forward pass.
-        exact: Whether records are forwarded one at a time instead.
+        exact: Whether each record gets the bits that it gets alone; one at a time where nothing else gives them.
         precision: ``"fp32"``, or ``"bf16"`` for automatic mixed precision.
         streams: Number of threads.
         done: Called in a stream's thread with keys and float32 vectors (n, d), all finite.
@@ -116,8 +119,14 @@ class Streams:
         self._encoder = encoder
         self._device = torch.device(encoder.device)
         self._rows = 1 if exact else batch_size
+        self._as_alone = exact
         # Whether a vector's last bits are independent of its batch; unknown before the first one.
         self.exact: bool | None = True if self._rows == 1 else None
+        # Rows to try together; kernels are chosen by shape, so a shape that was tried can be relied on.
+        self._together = min(batch_size, _TOGETHER) if exact and self._device.type == "cpu" else 1
+        self._trial = threading.Lock()
+        self._tried = self._together == 1
+        self._taken = 0
         self._precision = precision
         self._done = done
         self._failed = failed
@@ -178,14 +187,28 @@ class Streams:
     def _forward(self, keys: list[bytes], batch: torch.Tensor) -> None:
         if self.exact is None and len(batch) == self._rows:
             self._try_reversed(batch)
-        for start in range(0, len(keys), self._rows):
+        self._taken += len(keys)
+        # A handful of records is done sooner than a trial; other streams go on meanwhile, one record at a time.
+        if not self._tried and self._taken > _TOGETHER and self._trial.acquire(blocking=False):
+            try:
+                while not self._tried and len(keys) >= self._together:
+                    self._try_together(keys[: self._together], batch[: self._together])
+                    keys, batch = keys[self._together :], batch[self._together :]
+            finally:
+                self._trial.release()
+        rows = self._rows
+        for start in range(0, len(keys), rows):
             if self._stop.is_set():
                 return
-            self._forward_rows(keys[start : start + self._rows], batch[start : start + self._rows])
+            part, some = keys[start : start + rows], batch[start : start + rows]
+            # Up to half a pass costs less one by one than filled up.
+            step = 1 if self._as_alone and 2 * len(part) <= rows else rows
+            for row in range(0, len(part), step):
+                self._forward_rows(part[row : row + step], some[row : row + step], step)
 
-    def _forward_rows(self, keys: list[bytes], batch: torch.Tensor) -> None:
+    def _forward_rows(self, keys: list[bytes], batch: torch.Tensor, rows: int) -> None:
         try:
-            values = self._vectors(batch)
+            values = self._vectors(batch, rows)
         except ConfigError:
             # The shape or type of the input does not fit: no other batch would fare better.
             raise
@@ -195,30 +218,51 @@ class Streams:
                 return
             # The encoder refuses the batch, perhaps for one record: find out which.
             for key, row in zip(keys, batch, strict=True):
-                self._forward_rows([key], row[None])
+                self._forward_rows([key], row[None], 1 if self._as_alone else rows)
         else:
             self._hand_on(keys, values)
 
-    def _vectors(self, batch: torch.Tensor) -> np.ndarray:
+    def _vectors(self, batch: torch.Tensor, rows: int) -> np.ndarray:
         n = len(batch)
-        if n < self._rows:
-            batch = torch.cat([batch, batch[:1].expand(self._rows - n, *batch.shape[1:])])
+        if n < rows:
+            batch = torch.cat([batch, batch[:1].expand(rows - n, *batch.shape[1:])])
         mixed = self._precision == "bf16"
         with torch.inference_mode(), torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
             vectors = self._encoder(batch.to(self._device, non_blocking=True))
         dim = self._encoder.embedding_dim
-        if tuple(vectors.shape) != (self._rows, dim):
+        if tuple(vectors.shape) != (rows, dim):
             raise ConfigError(
                 f"The encoder gave an array of shape {tuple(vectors.shape)}.",
                 where=self._encoder.id,
-                expected=f"({self._rows}, {dim})",
+                expected=f"({rows}, {dim})",
             )
         # A copy: a view would keep the memory of the whole padded batch.
         return vectors[:n].float().cpu().numpy().copy()
 
+    def _try_together(self, keys: list[bytes], batch: torch.Tensor) -> None:
+        """Forward the records one at a time, and see whether together they get the same bits."""
+        try:
+            alone = np.concatenate([self._vectors(row[None], 1) for row in batch])
+        except ConfigError:
+            raise
+        except MedfmError:
+            for key, row in zip(keys, batch, strict=True):
+                self._forward_rows([key], row[None], 1)
+            return
+        self._hand_on(keys, alone)
+        if not np.isfinite(alone).all() or len(np.unique(alone, axis=0)) < len(alone):
+            return  # equal rows (blank pictures) could agree by chance: the next batch decides
+        # Too little memory for many rows ends the trial, not the run.
+        with contextlib.suppress(MedfmError, RuntimeError):
+            if np.array_equal(self._vectors(batch, len(batch)), alone):
+                self._rows = self._together
+        self._tried = True
+
     def _try_reversed(self, batch: torch.Tensor) -> None:
         with contextlib.suppress(MedfmError):  # refused records are dealt with when their turn comes
-            self.exact = bool((self._vectors(batch) == self._vectors(batch.flip(0))[::-1]).all())
+            self.exact = bool(
+                (self._vectors(batch, len(batch)) == self._vectors(batch.flip(0), len(batch))[::-1]).all()
+            )
             if not self.exact:
                 _LOG.warning(
                     "On this device the last bits of a vector depend on its place in a batch: a resumed run may "

@@ -37,7 +37,7 @@ class Plan:
         batch_size: Records handed from stage to stage at a time.
         workers: Decoding processes; 0 decodes in this process.
         streams: Forward passes side by side.
-        exact: Forward records one at a time, so that no bit depends on their company.
+        exact: Give each record the bits it gets alone, so that none depends on its company.
         precision: ``"fp32"`` or ``"bf16"``.
         stop_on_error: Whether the first record that cannot be embedded ends the run.
         flush_every: Vectors in a shard.

@@ -9,6 +9,7 @@ Radford et al., Learning Transferable Visual Models From Natural Language Superv
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from medfm.encoders.bert_tower import build_bert, last_states, pooled_text, real
 from medfm.encoders.clip_args import BertText, ClipArgs, ClipText
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
+from medfm.encoders.heads import row_by_row
 
 LOGIT_SCALE = math.log(1 / 0.07)
 LAYER_SCALE = 1e-5
@@ -56,8 +58,7 @@ class TimmTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, H, W) -> (n, dim)."""
-        out: Tensor = self.head(self.trunk(x))
-        return out
+        return row_by_row(self.head, self.trunk(x))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Patch tokens (n, tokens, width) after the last norm."""
@@ -105,8 +106,11 @@ class Clip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The embedding (n, dim) as the arguments say: projected or pooled."""
-        out: Tensor = self.visual(x)
-        return out
+        projection = getattr(self.visual, "proj", None)
+        if projection is None:  # a head of its own, or pooled features
+            out: Tensor = self.visual(x)
+            return out
+        return row_by_row(lambda pooled: pooled @ projection, _without_projection(self.visual)(x))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Patch tokens (n, tokens, width) after the last norm, not projected, class token excluded."""
@@ -134,6 +138,13 @@ class Clip(nn.Module):
         padded = nn.functional.pad(ids * mask, (0, tower.context - ids.shape[1]))
         out: Tensor = self.text(padded)
         return out
+
+
+def _without_projection(visual: nn.Module) -> nn.Module:
+    """A view of open_clip's image tower that stops before its projection; it shares everything with `visual`."""
+    view = copy.copy(visual)
+    view._parameters = {**visual._parameters, "proj": None}
+    return view
 
 
 def _open_clip_image(args: ClipArgs) -> nn.Module:

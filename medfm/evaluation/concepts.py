@@ -15,7 +15,7 @@ import numpy as np
 from medfm.core.errors import ConfigError, EvaluationError
 from medfm.core.hashing import sha256_json
 from medfm.embeddings.embeddings import Embeddings
-from medfm.evaluation.zero_shot_text import TextCache
+from medfm.embeddings.texts import TextCache
 from medfm.knowledge.prompts import finding_texts
 from medfm.knowledge.schema import Knowledge
 

@@ -17,9 +17,9 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 from medfm.core.names import did_you_mean
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.target import Target
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import Context, Pool, PromptSet
 
 _BLOCK = 8192

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.metrics_ranking import RankPlan
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import ClassPrompts, PromptSet
 
 BEST_F1_FLAW = (

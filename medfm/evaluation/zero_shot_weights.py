@@ -19,8 +19,8 @@ import numpy as np
 
 from medfm.core.errors import EvaluationError
 from medfm.core.names import unknown_name
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import prompt_vectors, unit_rows
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import Prompt, PromptSet
 
 WEIGHTINGS = ("zpe", "consensus")

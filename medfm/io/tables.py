@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -20,6 +21,8 @@ from medfm.core.errors import CohortError
 from medfm.io.parquet import read_parquet
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "<na>"})
+_BLOCK = 5000
+_LONGEST_MISSING = max(map(len, MISSING))
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
@@ -56,12 +59,10 @@ def read_table(path: str | Path, text: Collection[str] = ()) -> pd.DataFrame:
             fix="save the sheet as CSV (UTF-8)",
         )
     content = _read_text(file)
-    rows = _parse(content, "\t" if suffix == ".tsv" else _separator(content), str(file))
-    header, body = rows[0], rows[1:]
+    header, columns = _parse(content, "\t" if suffix == ".tsv" else _separator(content), str(file))
     _check_header(header, str(file))
-    if not body:
+    if not columns[0]:
         raise CohortError("The table has a header but no rows.", where=str(file))
-    columns = list(zip(*body, strict=True))
     return pd.DataFrame({name: _typed(values, name not in text) for name, values in zip(header, columns, strict=True)})
 
 
@@ -118,25 +119,47 @@ def _separator(text: str) -> str:
     return max((",", ";", "\t"), key=first.count)
 
 
-def _parse(text: str, separator: str, where: str) -> list[list[str]]:
+def _parse(text: str, separator: str, where: str) -> tuple[list[str], list[list[str]]]:
+    """Header and columns, without spaces around the cells."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: list[list[str]] = []
+    header: list[str] = []
+    columns: list[list[str]] = []
+    try:
+        # Some thousand rows at a time: Python's garbage collector never sees a million lists.
+        while block := list(itertools.islice(reader, _BLOCK)):
+            rows = [row for row in block if len(row) > 1 or (row and row[0].strip())]
+            if rows and not header:
+                header = [cell.strip() for cell in rows.pop(0)]
+                columns = [[] for _ in header]
+            if not set(map(len, rows)) <= {len(header)}:
+                raise _unreadable(text, separator, where)
+            for column, cells in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+                column.extend(map(str.strip, cells))
+    except csv.Error:
+        raise _unreadable(text, separator, where) from None
+    if not header:
+        raise CohortError("The table is empty.", where=where)
+    return header, columns
+
+
+def _unreadable(text: str, separator: str, where: str) -> CohortError:
+    """What is wrong with the first line of `text` that cannot be read."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    width = 0
     try:
         for row in reader:
             if not row or (len(row) == 1 and not row[0].strip()):
                 continue
-            if rows and len(row) != len(rows[0]):
-                raise CohortError(
-                    f"Line {reader.line_num} has {len(row)} cells, the header has {len(rows[0])}.",
+            width = width or len(row)
+            if len(row) != width:
+                return CohortError(
+                    f"Line {reader.line_num} has {len(row)} cells, the header has {width}.",
                     where=where,
                     fix="quote cells that contain the separator, and remove extra ones",
                 )
-            rows.append([cell.strip() for cell in row])
     except csv.Error as error:
-        raise CohortError(f"Line {reader.line_num} cannot be read: {error}.", where=where) from error
-    if not rows:
-        raise CohortError("The table is empty.", where=where)
-    return rows
+        return CohortError(f"Line {reader.line_num} cannot be read: {error}.", where=where)
+    raise AssertionError("every line can be read")
 
 
 def _check_header(header: list[str], where: str) -> None:
@@ -151,12 +174,18 @@ def _check_header(header: list[str], where: str) -> None:
         )
 
 
-def _typed(values: tuple[str, ...], numbers: bool) -> pd.Series:
-    missing = [v.lower() in MISSING for v in values]
-    present = [v for v, gone in zip(values, missing, strict=True) if not gone]
-    if numbers and present and all(_NUMBER.fullmatch(v) for v in present):
-        if all(v.lstrip("-").isdigit() and len(v) < 18 for v in present) and not any(missing):
-            return pd.Series(np.array(values, dtype=np.int64))
+def _typed(values: list[str], numbers: bool) -> pd.Series:
+    # Each different cell is looked at once: labels, splits and ages repeat in a large table.
+    distinct = set(values)
+    missing = {v for v in distinct if len(v) <= _LONGEST_MISSING and v.lower() in MISSING}
+    present = distinct - missing
+    if numbers and present and all(map(_NUMBER.fullmatch, present)):
+        if all(v.lstrip("-").isdigit() and len(v) < 18 for v in present) and not missing:
+            whole = {v: int(v) for v in distinct}
+            return pd.Series(np.array([whole[v] for v in values], dtype=np.int64))
         if all(len(v) < 18 for v in present):
-            return pd.Series([np.nan if gone else float(v) for v, gone in zip(values, missing, strict=True)])
-    return pd.Series([np.nan if gone else v for v, gone in zip(values, missing, strict=True)], dtype=object)
+            known = {v: np.nan if v in missing else float(v) for v in distinct}
+            return pd.Series([known[v] for v in values])
+    if not missing:
+        return pd.Series(values, dtype=object)
+    return pd.Series([np.nan if v in missing else v for v in values], dtype=object)

@@ -73,8 +73,10 @@ class ElectroCardiogram:
 
     def locate(self, path: Path) -> Path:
         """The file that `path` of a cohort means: a WFDB record may be named without the ending of its header."""
+        if not path.name or path.exists():
+            return path
         header = path.with_name(path.name + ".hea")
-        return header if path.name and not path.exists() and header.is_file() else path
+        return header if header.is_file() else path
 
     def files(self, ref: RecordRef) -> tuple[Path, ...]:
         """All files whose bytes make up the record: the content key covers header and signals."""

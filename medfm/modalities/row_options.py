@@ -13,6 +13,8 @@ def missing(value: Any) -> bool:
     """Whether a cell of a table holds nothing."""
     if value is None or isinstance(value, str):
         return not value
+    if isinstance(value, (float, int)):
+        return bool(value != value)
     # Parquet brings NaN of 32 bits and pandas' own marks of absence; pandas' NA equals nothing, not even itself.
     return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and math.isnan(value))
 

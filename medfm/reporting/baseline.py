@@ -8,7 +8,7 @@ from typing import Any
 from medfm.evaluation.predictions import MAIN
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import figure, word
+from medfm.reporting.words import figure, signed, word
 
 
 def baseline_context(result: Result) -> dict[str, Any] | None:
@@ -58,4 +58,4 @@ def _signed(ends: Mapping[str, float | None]) -> str:
     value, low, high = ends["value"], ends["low"], ends["high"]
     if value is None:
         return "–"
-    return f"{value:+.3f}" + ("" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})")
+    return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")

@@ -12,6 +12,7 @@ from medfm.core.files import write_text
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.html import render_page
 from medfm.reporting.tables import Table
+from medfm.reporting.words import signed
 
 _SHADES = {"other": COLOURS[2], "reference": COLOURS[1], None: GREY}
 
@@ -100,12 +101,12 @@ def _table(rows: Sequence[Mapping[str, Any]], level: float) -> Table:
     for row in rows:
         interval = "–"
         if row["low"] is not None and row["high"] is not None:
-            interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+            interval = f"{signed(row['low'])} to {signed(row['high'])}"
         cells.append(
             (
                 row["title"],
                 *("–" if row[key] is None else f"{row[key]:.3f}" for key in ("first", "second")),
-                "–" if row["difference"] is None else f"{row['difference']:+.3f}",
+                signed(row["difference"]),
                 interval,
                 *("–" if row[key] is None else _p(row[key]) for key in ("p", "p_holm")),
             )

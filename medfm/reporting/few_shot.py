@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from medfm.reporting.figures import GREY, Plot, colour, draw
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import chance_level, figure, word
+from medfm.reporting.words import chance_level, figure, signed, word
 from medfm.reporting.zero_shot import Notice
 
 KEY = "few_shot"
@@ -141,8 +141,8 @@ def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     rows = []
     for row in found["rows"]:
-        ends = "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
-        difference = "–" if row["difference"] is None else f"{row['difference']:+.3f}"
+        ends = "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
+        difference = signed(row["difference"])
         rows.append(
             (
                 row["title"], str(row["shots"]), figure(row["first"]), figure(row["second"]), difference, ends,

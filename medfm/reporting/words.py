@@ -136,9 +136,19 @@ def figure(value: float | None) -> str:
     """A figure with the digits that matter; a dash where there is none."""
     if value is None:
         return "–"
-    if value == 0 or 0.001 <= abs(value) < 100:
+    if value == 0:
+        return "0.000"  # also minus zero
+    if 0.001 <= abs(value) < 100:
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
     return f"{value:.3g}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign and three digits; ``0.000`` without a sign where it rounds to nothing."""
+    if value is None:
+        return "–"
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def interval(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import count, figure
+from medfm.reporting.words import count, figure, signed
 
 KEY = "zero_shot"
 _MOST_PROMPTS = 400
@@ -106,8 +106,7 @@ def _strategy(extras: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, 
             counted += f", cut to {entry['kept']}"
         cell = [row["label"], row["text"], figure(row["weight"]), *([counted] if tokens else [])]
         if several:
-            change = "–" if row["change"] is None else f"{row['change']:+.3f}"
-            cell += [figure(row["auroc"]), figure(row["without"]), change]
+            cell += [figure(row["auroc"]), figure(row["without"]), signed(row["change"])]
         cells.append(tuple(cell))
     left = len(rows) - len(cells)
     note = f"{left} further prompts are in result.json. " if left > 0 else ""
@@ -146,8 +145,8 @@ def _comparisons(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         for row in found["rows"]:
             if row["other"] != other:
                 continue
-            ends = "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
-            difference = "–" if row["difference"] is None else f"{row['difference']:+.3f}"
+            ends = "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
+            difference = signed(row["difference"])
             rows.append(
                 (
                     row["title"],

@@ -13,8 +13,8 @@ from torch import Tensor
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import TrainingError
 from medfm.core.names import did_you_mean
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import PromptSet, build_prompts
 from medfm.training.merl import MerlOutputs, MerlPairs, pair_loss

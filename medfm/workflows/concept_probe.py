@@ -18,6 +18,7 @@ from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache, text_cache
 from medfm.evaluation.concepts import Concept, class_ids, concept_features, concepts_of
 from medfm.evaluation.evaluate import Evaluation, evaluate
 from medfm.evaluation.metrics import metrics_for
@@ -27,13 +28,12 @@ from medfm.evaluation.protocol import LinearProbe, Protocol, Selection, ZeroShot
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.zero_shot import unit_rows
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import list_knowledge, load_knowledge
 from medfm.knowledge.schema import Knowledge
 from medfm.workflows.concept_weights import weights_of
 from medfm.workflows.probe import _protocol, probed
 from medfm.workflows.zero_shot_prompts import reaching_the_tower
-from medfm.workflows.zero_shot_texts import cut_notes, text_cache, tower_of
+from medfm.workflows.zero_shot_texts import cut_notes, tower_of
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort

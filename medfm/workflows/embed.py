@@ -40,7 +40,7 @@ class EmbedConfig(StrictConfig):
     workers: int | None = Field(None, ge=0, le=256, description="decoding processes, 0 = none [from the cores]")
     streams: int | None = Field(None, ge=1, le=256, description="forward passes side by side [torch's threads]")
     exact: bool | None = Field(
-        None, description="forward records one by one: bits independent of batch and interruption [true on CPU]"
+        None, description="each record gets the bits it gets alone, whatever batch and interruption [true on CPU]"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 = automatic mixed precision")
     on_error: Literal["report", "skip", "stop"] = Field("report", description="what a record that fails does")

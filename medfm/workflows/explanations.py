@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.core.errors import CardError, MedfmError
+from medfm.embeddings.texts import TextCache
 from medfm.encoders.explain_picture import HeatMap, heat_map, method_for
 from medfm.evaluation.evaluate import Evaluation
 from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.zero_shot import unit_rows
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.reporting.error_pictures import error_pictures
 from medfm.reporting.explanations import KEY, panels
 from medfm.reporting.thumbnails import confident_errors

@@ -12,13 +12,14 @@ import numpy as np
 
 from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker
+from medfm.embeddings.texts import text_cache
 from medfm.evaluation.adapters.class_texts import class_text_vectors
 from medfm.evaluation.protocol import ZeroShot
 from medfm.evaluation.protocol_adapters import Prompts
 from medfm.evaluation.target import Target
 from medfm.workflows.zero_shot_prompts import questions
 from medfm.workflows.zero_shot_target import Scope
-from medfm.workflows.zero_shot_texts import cut_notes, encode_texts, shown_texts, text_cache, tower_of
+from medfm.workflows.zero_shot_texts import cut_notes, encode_texts, shown_texts, tower_of
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort

@@ -17,11 +17,11 @@ import pandas as pd
 from medfm.core.errors import EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache, text_cache
 from medfm.evaluation.grades import order_notes
 from medfm.evaluation.predictions import Predictions, TaskKind
 from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_in_contexts, zero_shot_predictions, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.evaluation.zero_shot_weights import weigh_prompts
 from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.knowledge.prompts import Context
@@ -38,7 +38,6 @@ from medfm.workflows.zero_shot_texts import (
     encode_texts,
     shown_texts,
     temperature_of,
-    text_cache,
     tower_of,
 )
 

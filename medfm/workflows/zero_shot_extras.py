@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol, ZeroShot
 from medfm.evaluation.summary import Summary
 from medfm.evaluation.target import Target
 from medfm.evaluation.zero_shot_sensitivity import BEST_F1_FLAW, best_f1, prompt_sensitivity
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import ClassPrompts, describe_strategy
 from medfm.workflows.compare import compare
 from medfm.workflows.zero_shot_prompts import FILE, Question, Questions

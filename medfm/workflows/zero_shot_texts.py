@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ import pandas as pd
 from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
-from medfm.embeddings.store import cache_root
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.protocol import ZeroShot
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import Context, context_of
 from medfm.workflows.zero_shot_prompts import Questions, reaching_the_tower
 from medfm.workflows.zero_shot_target import Scope
 
 CARRIED = ("age", "sex")
-_TEXTS = "texts"
 
 
 def tower_of(encoder: Any, text_encoder: Any, method: ZeroShot) -> tuple[Any, bool]:
@@ -44,27 +41,6 @@ def tower_of(encoder: Any, text_encoder: Any, method: ZeroShot) -> tuple[Any, bo
     text = getattr(spec, "text", None)
     lower = method.lower_case if method.lower_case is not None else text is None or text.lower_case
     return tower, bool(lower)
-
-
-def text_cache(tower: Any, cache: str | Path | None) -> TextCache:
-    """Text vectors by the tower's fingerprint, in the folder ``texts`` of the cache.
-
-    Raises:
-        CardError: The encoder has no text tower.
-    """
-    fingerprint = tower.text_fingerprint
-    if not fingerprint:
-        tower.encode_text(["."])  # raises what is wrong: no tower in the card, or none in the weights
-    arguments = getattr(getattr(tower, "module", None), "args", None)
-    mixes = getattr(getattr(arguments, "text", None), "padding_counts", False)
-    return TextCache(
-        lambda texts: np.asarray(tower.encode_text(texts).cpu().numpy()),
-        f"{fingerprint}",
-        folder=cache_root(cache) / _TEXTS,
-        encode_group=(lambda texts: np.asarray(tower.encode_text(texts, as_group=True).cpu().numpy()))
-        if mixes
-        else None,
-    )
 
 
 def temperature_of(tower: Any, method: ZeroShot) -> float:
@@ -118,14 +94,12 @@ def encode_texts(
     ]
     alone = replace(asked, asked=tuple(q for q in asked.asked if not q.prompts.together or q.in_context is not None))
     wanted = [text.lower() if lower_case else text for text in _all_texts(alone, scope)]
-    with (progress or Silent)("encoding texts", len(wanted) + sum(map(len, groups)), "texts") as shown:
-        for group in groups:
-            texts.together(group)
-            shown.advance(len(group))
-        for start in range(0, len(wanted), 16):
-            part = wanted[start : start + 16]
-            texts.vectors(part)
-            shown.advance(len(part))
+    # A group in which nothing depends on the others is kept text by text, as all others are.
+    mixed = [group for group in groups if texts.mixes(group)]
+    wanted += [text for group in groups if not texts.mixes(group) for text in group]
+    with (progress or Silent)("encoding texts", len(set(wanted)) + sum(map(len, mixed)), "texts") as shown:
+        texts.fill_groups(mixed, shown)
+        texts.fill(wanted, shown)
 
 
 def cut_notes(shown: Sequence[Mapping[str, Any]]) -> list[str]:

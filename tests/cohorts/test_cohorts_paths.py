@@ -28,3 +28,39 @@ def test_a_root_that_is_itself_a_link_is_fine(tmp_path: Path) -> None:
     (tmp_path / "real" / "out.png").symlink_to("/etc/hostname")
     with pytest.raises(CohortError, match=r"out\.png"):
         refuse_escaping_links(tmp_path / "link", ["a.png", "out.png"], "t")
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 80])
+@pytest.mark.parametrize("others", [0, 500])
+def test_a_link_out_is_found_in_small_and_large_folders(tmp_path: Path, count: int, others: int) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside.png"
+    (root / "a").mkdir(parents=True)
+    outside.write_bytes(b"x")
+    names = [f"a/p{i:03d}.png" for i in range(count)]
+    for name in names:
+        (root / name).write_bytes(b"x")
+    for i in range(others):
+        (root / "a" / f"other{i}").write_bytes(b"")
+    refuse_escaping_links(root, names, "t")
+    inner = root / "a" / "inner.png"
+    inner.symlink_to(root / names[0])
+    refuse_escaping_links(root, [*names, "a/inner.png"], "t")
+    (root / "a" / "z.png").symlink_to(outside)
+    (root / "a" / "y.png").symlink_to(outside)
+    refuse_escaping_links(root, names, "t")  # what the table does not name is nobody's business
+    with pytest.raises(CohortError, match=r"leads out of the root folder: a/z\.png"):
+        refuse_escaping_links(root, [*names, "a/z.png", "a/y.png"], "t")
+
+
+def test_absent_files_and_folders_are_left_to_the_checks(tmp_path: Path) -> None:
+    names = [f"gone/p{i}.png" for i in range(40)] + [f"q{i}.png" for i in range(40)] + ["file.png/x.png"] * 20
+    (tmp_path / "file.png").write_bytes(b"x")
+    refuse_escaping_links(tmp_path, names, "t")
+
+
+def test_a_linked_folder_is_refused_with_its_first_file(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "near").symlink_to(tmp_path / "far")
+    with pytest.raises(CohortError, match=r"near/a\.png"):
+        refuse_escaping_links(tmp_path / "root", ["near/a.png", *(f"near/{i}.png" for i in range(30))], "t")

@@ -229,7 +229,7 @@ def test_killed_with_9_and_resumed_gives_the_digest_of_an_uninterrupted_run(enco
     emb = embed(resumed, images, cache=cache, workers=0, batch_size=5, streams=2)
     assert emb.provenance["run"]["from_cache"] == kept
     assert emb.provenance["run"]["computed"] == N - kept
-    assert resumed.calls == N - kept
+    assert resumed.calls <= N - kept + 1  # at most one trial of several records together
     assert emb.digest() == embed(encoder, images, cache=tmp_path / "calm", workers=0).digest()
 
 

@@ -8,8 +8,8 @@ import yaml
 
 from medfm.core.errors import ConfigError, EvaluationError, UnknownNameError
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.concepts import FEATURES, Concept, class_ids, concept_features, concept_scores, concepts_of
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import list_knowledge, load_knowledge
 
 

@@ -9,6 +9,7 @@ from planted_text import DIM, PlantedTower, records
 from sklearn.metrics import roc_auc_score
 
 from medfm.core.errors import EvaluationError
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.paired import compare_pair, match
 from medfm.evaluation.protocol import StatisticsPlan
@@ -22,7 +23,6 @@ from medfm.evaluation.zero_shot import (
     zero_shot_predictions,
     zero_shot_scores,
 )
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import ClassPrompts, Context, Prompt, PromptSet, uniform
 
 NAMES = ["circle", "square", "ellipse"]

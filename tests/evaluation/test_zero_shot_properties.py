@@ -10,11 +10,11 @@ import pytest
 from planted_text import DIM, PlantedTower
 
 from medfm.core.hashing import sha256_bytes
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.target import Target
 from medfm.evaluation.zero_shot import ClassVectors, class_vectors, zero_shot_predictions, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import ClassPrompts, PromptSet, build_prompts, list_strategies, uniform
 from medfm.knowledge.schema import Knowledge

@@ -8,9 +8,9 @@ from planted_text import PlantedTower, records
 from sklearn.metrics import accuracy_score, precision_recall_curve, roc_auc_score
 
 from medfm.core.errors import EvaluationError
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_scores
 from medfm.evaluation.zero_shot_sensitivity import BEST_F1_FLAW, best_f1, label_auroc, prompt_sensitivity
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import ClassPrompts, Prompt, PromptSet, uniform
 
 NAMES = ["circle", "square", "ellipse"]

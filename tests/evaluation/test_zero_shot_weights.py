@@ -7,9 +7,9 @@ import pytest
 from planted_text import PlantedTower, records
 
 from medfm.core.errors import EvaluationError, UnknownNameError
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import class_vectors, prompt_vectors, zero_shot_scores
 from medfm.evaluation.zero_shot_sensitivity import label_auroc
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.evaluation.zero_shot_weights import weigh_prompts, zpe_weights
 from medfm.knowledge.prompts import ClassPrompts, Prompt, PromptSet, uniform
 

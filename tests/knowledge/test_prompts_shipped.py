@@ -14,9 +14,9 @@ from small_knowledge import ecg, shapes
 
 from medfm.core.config import build
 from medfm.core.errors import ConfigError, UnknownNameError
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.protocol import ZeroShot
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import list_knowledge, load_knowledge
 from medfm.knowledge.prompts import Context, build_prompts, context_of, describe_strategy, list_strategies
 from medfm.workflows.zero_shot_prompts import FILE, questions, strategies_of

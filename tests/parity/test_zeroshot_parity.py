@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from fill import filled_input, golden
 
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.metrics import evaluate
 from medfm.evaluation.target import Target
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_predictions, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import ClassPrompts, Prompt, PromptSet
 
 

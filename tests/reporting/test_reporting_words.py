@@ -4,7 +4,7 @@ import pytest
 
 from medfm.evaluation.metrics import default_metrics, list_metrics
 from medfm.evaluation.summary import Estimate
-from medfm.reporting.words import chance_level, count, figure, interval, method_name, sentence, word
+from medfm.reporting.words import chance_level, count, figure, interval, method_name, sentence, signed, word
 
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
@@ -93,3 +93,24 @@ def test_methods_have_names():
     assert method_name("linear_probe") == "linear probe"
     assert method_name("zero_shot") == "zero-shot scoring"
     assert method_name("my_method") == "my method"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1234, "+0.123"),
+        (-0.1234, "-0.123"),
+        (0.0, "0.000"),
+        (-0.0, "0.000"),
+        (-0.0004, "0.000"),
+        (0.0004, "0.000"),
+        (-0.0006, "-0.001"),
+        (None, "–"),
+    ],
+)
+def test_differences_have_a_sign_unless_they_round_to_nothing(value, text):
+    assert signed(value) == text
+
+
+def test_minus_zero_is_zero():
+    assert figure(-0.0) == "0.000"

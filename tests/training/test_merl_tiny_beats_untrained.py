@@ -10,6 +10,7 @@ import pytest
 
 import medfm
 from medfm.cohorts.synthesize import synthesize
+from medfm.embeddings.texts import TextCache
 from medfm.encoders.encoder import Encoder
 from medfm.evaluation.metrics import metric
 from medfm.evaluation.paired import compare_pair, match
@@ -18,7 +19,6 @@ from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.target import make_target
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_predictions, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import build_prompts
 from medfm.training.log import read_log

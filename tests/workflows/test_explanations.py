@@ -14,6 +14,7 @@ from tiny_picture_encoder import NAME, ready
 
 import medfm
 from medfm.core.errors import MedfmError
+from medfm.embeddings.texts import text_cache
 from medfm.encoders.explain_picture import heat_map
 from medfm.evaluation.evaluate import Evaluation
 from medfm.evaluation.predictions import MAIN
@@ -26,7 +27,6 @@ from medfm.workflows.few_shot import few_shot_table
 from medfm.workflows.probe import probed
 from medfm.workflows.probe_table import probe_table
 from medfm.workflows.zero_shot import zero_shot_table
-from medfm.workflows.zero_shot_texts import text_cache
 
 QUICK = ("statistics.resamples=30",)
 ALONE = {"workers": 0}

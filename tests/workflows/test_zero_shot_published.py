@@ -17,14 +17,14 @@ from zero_shot_cases import FAST, Tower, cohort_of, one_column, shapes_file, uni
 import medfm
 from medfm.core.errors import ConfigError
 from medfm.embeddings.embeddings import Embeddings
+from medfm.embeddings.texts import TextCache, text_cache
 from medfm.evaluation.protocol import ZeroShot, load_protocol
 from medfm.evaluation.zero_shot import class_vectors
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import ClassPrompts, Prompt, PromptSet
 from medfm.workflows.zero_shot_prompts import questions
 from medfm.workflows.zero_shot_target import headline_metrics
-from medfm.workflows.zero_shot_texts import temperature_of, text_cache
+from medfm.workflows.zero_shot_texts import temperature_of
 
 SHIPPED = ("flair-zeroshot@1", "quilt-zeroshot@1", "pathgen-zeroshot@1")
 

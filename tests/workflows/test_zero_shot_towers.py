@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import medfm
+from medfm.embeddings.texts import text_cache
 from medfm.encoders.registry import get_card
 from medfm.encoders.weights import weights_folder
 from medfm.evaluation.zero_shot import class_vectors
@@ -16,7 +17,6 @@ from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import PromptSet, build_prompts
 from medfm.knowledge.published import as_published
 from medfm.workflows.zero_shot_prompts import reaching_the_tower
-from medfm.workflows.zero_shot_texts import text_cache
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fundus", "photograph", "of", "glaucoma", "normal", "no", "macular", "hole"]  # fmt: skip
 

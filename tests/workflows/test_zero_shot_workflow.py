@@ -150,7 +150,8 @@ def test_text_vectors_are_kept_by_the_towers_fingerprint(knowledge, tmp_path) ->
     assert again.asked == []
     ask(case, knowledge, label_set="cohort", cache=tmp_path / "cache", text_encoder=other)
     assert len(other.asked) == 6
-    assert any((tmp_path / "cache" / "texts").iterdir())
+    folders = sorted(path.name for path in (tmp_path / "cache" / "embeddings").iterdir())
+    assert folders == sorted(f"{tower.text_fingerprint}-fp32" for tower in (again, other))
 
 
 def test_provenance_says_what_was_asked_with(knowledge) -> None:

@@ -15,7 +15,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "evaluation"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "knowledge"))
 
-from planted_text import PlantedTower, records
+from planted_text import DIM, PlantedTower, records
 from small_knowledge import values
 
 from medfm.cohorts.cohort import Cohort
@@ -40,6 +40,7 @@ class Tower:
     modality = "ecg"
     weights_kind = "local file"
     weights_note = "planted directions"
+    embedding_dim = DIM
     variant = None
 
     def __init__(self, seed: int = 0) -> None:

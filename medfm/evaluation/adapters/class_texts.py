@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import prompt_vectors, unit_rows
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.prompts import PromptSet
 
 
