@@ -79,7 +79,11 @@ def test_a_wider_surround_changes_nothing_that_the_network_sees(left: int, right
 def test_without_the_crop_a_wider_surround_makes_the_eye_smaller() -> None:
     picture = eye()
     wider = np.pad(picture, ((60, 60), (90, 90), (0, 0)), constant_values=3)
-    lit = [(Preprocessing([*steps, UNIT, *FIT]).array(p)[0] > 0.2).sum() for steps in ([], [CROP]) for p in (picture, wider)]
+    lit = [
+        (Preprocessing([*steps, UNIT, *FIT]).array(p)[0] > 0.2).sum()
+        for steps in ([], [CROP])
+        for p in (picture, wider)
+    ]
     assert lit[1] < 0.6 * lit[0]
     assert abs(int(lit[3]) - int(lit[2])) < 0.04 * lit[2]
 
