@@ -59,6 +59,7 @@ def planted(classes: int = 2, n: int = 160, split: bool = True):
 
     class Tower:
         id, fingerprint, text_fingerprint, weights_kind = "planted", "f" * 64, "t" * 64, "local file"
+        modality, embedding_dim = cohort.modality, axes.shape[1]
 
         def encode_text(self, texts):
             import torch
