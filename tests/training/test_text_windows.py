@@ -266,7 +266,7 @@ def long_pairs(kind: str, count: int = 12, most: int = 8) -> Pairs:
     whole = [row[:9] + row[-1:] if len(row) > 10 else row for row in words.whole(texts)]
     ids = torch.tensor([row + [0] * (10 - len(row)) for row in whole])
     mask = torch.tensor([[1] * len(row) + [0] * (10 - len(row)) for row in whole])
-    return Pairs(held(count), (ids, mask), which, texts, found, figures)
+    return Pairs(held(count), (ids, mask), which, texts, windows=found, figures=figures)
 
 
 @pytest.mark.parametrize("kind", KINDS)
