@@ -34,7 +34,8 @@ def command(
     """Train an encoder on the records of TABLE, without labels.
 
     \b
-    Recipes of the family dinov2 take pictures, those of merl ECGs with a column 'text'.
+    Recipes of the family dinov2 take pictures, those of merl ECGs with a column 'text',
+    those of clip, flair and convirt pictures with a column 'text' or categories.
     Examples:
       medfm pretrain cells/labels.csv --out runs/tiny
       medfm pretrain cells/labels.csv --out runs/tiny --resume
@@ -66,7 +67,7 @@ def command(
         map=pairs(mapping, "--map"),
         where=pairs(where, "--where"),
         allow=allow,
-        default_modality="ecg" if config.family == "merl" else "blood_cell",
+        default_modality=_default_modality(config),
     )
     result = pretrain(cohort, config, out or f"runs/{config.name}", resume=resume, progress=for_people)
     if not result.is_main:
@@ -79,3 +80,15 @@ def command(
         verb = "probe" if config.family == "dinov2" else "zeroshot"
         click.echo(f"Use it: medfm {verb} {table} --encoder {result.folder}")
     return 0
+
+
+def _default_modality(config: Any) -> str:
+    """What a table without a YAML holds, by the recipe."""
+    from medfm.encoders.registry import get_card
+    from medfm.modalities.registry import list_modalities
+
+    if config.family == "dinov2":
+        return "blood_cell"
+    modality = get_card(config.encoder).modality
+    # Chest radiographs cannot be read yet.
+    return modality if modality in list_modalities() else "retina"

@@ -80,13 +80,15 @@ class BertTower(nn.Module):
                 nn.Linear(args.width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, projection, bias=False)
             )
 
+    def feature(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids and mask (n, tokens) -> (n, width), before the projection."""
+        if self.pooling == "pooler":
+            return pooled_text(self.transformer, ids, mask)
+        return last_states(self.transformer, ids, mask)[:, 0]
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids and mask (n, tokens) -> (n, projection)."""
-        if self.pooling == "pooler":
-            feature = pooled_text(self.transformer, ids, mask)
-        else:
-            feature = last_states(self.transformer, ids, mask)[:, 0]
-        out: Tensor = self.proj(feature)
+        out: Tensor = self.proj(self.feature(ids, mask))
         return out
 
 

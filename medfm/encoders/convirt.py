@@ -49,6 +49,21 @@ class Convirt(nn.Module):
         """The places of the last map (n, places, width), not projected."""
         return map_tokens(self.res_features, x)
 
+    def pooled_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Text features (n, width) before the two layers of the head; arguments as for :meth:`encode`."""
+        if self.args.text is None:
+            raise ConfigError("This network was built without a text tower.")
+        states = last_states(self.bert_model, ids, mask)
+        real = mask.bool().unsqueeze(-1)
+        if self.args.text.pooling == "max":
+            return states.masked_fill(~real, float("-inf")).amax(dim=1)
+        return (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+    def project_text(self, feature: Tensor) -> Tensor:
+        """Text embeddings (n, projection) of text features."""
+        out: Tensor = self.bert_l2(self.bert_l1(feature).relu())
+        return out
+
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Text embeddings (n, projection), not of length 1, with gradients for every layer.
 
@@ -56,16 +71,7 @@ class Convirt(nn.Module):
             ids: int64 (n, tokens).
             mask: int64 (n, tokens), 0 at padding; at least one token per text.
         """
-        if self.args.text is None:
-            raise ConfigError("This network was built without a text tower.")
-        states = last_states(self.bert_model, ids, mask)
-        real = mask.bool().unsqueeze(-1)
-        if self.args.text.pooling == "max":
-            feature = states.masked_fill(~real, float("-inf")).amax(dim=1)
-        else:
-            feature = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        out: Tensor = self.bert_l2(self.bert_l1(feature).relu())
-        return out
+        return self.project_text(self.pooled_text(ids, mask))
 
 
 def build_convirt(

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-Depth = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+Depth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet18-narrow"]
+_NARROW = 4  # the channels of every stage are divided by this
 
 
 def picture_resnet(depth: Depth) -> Any:
@@ -14,8 +15,25 @@ def picture_resnet(depth: Depth) -> Any:
     import torchvision
     from torch import nn
 
-    network = getattr(torchvision.models, depth)(weights=None)
+    network = _narrow() if depth == "resnet18-narrow" else getattr(torchvision.models, depth)(weights=None)
     network.fc = nn.Identity()
+    return network
+
+
+def _narrow() -> Any:
+    """torchvision's ResNet-18 with a quarter of the channels: never published, for the tiny recipes."""
+    from torch import nn
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    class Narrow(ResNet):
+        def _make_layer(self, block: Any, planes: int, *args: Any, **options: Any) -> nn.Sequential:
+            if planes == 64:
+                self.inplanes = 64 // _NARROW
+            return super()._make_layer(block, planes // _NARROW, *args, **options)
+
+    network = Narrow(BasicBlock, [2, 2, 2, 2])
+    first = 64 // _NARROW
+    network.conv1, network.bn1 = nn.Conv2d(3, first, 7, 2, 3, bias=False), nn.BatchNorm2d(first)
     return network
 
 

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from medfm.core.config import StrictConfig
 from medfm.encoders.bert_args import BertArgs
 
-WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048}
-Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet18-narrow": 128}
+Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet18-narrow"]
 
 
 class ResNetArgs(StrictConfig):

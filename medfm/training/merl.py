@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from medfm.core.errors import ConfigError
 from medfm.encoders.bert_tower import pooled_text
 from medfm.encoders.merl import Merl
 from medfm.objectives.merl import MerlLosses, merl_losses, retrieval_accuracy
+from medfm.training.pair_model import PairModel
 from medfm.training.pairs_config import MerlRecipe, TextRule
 from medfm.training.text_windows import read_windows
 
@@ -26,7 +26,7 @@ class MerlOutputs(NamedTuple):
     view2: Tensor
 
 
-class MerlPairs(nn.Module):
+class MerlPairs(PairModel):
     """The network as it is trained; ``network`` is what is saved.
 
     A text tower of which nothing learns stays in evaluation mode (no dropout), so that its vectors
@@ -41,7 +41,7 @@ class MerlPairs(nn.Module):
         super().__init__()
         if network.args.text is None:
             raise ConfigError("The network has no text tower to train with.", expected="architecture args: text")
-        self.network = network
+        self.network: Merl = network
         self.frozen_text = rule.trained_layers == 0
         freeze_text(network, rule.trained_layers)
 
@@ -58,20 +58,18 @@ class MerlPairs(nn.Module):
         sentence = read_windows(partial(pooled_text, self.network.lm_model), *text)
         return MerlOutputs(signal, self.network.proj_t(sentence), view1, view2)
 
-    @torch.no_grad()
-    def sentence_vectors(self, ids: Tensor, mask: Tensor, batch: int = 64) -> Tensor:
-        """float32 (n, width): what the frozen tower says of each text, in evaluation mode."""
-        tower = self.network.lm_model
-        was, device = tower.training, next(tower.parameters()).device
-        tower.eval()
-        parts = []
-        for start in range(0, len(ids), batch):
-            rows = mask[start : start + batch]
-            longest = int(rows.sum(dim=1).max())
-            part = pooled_text(tower, ids[start : start + batch, :longest].to(device), rows[:, :longest].to(device))
-            parts.append(part.float().cpu())
-        tower.train(was)
-        return torch.cat(parts)
+    def text_tower(self) -> nn.Module:
+        """MedCPT, or what stands in its place."""
+        tower: nn.Module = self.network.lm_model
+        return tower
+
+    def text_feature(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The pooler's output (n, width)."""
+        return pooled_text(self.network.lm_model, ids, mask)
+
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Text embeddings (n, projection)."""
+        return self.network.text(ids, mask)
 
 
 def freeze_text(network: Merl, trained: int | str) -> None:

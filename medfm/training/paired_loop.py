@@ -22,22 +22,31 @@ from medfm.training.interrupt import StopRequest
 from medfm.training.log import TrainingLog
 from medfm.training.loop import _any as any_process
 from medfm.training.loop import _NoLog as NoLog
-from medfm.training.merl import MerlPairs, pair_loss
+from medfm.training.pair_families import pair_loss
+from medfm.training.pair_model import PairModel
 from medfm.training.pairs import PairBatch, Pairs, pair_batches, steps_per_epoch
-from medfm.training.pairs_config import MerlRecipe, PairsOptimisation
+from medfm.training.pairs_config import PairsOptimisation, PairsRecipe
 from medfm.training.schedules import CosineSchedule
+from medfm.training.towers_config import TowersOptimisation
 
 # After every epoch: model in evaluation mode -> values for the log, and the one to choose by (higher is better).
-Judge = Callable[[MerlPairs], tuple[dict[str, float], float]]
+Judge = Callable[[PairModel], tuple[dict[str, float], float]]
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
-def learning_rates(rule: PairsOptimisation, steps: int) -> Callable[[int], float]:
-    """The learning rate of every step, from 0.
+def learning_rates(rule: PairsOptimisation, steps: int, per_epoch: int = 1) -> Callable[[int], float]:
+    """The learning rate of every step, from 0; `per_epoch` steps are an epoch.
 
     ``warm_restarts`` is a cosine of `restart_every` steps that starts again and again (Loshchilov and
     Hutter, SGDR, arXiv 1608.03983).
     """
+    if isinstance(rule, TowersOptimisation):
+        if rule.schedule == "convirt_port":
+            return lambda step: _port_rate(rule, step // per_epoch, per_epoch)
+        if rule.schedule == "warmup_cosine" and (rule.warmup_epochs is not None or rule.cosine_epochs is not None):
+            whole = steps if rule.cosine_epochs is None else rule.cosine_epochs * per_epoch
+            warmup = min(rule.warmup if rule.warmup_epochs is None else rule.warmup_epochs * per_epoch, whole)
+            return CosineSchedule(rule.lr, rule.final_lr, whole, warmup, start=rule.lr / max(1, warmup))
     if rule.schedule == "warmup_cosine":
         return CosineSchedule(rule.lr, rule.final_lr, steps, warmup=min(rule.warmup, steps))
 
@@ -48,17 +57,38 @@ def learning_rates(rule: PairsOptimisation, steps: int) -> Callable[[int], float
     return restarting
 
 
+def _port_rate(rule: PairsOptimisation, epoch: int, per_epoch: int) -> float:
+    """edreisMD/ConVIRT-pytorch: after the tenth epoch a cosine per epoch whose half period is the steps of an epoch."""
+    turned = math.cos(math.pi * max(0, epoch - 10) / per_epoch)
+    return rule.final_lr + 0.5 * (rule.lr - rule.final_lr) * (1 + turned)
+
+
+def make_optimizer(parameters: list[nn.Parameter], rule: PairsOptimisation) -> torch.optim.Optimizer:
+    """AdamW (or Adam) as the recipe says; its rate is set before every step."""
+    if not isinstance(rule, TowersOptimisation):
+        return torch.optim.AdamW(parameters, lr=0.0, betas=rule.betas, weight_decay=rule.weight_decay)
+    kind = torch.optim.Adam if rule.optimiser == "adam" else torch.optim.AdamW
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if rule.decay == "matrices":
+        vectors = [p for p in parameters if p.ndim < 2]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2]},
+            *([{"params": vectors, "weight_decay": 0.0}] if vectors else []),
+        ]
+    return kind(groups, lr=0.0, betas=rule.betas, eps=rule.eps, weight_decay=rule.weight_decay)
+
+
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of a step's dropout in one process: the same whether the run was stopped before or not."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:7], "big")
 
 
 def train_pairs(
-    model: MerlPairs,
+    model: PairModel,
     pairs: Pairs,
     folder: str | Path,
     *,
-    config: MerlRecipe,
+    config: PairsRecipe,
     identity: dict[str, Any],
     fabric: Fabric,
     judge: Judge | None = None,
@@ -103,7 +133,7 @@ def train_pairs(
     module = _with_batch_norm(model, config, fabric)
     trainable = [p for p in module.parameters() if p.requires_grad]
     rule = config.optimisation
-    optimizer = torch.optim.AdamW(trainable, lr=0.0, betas=rule.betas, weight_decay=rule.weight_decay)
+    optimizer = make_optimizer(trainable, rule)
     module.to(fabric.device)
     first, best = 0, _Best()
     if resume:
@@ -113,7 +143,7 @@ def train_pairs(
         optimizer.load_state_dict(state["optimizer"])
         first, best = int(state["step"]), _Best(int(state["best_epoch"]), float(state["best_value"]))
     wrapped, fast = fabric.setup(module, optimizer)
-    rate = learning_rates(rule, steps)
+    rate = learning_rates(rule, steps, per_epoch)
     stream = pair_batches(
         pairs,
         range(first, steps),
@@ -169,7 +199,7 @@ class _Best:
         self.epoch, self.value = epoch, value
 
 
-def _with_batch_norm(model: MerlPairs, config: MerlRecipe, fabric: Fabric) -> MerlPairs:
+def _with_batch_norm(model: PairModel, config: PairsRecipe, fabric: Fabric) -> PairModel:
     if config.batch_norm == "per_process" or fabric.world_size == 1:
         return model
     if fabric.device.type != "cuda":
@@ -178,7 +208,7 @@ def _with_batch_norm(model: MerlPairs, config: MerlRecipe, fabric: Fabric) -> Me
             fix="--set batch_norm=per_process, or one process",
         )
     # Converted in place: the model that was given is the one that is trained.
-    return cast(MerlPairs, nn.SyncBatchNorm.convert_sync_batchnorm(model))
+    return cast(PairModel, nn.SyncBatchNorm.convert_sync_batchnorm(model))
 
 
 def _step(
@@ -186,7 +216,7 @@ def _step(
     wrapped: nn.Module,
     optimizer: Any,
     trainable: list[nn.Parameter],
-    config: MerlRecipe,
+    config: PairsRecipe,
     batch: PairBatch,
     step: int,
     lr: float,
@@ -202,7 +232,8 @@ def _step(
     def collect(own: Tensor) -> Tensor:
         return gathered(own, fabric.global_rank, lambda t: cast(Tensor, fabric.all_gather(t)).view(world, *t.shape))
 
-    parts, accuracy = pair_loss(outputs, config, collect if world > 1 and config.gather != "none" else None)
+    together = collect if world > 1 and config.gather != "none" else None
+    parts, accuracy = pair_loss(outputs, config, together, batch.groups)
     values = torch.stack(
         [*(p.detach() for p in parts.values()), *(torch.tensor(a).to(device) for a in accuracy.values())]
     )

@@ -17,16 +17,17 @@ from medfm.embeddings.texts import TextCache
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_scores
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import PromptSet, build_prompts
-from medfm.training.merl import MerlOutputs, MerlPairs, pair_loss
+from medfm.training.pair_families import pair_loss
+from medfm.training.pair_model import PairModel
 from medfm.training.pairs import Pairs
-from medfm.training.pairs_config import MerlRecipe, ZeroShotSelection
+from medfm.training.pairs_config import PairsRecipe, ZeroShotSelection
 from medfm.training.record_tensors import RecordTensors
 
 Tokenise = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def validation_losses(model: MerlPairs, pairs: Pairs, config: MerlRecipe) -> dict[str, float]:
+def validation_losses(model: PairModel, pairs: Pairs, config: PairsRecipe) -> dict[str, float]:
     """Mean loss terms and accuracies over batches of the validation pairs, as ``val_total``, ``val_top1`` ...
 
     The model is in evaluation mode (no dropout, kept batch statistics) and returned to training mode.
@@ -42,17 +43,14 @@ def validation_losses(model: MerlPairs, pairs: Pairs, config: MerlRecipe) -> dic
     device = next(model.parameters()).device
     rows: list[dict[str, float]] = []
     for start in range(0, len(pairs) - size + 1, size):
-        outputs = _outputs(model, pairs, torch.arange(start, start + size), device)
-        terms, accuracy = pair_loss(outputs, config)
+        positions = torch.arange(start, start + size)
+        records = torch.stack([pairs.records[int(i)] for i in positions]).to(device)
+        # Where a record has several texts, every epoch is judged by the same draw of them.
+        text, groups = pairs.drawn(positions, config.seed, 0)
+        terms, accuracy = pair_loss(model(records, *(part.to(device) for part in text)), config, None, groups)
         rows.append({**{k: float(v) for k, v in terms.items()}, **accuracy})
     model.train()
     return {f"val_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def _outputs(model: MerlPairs, pairs: Pairs, positions: Tensor, device: torch.device) -> MerlOutputs:
-    records = torch.stack([pairs.records[int(i)] for i in positions]).to(device)
-    found: MerlOutputs = model(records, *(part.to(device) for part in pairs.text_of(positions)))
-    return found
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class ZeroShotJudge:
     tokenise: Tokenise
 
     @torch.no_grad()
-    def __call__(self, model: MerlPairs, batch: int = 64) -> float:
+    def __call__(self, model: PairModel, batch: int = 64) -> float:
         """The macro AUROC (0 to 1) over the labels, and the model back in training mode."""
         from sklearn.metrics import roc_auc_score
 
@@ -88,7 +86,7 @@ class ZeroShotJudge:
 
         def encode(texts: list[str]) -> np.ndarray:
             ids, mask = self.tokenise(texts)
-            return np.asarray(model.network.text(ids.to(device), mask.to(device)).float().cpu().numpy())
+            return np.asarray(model.embed_text(ids.to(device), mask.to(device)).float().cpu().numpy())
 
         scores = zero_shot_scores(np.concatenate(parts), class_vectors(self.prompts, TextCache(encode, "this epoch")))
         model.train()

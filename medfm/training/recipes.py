@@ -10,10 +10,18 @@ from medfm.core.errors import ConfigError
 from medfm.core.names import unknown_name
 from medfm.training.config import PretrainConfig
 from medfm.training.pairs_config import MerlRecipe
+from medfm.training.towers_config import ClipRecipe, ConvirtRecipe, FlairRecipe
 
-Recipe = PretrainConfig | MerlRecipe
+PairRecipe = MerlRecipe | ClipRecipe | FlairRecipe | ConvirtRecipe
+Recipe = PretrainConfig | PairRecipe
 # family -> settings. A recipe without the key is of the first.
-FAMILIES: dict[str, type[StrictConfig]] = {"dinov2": PretrainConfig, "merl": MerlRecipe}
+FAMILIES: dict[str, type[StrictConfig]] = {
+    "dinov2": PretrainConfig,
+    "merl": MerlRecipe,
+    "clip": ClipRecipe,
+    "flair": FlairRecipe,
+    "convirt": ConvirtRecipe,
+}
 
 
 def recipe_kind(values: Any, where: str) -> type[StrictConfig]:
