@@ -157,7 +157,11 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
     for source in dict.fromkeys((entry.sourcing, entry.source) for entry in spec.results):
         for entry in spec.results:
             if (entry.sourcing, entry.source) == source:
-                value = "not sourced" if entry.value is None else format(entry.value, ".3f")
+                value = (
+                    "not sourced"
+                    if entry.value is None
+                    else format(entry.value, ".3f" if entry.value >= 0.01 else ".4f")
+                )
                 results.append(f"{entry.name}{' (' + entry.variant + ')' if entry.variant else ''}: {value}")
         results.append(f"source of the figures above, {source[0]}: {source[1]}")
     sections = [

@@ -27,6 +27,8 @@ GENERIC_NAMES = (
     "open_clip_model.safetensors",
     "encoder.safetensors",
     "model.pth",
+    "encoder.pth",
+    "decoder.pth",
 )
 NOT_PUBLISHED = "NOT the published file of that name"
 Kind = Literal["published", "local file", "random", "trained here", "no weights"]

@@ -102,6 +102,7 @@ def test_every_figure_in_prose_is_marked_as_not_measured():
 def test_figures_have_a_source_and_none_is_from_a_table_nobody_read():
     results = SPEC.results
     assert {r.protocol for r in results} == {"ldae-linear@1", "ldae-reconstruction@1", "ldae-interpolation@1"}
+    assert len({(r.name, r.variant) for r in results}) == len(results)
     keys = {(r.cohort, r.target, r.protocol, r.metric, r.variant) for r in results}
     assert len(keys) == len(results)
     for result in results:
@@ -149,5 +150,10 @@ def test_people_can_see_it(capsys):
         main(["encoders", "show", ID])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for words in ("128 x 128 x 160 voxels", "autoencoder (13.8 M parameters): autoencoderkl.pth", "denoiser (865.3 M"):
+    for words in (
+        "128 x 128 x 160 voxels",
+        "autoencoder (13.8 M parameters): autoencoderkl.pth",
+        "denoiser (865.3 M",
+        "MSE (gap=6): 0.0019",
+    ):
         assert words in out

@@ -126,7 +126,18 @@ def find_part(card: Card, name: PartName, weights: str | Path | None = None) -> 
         WeightsError: There is none; the message says which file to put where.
     """
     as_encoder = _as_encoder(card, name)
-    return locate(as_encoder) if weights is None else local_file(as_encoder, weights)
+    if weights is not None:
+        return local_file(as_encoder, weights)
+    try:
+        return locate(as_encoder)
+    except WeightsError as error:
+        raise WeightsError(
+            f"The {name} that belongs to '{card.id}': {error.what}",
+            where=error.where,
+            expected=error.expected,
+            fix=f"get the file by hand and put it there; or pass weights={{'{name}': FILE}} for a file you have, or "
+            f"{{'{name}': 'random'}} for an untrained network",
+        ) from error
 
 
 def find_head(card: Card) -> LinearHead:

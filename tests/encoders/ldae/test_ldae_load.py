@@ -126,7 +126,14 @@ def test_files_are_found_where_the_message_says(card):
     with pytest.raises(WeightsError, match=r"decoder\.pth") as error:
         find_part(card, "denoiser")
     folder = weights_folder() / "tiny-ldae"
-    assert str(folder / "decoder.pth") in str(error.value)
+    message = str(error.value)
+    assert str(folder / "decoder.pth") in message and "The denoiser that belongs to 'tiny-ldae'" in message
+    assert "weights={'denoiser': FILE}" in message
+    # The name is too common to be taken for ours outside a folder named after the encoder.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (folder.parent / "decoder.pth").write_bytes(b"another model's")
+    with pytest.raises(WeightsError, match="not on this machine"):
+        find_part(card, "denoiser")
     folder.mkdir(parents=True)
     torch.save(state(card, "denoiser"), folder / "decoder.pth")
     found = find_part(card, "denoiser")
