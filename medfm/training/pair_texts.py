@@ -179,6 +179,7 @@ def _phrases(rule: FlairText, knowledge: Knowledge | None) -> dict[str, tuple[st
         names = _names(entry, knowledge)
         for strategy in _STRATEGIES:
             for label in build_prompts(knowledge, entry.label_set, strategy).classes:
-                texts = tuple(p.text for group in label.groups for p in group)
+                # The template decides how a prompt ends.
+                texts = tuple(p.text.rstrip(". ") for group in label.groups for p in group)
                 found[names[label.label]] = (*found.get(names[label.label], ()), *texts)
     return found

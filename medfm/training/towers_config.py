@@ -37,7 +37,7 @@ class FlairText(TowersText):
     """FLAIR's texts: prompts around a category, drawn in every step."""
 
     source: Literal["categories", "reports"] = Field(
-        "categories", description="prompts made of categories, or reports; categories say who is whose partner"
+        "reports", description="prompts made of categories, or reports; categories say who is whose partner"
     )
     categories: tuple[Categories, ...] = Field((), description="columns with categories; none: equal reports belong")
     template: str = Field("A fundus photograph of {name}", description="prompt around a category")
@@ -142,7 +142,7 @@ class FlairRecipe(TowersRecipe):
 
     family: Literal["flair"] = Field("flair", description="family of the recipe")
     encoder: str = Field("flair-tiny", description="id of the model card whose architecture is trained")
-    text: FlairText = FlairText(source="reports")
+    text: FlairText = FlairText()
 
 
 class ConvirtRecipe(TowersRecipe):
