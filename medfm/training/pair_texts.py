@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from medfm.knowledge.prompts import build_prompts
 from medfm.knowledge.schema import Knowledge
 from medfm.training.towers_config import NAME, Categories, FlairText, TowersText
 
-# A full stop, question or exclamation mark before a blank ends a sentence; one inside a number does not.
-_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _STRATEGIES = ("synonyms@1", "findings@1")
 _STREAM = 11  # keeps these draws apart from those of the order
 
@@ -58,12 +55,6 @@ class TextChoices:
         return TextChoices(tuple(self.options[i] for i in positions), self.texts, self.categories)
 
 
-def sentences(report: str) -> list[str]:
-    """The sentences of a report, without blanks around them; the report itself where it has none."""
-    parts = [part.strip() for part in _END.split(report)]
-    return [part for part in parts if any(sign.isalnum() for sign in part)] or [report]
-
-
 def text_choices(table: pd.DataFrame, rule: TowersText, modality: str) -> TextChoices:
     """The choices of every row of `table`.
 
@@ -95,9 +86,8 @@ def text_choices(table: pd.DataFrame, rule: TowersText, modality: str) -> TextCh
         if isinstance(rule, FlairText) and rule.source == "categories":
             made = [(name, [rule.template.replace(NAME, p) for p in (name, *phrases.get(name, ()))]) for name in own]
         else:
-            parts = sentences(report) if rule.sentences == "one" else [report]
             # Without categories a text is its own: equal texts are partners.
-            made = [(name, parts) for name in own] if named is not None else [(part, [part]) for part in parts]
+            made = [(name if named is not None else report, [report]) for name in own]
         options.append(tuple((numbers.setdefault(name, len(numbers)), rows(texts)) for name, texts in made))
     return TextChoices(tuple(options), tuple(places), tuple(numbers))
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from medfm.core.config import StrictConfig
 from medfm.training.pairs_config import PairsOptimisation, PairsRecipe, TextRule
+from medfm.training.text_window_rule import TextWindow
 
 NAME = "{name}"
 
@@ -17,9 +18,6 @@ class TowersText(TextRule):
 
     trained_layers: int | Literal["all"] = Field(
         "all", description="how many last layers of the tower learn; 0: none of it, all: everything"
-    )
-    sentences: Literal["whole", "one"] = Field(
-        "whole", description="the whole report, or one of its sentences drawn in every step (ConVIRT)"
     )
 
 
@@ -153,4 +151,4 @@ class ConvirtRecipe(TowersRecipe):
     temperature: float = Field(0.1, gt=0, description="divides the cosines")
     image_to_text: float = Field(0.75, ge=0, le=1, description="weight of the direction from picture to text")
     any_picture: bool = Field(True, description="chest radiographs cannot be read yet; any pictures with texts can")
-    text: TowersText = TowersText(sentences="one")
+    text: TowersText = TowersText(window=TextWindow(kind="random_sentence"))

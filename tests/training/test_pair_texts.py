@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medfm.core.errors import ConfigError, TrainingError
-from medfm.training.pair_texts import TextChoices, sentences, text_choices, usable
+from medfm.training.pair_texts import TextChoices, text_choices, usable
 from medfm.training.towers_config import FlairText, TowersText
 
 TABLE = pd.DataFrame(
@@ -30,39 +30,10 @@ def rule(**changes: Any) -> FlairText:
     return FlairText(**{"source": "categories", "categories": [GRADES], **changes})
 
 
-@pytest.mark.parametrize(
-    ("report", "wanted"),
-    [
-        ("Right eye. Cup to disc ratio 0.3. No DR", ["Right eye.", "Cup to disc ratio 0.3.", "No DR"]),
-        ("  one\n\n two? three ", ["one", "two?", "three"]),
-        ("...", ["..."]),
-        ("1.5 mm", ["1.5 mm"]),
-    ],
-)
-def test_sentences(report: str, wanted: list[str]) -> None:
-    assert sentences(report) == wanted
-
-
-@given(st.text(max_size=60))
-def test_sentences_lose_no_letter(report: str) -> None:
-    found = sentences(report)
-    assert found
-    kept = Counter("".join(found).replace(" ", ""))
-    assert all(kept[sign] == count for sign, count in Counter(report).items() if sign.isalnum())
-
-
 def test_whole_reports_are_partners_where_they_are_equal() -> None:
     found = text_choices(TABLE, TowersText(), "retina")
     assert found.texts == ("Right eye. Cup 0.3. No DR", "OD.  Mild NPDR!", "Same text")
     assert [own[0] for own in found.options] == [(0, (0,)), (1, (1,)), (2, (2,)), (2, (2,))]
-
-
-def test_one_sentence_is_drawn_per_step() -> None:
-    found = text_choices(TABLE, TowersText(sentences="one"), "retina")
-    seen = {found.texts[int(found.draw([0], 0, step)[0])] for step in range(60)}
-    assert seen == {"Right eye.", "Cup 0.3.", "No DR"}
-    alike = [found.draw([2, 3], 0, step)[1].tolist() for step in range(5)]
-    assert all(one == two for one, two in alike)
 
 
 def test_prompts_of_categories() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from medfm.evaluation.zero_shot_text import TextCache
 
 import medfm
 from medfm.cohorts.synthesize import synthesize
@@ -17,7 +18,6 @@ from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.target import make_target
 from medfm.evaluation.zero_shot import class_vectors, zero_shot_predictions, zero_shot_scores
-from medfm.evaluation.zero_shot_text import TextCache
 from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.prompts import PromptSet, build_prompts
 from medfm.training.log import read_log

@@ -130,7 +130,7 @@ class TestRecipes:
         assert len(flair.text.leave_out) == 8 and flair.balance == "dataset" and flair.selection == "last"
         assert (convirt.temperature, convirt.image_to_text, convirt.batch_size) == (0.1, 0.75, 32)
         assert (convirt.optimisation.optimiser, convirt.optimisation.weight_decay) == ("adam", 1e-6)
-        assert (convirt.text.trained_layers, convirt.text.sentences, convirt.epochs) == (6, "one", 1000)
+        assert (convirt.text.trained_layers, convirt.text.window.kind, convirt.epochs) == (6, "random_sentence", 1000)
         quilt = load_recipe("quiltnet-b-32-published")
         assert (quilt.optimisation.lr, quilt.optimisation.weight_decay, quilt.optimisation.betas) == (
             5e-4,
