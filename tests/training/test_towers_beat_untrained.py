@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medfm.evaluation.zero_shot_text import TextCache
 
 import medfm
 from medfm.cohorts.synthesize import synthesize
+from medfm.embeddings.texts import TextCache
 from medfm.encoders.encoder import Encoder
 from medfm.evaluation.metrics import metric
 from medfm.evaluation.paired import compare_pair, match
