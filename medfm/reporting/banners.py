@@ -120,12 +120,12 @@ def _checks(result: Result) -> list[Banner]:
     for finding in result.findings:
         if finding.code == _NO_PATIENTS and finding.severity == "warning" and not result.summary.patients_known:
             continue  # "Patients unknown" says it already
+        # A check's title is what should hold, not what was found.
+        said = f"Expected: {finding.title}. Found: {finding.detail}"
         if finding.allowed and finding.severity in ("error", "warning"):
-            found.append(
-                Banner("stop", f"Check {finding.code} failed and was allowed", f"{finding.title}. {finding.detail}")
-            )
+            found.append(Banner("stop", f"Check {finding.code} failed and was allowed", said))
         elif finding.severity == "error":
-            found.append(Banner("stop", f"Check {finding.code} failed", f"{finding.title}. {finding.detail}"))
+            found.append(Banner("stop", f"Check {finding.code} failed", said))
         elif finding.severity == "warning":
-            found.append(Banner("caution", f"Check {finding.code}", f"{finding.title}. {finding.detail}"))
+            found.append(Banner("caution", f"Check {finding.code}", said))
     return found
