@@ -27,7 +27,7 @@ from medfm.cli.common import (
 @click.option("--query", metavar="TEXT", help="Search for these words.")
 @click.option("--like", metavar="RECORD_ID", help="Search for records like this one.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many to find.")
-@click.option("--index", type=click.Choice(["exact", "faiss"]), default="exact", help="How a search runs.")
+@click.option("--index", type=click.Choice(["auto", "exact", "faiss"]), help="auto: faiss above 10^10 pairs.")
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Also write what was found.")
 @click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the texts.")
 @click.option("--label", metavar="COLUMN", help="Measure among records: right is the same label.")
@@ -48,7 +48,7 @@ def command(
     query: str | None,
     like: str | None,
     top: int,
-    index: str,
+    index: str | None,
     csv_file: str | None,
     text: str,
     label: str | None,
@@ -86,6 +86,8 @@ def command(
     from medfm.core.progress import Silent, for_people
 
     searching = query is not None or like is not None
+    if index is not None and not searching:
+        overrides = (*overrides, f"method.index={index}")
     if dry_run:
         from medfm.workflows.retrieve import plan_of
 
@@ -115,10 +117,10 @@ def command(
         unused = [option for option, value in given.items() if value]
         if unused:
             raise click.UsageError(f"{', '.join(unused)} belong to a measurement, not to --query or --like.")
-        failed = _search(table_file, encoder, query, like, top, index, csv_file, as_json, shared)
+        failed = _search(table_file, encoder, query, like, top, index or "auto", csv_file, as_json, shared)
     else:
-        if csv_file or index != "exact":
-            raise click.UsageError("--csv and --index belong to --query or --like; ranks are always exact.")
+        if csv_file:
+            raise click.UsageError("--csv belongs to --query or --like; --out keeps a measurement.")
         measured = {"protocol": protocol, "label": label, "overrides": overrides, "allow": allow, "name": name}
         failed = _measure(table_file, encoder, out, overwrite, as_json, {**shared, **measured})
     return 1 if failed and on_error != "skip" else 0
@@ -147,8 +149,9 @@ def _search(
     rows = [(h.place, h.record_id, f"{h.cosine:.4f}", *([h.text] if with_text else [])) for h in found.hits]
     table(rows, ("place", "record", "cosine", *(["text"] if with_text else [])))
     click.echo(f"{len(found.hits)} of {found.searched} records, by cosine (no probability), for: {found.query}")
-    if found.cut is not None:
-        click.echo(f"note      {found.cut}")
+    for note in (found.cut, found.note):
+        if note is not None:
+            click.echo(f"note      {note}")
     if found.untrained:
         click.echo("The encoder's weights are random: this order means nothing.")
     if found.recall is not None:

@@ -7,8 +7,10 @@ every record with it is a right answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,11 @@ import pandas as pd
 from medfm.core.errors import EvaluationError
 from medfm.core.progress import Progress, ProgressMaker, Silent
 from medfm.evaluation.predictions import MAIN, Predictions
+from medfm.evaluation.retrieval_approximate import rank_queries_approximate
 from medfm.evaluation.retrieval_config import Retrieval
-from medfm.evaluation.retrieval_metrics import FIGURES, columns, direction_words, headline, parts
+from medfm.evaluation.retrieval_index import ApproximateSearch
+from medfm.evaluation.retrieval_lists import rows_of
+from medfm.evaluation.retrieval_metrics import columns, direction_words, headline, parts
 from medfm.evaluation.retrieval_ranks import Ranks, Relevance, rank_queries
 from medfm.evaluation.retrieval_ties import chance_figures, chance_median_rank
 
@@ -59,6 +64,8 @@ def retrieval_predictions(
     labels: Sequence[str] | None = None,
     target: str = "text",
     carried: Sequence[str] = (),
+    approximate: ApproximateSearch | None = None,
+    aside: str = "",
     progress: ProgressMaker | None = None,
 ) -> tuple[Predictions, list[str]]:
     """Every record (and its text) as a query: its figures, one row per record, and notes for the reader.
@@ -73,6 +80,9 @@ def retrieval_predictions(
             text when ``None``.
         target: What makes an answer right, for people.
         carried: Further columns of `records` for subgroup tables.
+        approximate: List the nearest with an index of faiss instead of ranking all; its `trust` is
+            filled. Ranks beyond the lists are infinite.
+        aside: Said on the displays, such as how long it takes.
         progress: Makes the displays.
 
     Raises:
@@ -86,20 +96,20 @@ def retrieval_predictions(
     ids = table["record_id"].astype(str).to_numpy(dtype=object)
     found: dict[str, np.ndarray] = {}
     answered = np.ones(len(table), dtype=bool)
+    search = partial(_search, method.k, approximate)
+    depth = None if approximate is None else approximate.depth
     for direction in method.directions:
-        title = direction_words(direction)
+        title = direction_words(direction) + (f" ({aside})" if aside else "")
         with (progress or Silent)(f"searching, {title}", len(values), "queries") as shown:
             if direction == "record_to_record":
                 groups = _codes(labels) if labels is not None else _given(texts).code
                 owners = _codes(table["patient_id" if method.exclude == "patient" else "record_id"].astype(str))
-                ranks = rank_queries(
-                    values, values, Relevance(groups, groups, owners, owners), k=method.k, progress=shown
-                )
-                names = ids
+                relevance = Relevance(groups, groups, owners, owners)
+                ranks, names = search(direction, values, values, relevance, progress=shown), ids
             elif direction == "record_to_text":
-                ranks, names = _to_texts(values, _given(texts), _array(text_values), method, ids, shown)
+                ranks, names = _to_texts(values, _given(texts), _array(text_values), method, ids, search, shown)
             else:
-                ranks, names = _to_records(values, _given(texts), _array(text_values), method, shown), ids
+                ranks, names = _to_records(values, _given(texts), _array(text_values), method, search, shown), ids
         found |= _columns(direction, ranks, names)
         answered &= ~np.isnan(ranks.rank)
     if not answered.any():
@@ -110,7 +120,7 @@ def retrieval_predictions(
         )
     notes = _notes(method, texts, answered)
     whole = pd.concat([table, pd.DataFrame(found)], axis=1)[answered].reset_index(drop=True)
-    return Predictions(whole, "retrieval", columns(method.directions, method.k), target), notes
+    return Predictions(whole, "retrieval", columns(method.directions, method.k, depth), target), notes
 
 
 def chances(predictions: Predictions, metrics: Sequence[str]) -> dict[str, float]:
@@ -138,51 +148,90 @@ def chances(predictions: Predictions, metrics: Sequence[str]) -> dict[str, float
     return made
 
 
-def headline_metrics(method: Retrieval) -> tuple[str, ...]:
-    """The metrics that say something new: with one right answer, mAP is MRR and P@k is R@k / k."""
+def headline_metrics(method: Retrieval, depth: int | None = None) -> tuple[str, ...]:
+    """The metrics that say something new: with one right answer, mAP is MRR and P@k is R@k / k.
+
+    `depth` is that of an approximate search's lists.
+    """
     names = []
     for direction in method.directions:
         single = direction == "record_to_text" or (direction == "text_to_record" and method.texts == "one_to_one")
-        for name in headline((direction,), method.k):
-            figure = name[len(direction) + 1 :]
-            if not ((figure == "map" or figure.startswith("p@")) if single else figure == "mrr"):
+        for name in headline((direction,), method.k, depth):
+            figure = name[len(direction) + 1 :].partition("@")[0]
+            if not (figure in ("map", "p") if single else figure == "mrr"):
                 names.append(name)
     return tuple(names)
 
 
 def _chance(figure: str, relevant: int, candidates: int) -> float:
     name, _, depth = figure.partition("@")
-    found = chance_figures(relevant, candidates, (int(depth or 1),))
+    to = int(depth) if depth and name in ("map", "mrr") else None
+    found = chance_figures(relevant, candidates, (1 if to else int(depth or 1),), depth=to)
     return {"r": found.hits[0], "p": found.precision[0], "map": found.ap, "mrr": found.reciprocal}[name]
 
 
+def _search(
+    k: Sequence[int],
+    approximate: ApproximateSearch | None,
+    direction: str,
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    relevance: Relevance,
+    progress: Progress | None = None,
+) -> Ranks:
+    if approximate is None:
+        return rank_queries(queries, candidates, relevance, k=k, progress=progress)
+    ranks, approximate.trust[direction] = rank_queries_approximate(
+        queries, candidates, relevance, k=k, depth=approximate.depth, seed=approximate.seed, progress=progress
+    )
+    return ranks
+
+
 def _to_texts(
-    values: np.ndarray, texts: Texts, vectors: np.ndarray, method: Retrieval, ids: np.ndarray, progress: Progress
+    values: np.ndarray,
+    texts: Texts,
+    vectors: np.ndarray,
+    method: Retrieval,
+    ids: np.ndarray,
+    search: Callable[..., Ranks],
+    progress: Progress,
 ) -> tuple[Ranks, np.ndarray]:
     """Records search texts; the names of the candidates are those of the first records that bear them."""
     if method.texts == "one_to_one":
         own = np.arange(len(values))
-        return rank_queries(values, vectors[texts.code], Relevance(own, own), k=method.k, progress=progress), ids
+        given = rows_of(vectors, texts.code)
+        return search("record_to_text", values, given, Relevance(own, own), progress=progress), ids
     candidates = np.arange(len(texts.distinct))
-    _, first = np.unique(texts.code, return_index=True)
-    ranks = rank_queries(values, vectors, Relevance(texts.code, candidates), k=method.k, progress=progress)
+    first = np.unique(texts.code, return_index=True)[1]
+    ranks = search("record_to_text", values, vectors, Relevance(texts.code, candidates), progress=progress)
     return ranks, ids[first]
 
 
-def _to_records(values: np.ndarray, texts: Texts, vectors: np.ndarray, method: Retrieval, progress: Progress) -> Ranks:
+def _to_records(
+    values: np.ndarray,
+    texts: Texts,
+    vectors: np.ndarray,
+    method: Retrieval,
+    search: Callable[..., Ranks],
+    progress: Progress,
+) -> Ranks:
     """Each record's text searches records; a text that several records share is searched once."""
     if method.texts == "one_to_one":
         own = np.arange(len(values))
-        return rank_queries(vectors[texts.code], values, Relevance(own, own), k=method.k, progress=progress)
+        return search("text_to_record", rows_of(vectors, texts.code), values, Relevance(own, own), progress=progress)
     queries = np.arange(len(texts.distinct))
-    ranks = rank_queries(vectors, values, Relevance(queries, texts.code), k=method.k)
+    ranks = search("text_to_record", vectors, values, Relevance(queries, texts.code))
     progress.advance(len(values))
-    spread = {name: getattr(ranks, name)[texts.code] for name in Ranks.__dataclass_fields__ if name != "k"}
+    spread = {
+        name: getattr(ranks, name)[texts.code] for name in Ranks.__dataclass_fields__ if name not in ("k", "depth")
+    }
     return replace(ranks, **spread)
 
 
 def _columns(direction: str, ranks: Ranks, names: np.ndarray) -> dict[str, np.ndarray]:
-    made = {f"{direction}:{figure}": getattr(ranks, figure) for figure in FIGURES}
+    to = "" if ranks.depth is None else f"@{ranks.depth}"
+    made: dict[str, Any] = {f"{direction}:rank": ranks.rank}
+    made |= {f"{direction}:reciprocal{to}": ranks.reciprocal, f"{direction}:ap{to}": ranks.ap}
     for i, depth in enumerate(ranks.k):
         made[f"{direction}:hit@{depth}"] = ranks.hits[:, i]
         made[f"{direction}:precision@{depth}"] = ranks.precision[:, i]

@@ -29,6 +29,11 @@ class Retrieval(StrictConfig):
     exclude: Literal["patient", "self"] = Field(
         "patient", description="record_to_record: whose records are not searched besides the query itself"
     )
+    index: Literal["auto", "exact", "faiss"] = Field(
+        "auto",
+        description="exact: all ranks; faiss: the nearest only, approximate, with its recall measured; "
+        "auto: exact up to 10^10 pairs of query and candidate, above that faiss where it is installed",
+    )
     split: Literal["test_or_all", "all"] = Field(
         "test_or_all", description="the cohort's test split where it has one, or all records"
     )

@@ -18,18 +18,29 @@ if TYPE_CHECKING:
 DIRECTIONS = ("record_to_text", "text_to_record", "record_to_record")
 DEPTHS = (1, 5, 10, 20, 50, 100, 200)
 FIGURES = ("rank", "reciprocal", "ap")
+LIST_DEPTHS = (100, 200)
 _MEANS = {"map": ("ap", "mean average precision"), "mrr": ("reciprocal", "mean reciprocal rank")}
 
 
-def columns(directions: Sequence[str], k: Sequence[int]) -> tuple[str, ...]:
-    """The columns of predictions, one number per query each."""
-    figures = [*FIGURES, *(f"hit@{d}" for d in k), *(f"precision@{d}" for d in k)]
+def list_depth(k: Sequence[int]) -> int:
+    """How many nearest candidates an approximate search lists for depths `k`."""
+    return next(depth for depth in LIST_DEPTHS if depth >= max(k))
+
+
+def columns(directions: Sequence[str], k: Sequence[int], depth: int | None = None) -> tuple[str, ...]:
+    """The columns of predictions, one number per query each; `depth` where only so many were listed."""
+    whole = FIGURES if depth is None else (f"reciprocal@{depth}", f"ap@{depth}")
+    figures = [*whole, *(f"hit@{d}" for d in k), *(f"precision@{d}" for d in k)]
     return tuple(f"{direction}:{figure}" for direction in directions for figure in figures)
 
 
-def headline(directions: Sequence[str], k: Sequence[int]) -> tuple[str, ...]:
-    """The metrics of a protocol: R@k, median rank, MRR, mAP and, beyond the first place, P@k."""
-    names = [*(f"r@{d}" for d in k), "median_rank", "mrr", "map", *(f"p@{d}" for d in k if d > 1)]
+def headline(directions: Sequence[str], k: Sequence[int], depth: int | None = None) -> tuple[str, ...]:
+    """The metrics of a protocol: R@k, median rank, MRR, mAP and, beyond the first place, P@k.
+
+    Of lists of `depth`: MRR and mAP to that depth, and no median rank, which may lie beyond.
+    """
+    whole = ["median_rank", "mrr", "map"] if depth is None else [f"mrr@{depth}", f"map@{depth}"]
+    names = [*(f"r@{d}" for d in k), *whole, *(f"p@{d}" for d in k if d > 1)]
     return tuple(f"{direction}_{name}" for direction in directions for name in names)
 
 
@@ -60,6 +71,9 @@ def specs() -> list[tuple[str, str, Callable[[Weighted], np.ndarray], bool, bool
             made.append(
                 (f"{direction}_{name}", f"{title}, {where}", partial(mean, f"{direction}:{column}"), False, False)
             )
+            for d in LIST_DEPTHS:
+                of = partial(mean, f"{direction}:{column}@{d}")
+                made.append((f"{direction}_{name}@{d}", f"{title} to place {d}, {where}", of, False, False))
         made.append(
             (f"{direction}_median_rank", f"median rank, {where}", partial(median, f"{direction}:rank"), True, False)
         )

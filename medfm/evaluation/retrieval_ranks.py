@@ -46,6 +46,8 @@ class Ranks:
         hits, precision: float64 (n, len(k)); NaN likewise.
         relevant, candidates: int64 (n,): how many there were.
         nearest: int64 (n,): position of the best candidate (the first of equal ones), -1 without any.
+        depth: How far was looked, ``None`` for all the way; ranks beyond it are infinite, and `reciprocal`
+            and `ap` are to that depth.
     """
 
     k: tuple[int, ...]
@@ -57,14 +59,20 @@ class Ranks:
     relevant: np.ndarray
     candidates: np.ndarray
     nearest: np.ndarray
+    depth: int | None = None
 
     @classmethod
-    def empty(cls, size: int, k: tuple[int, ...]) -> Ranks:
+    def empty(cls, size: int, k: tuple[int, ...], depth: int | None = None) -> Ranks:
         """Of `size` queries, none answered yet."""
         rank, reciprocal, ap = (np.full(size, np.nan) for _ in range(3))
         hits, precision = (np.full((size, len(k)), np.nan) for _ in range(2))
         relevant, candidates = (np.zeros(size, np.int64) for _ in range(2))
-        return cls(k, rank, reciprocal, ap, hits, precision, relevant, candidates, np.full(size, -1, np.int64))
+        return cls(k, rank, reciprocal, ap, hits, precision, relevant, candidates, np.full(size, -1, np.int64), depth)
+
+    def put(self, row: int, figures: QueryFigures) -> None:
+        """Write the figures of one query."""
+        self.rank[row], self.reciprocal[row], self.ap[row] = figures.rank, figures.reciprocal, figures.ap
+        self.hits[row], self.precision[row] = figures.hits, figures.precision
 
 
 def rank_queries(
@@ -73,6 +81,7 @@ def rank_queries(
     relevance: Relevance,
     *,
     k: Sequence[int] = (1, 5, 10),
+    depth: int | None = None,
     block_bytes: int = BLOCK_BYTES,
     progress: Progress | None = None,
 ) -> Ranks:
@@ -86,18 +95,19 @@ def rank_queries(
         candidates: (m, d).
         relevance: Who answers whom.
         k: Depths, each at least 1.
+        depth: Count ranks, reciprocal ranks and average precision no further than this.
         block_bytes: Size of one block of cosines.
         progress: Advanced by one per query.
 
     Raises:
         EvaluationError: No query or candidate, widths or sizes differ, or a row has no direction.
     """
-    _check(queries, candidates, relevance, k)
+    check_request(queries, candidates, relevance, k, depth)
     size = len(queries)
     bank = Bank.of(candidates)
-    groups = _lists(relevance.candidate_group)
-    owners = None if relevance.candidate_owner is None else _lists(relevance.candidate_owner)
-    made = Ranks.empty(size, tuple(k))
+    groups = positions_of(relevance.candidate_group)
+    owners = None if relevance.candidate_owner is None else positions_of(relevance.candidate_owner)
+    made = Ranks.empty(size, tuple(k), depth)
     step = max(1, min(1024, block_bytes // (4 * len(candidates))))
     for start in range(0, size, step):
         rows = range(start, min(start + step, size))
@@ -116,8 +126,8 @@ def rank_queries(
             made.relevant[row] = len(answers)
             found.append(answers)
         made.nearest[start : rows.stop] = np.where(made.candidates[start : rows.stop] > 0, cosines.argmax(axis=1), -1)
-        for i, figures in _figures(cosines, found, k):
-            _put(made, start + i, figures)
+        for i, figures in _figures(cosines, found, k, depth):
+            made.put(start + i, figures)
         if progress is not None:
             progress.advance(len(rows))
     return made
@@ -165,10 +175,11 @@ class Bank:
         distinct = np.array(kept, np.int64)
         return cls(values, distinct, place, scale[distinct])
 
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Start and float32 rows (at most 8192, d), of length 1, of the distinct candidates."""
-        for start in range(0, len(self.scale), _CANDIDATES):
-            stop = min(start + _CANDIDATES, len(self.scale))
+    def blocks(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Start and float32 rows (at most 8192, d), of length 1, of the distinct candidates (`first` to `last`)."""
+        end = len(self.scale) if last is None else last
+        for start in range(first, end, _CANDIDATES):
+            stop = min(start + _CANDIDATES, end)
             rows = self.values[start:stop] if self.distinct is None else self.values[self.distinct[start:stop]]
             yield start, np.asarray(rows, np.float32) * self.scale[start:stop, None]
 
@@ -200,7 +211,9 @@ def inverse_lengths(values: np.ndarray, what: str) -> np.ndarray:
     return (1.0 / lengths).astype(np.float32)
 
 
-def _figures(cosines: np.ndarray, found: list[np.ndarray], k: Sequence[int]) -> Iterator[tuple[int, QueryFigures]]:
+def _figures(
+    cosines: np.ndarray, found: list[np.ndarray], k: Sequence[int], depth: int | None
+) -> Iterator[tuple[int, QueryFigures]]:
     """Figures of every query of a block that has a relevant candidate; sorts `cosines` in place."""
     scores = [cosines[i, answers] for i, answers in enumerate(found)]
     many = [i for i, own in enumerate(scores) if len(own) > _FEW]
@@ -208,27 +221,29 @@ def _figures(cosines: np.ndarray, found: list[np.ndarray], k: Sequence[int]) -> 
         if 0 < len(own) <= _FEW:
             above = np.array([np.count_nonzero(cosines[i] > s) for s in own])
             tied = np.array([np.count_nonzero(cosines[i] == s) for s in own])
-            yield i, query_figures(above, tied, k)
+            yield i, query_figures(above, tied, k, depth=depth)
     for i in many:
         row = np.sort(cosines[i])
         below = np.searchsorted(row, scores[i], side="left")
         upto = np.searchsorted(row, scores[i], side="right")
-        yield i, query_figures(len(row) - upto, upto - below, k)
+        yield i, query_figures(len(row) - upto, upto - below, k, depth=depth)
 
 
-def _put(made: Ranks, row: int, figures: QueryFigures) -> None:
-    made.rank[row], made.reciprocal[row], made.ap[row] = figures.rank, figures.reciprocal, figures.ap
-    made.hits[row], made.precision[row] = figures.hits, figures.precision
-
-
-def _lists(codes: np.ndarray) -> dict[int, np.ndarray]:
+def positions_of(codes: np.ndarray) -> dict[int, np.ndarray]:
     """Positions of every code."""
     order = np.argsort(codes, kind="stable")
     names, starts = np.unique(codes[order], return_index=True)
     return {int(n): part for n, part in zip(names, np.split(order, starts[1:]), strict=True)}
 
 
-def _check(queries: np.ndarray, candidates: np.ndarray, relevance: Relevance, k: Sequence[int]) -> None:
+def check_request(
+    queries: np.ndarray, candidates: np.ndarray, relevance: Relevance, k: Sequence[int], depth: int | None
+) -> None:
+    """Check that queries, candidates, their groups and the depths fit together.
+
+    Raises:
+        EvaluationError: They do not.
+    """
     if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
         raise EvaluationError(
             f"Queries of shape {queries.shape} cannot be compared with candidates of shape {candidates.shape}.",
@@ -244,3 +259,5 @@ def _check(queries: np.ndarray, candidates: np.ndarray, relevance: Relevance, k:
         raise EvaluationError("Groups or owners are not as many as the vectors they belong to.")
     if not k or min(k) < 1:
         raise EvaluationError(f"k is {tuple(k)}.", expected="whole numbers from 1")
+    if depth is not None and max(k) > depth:
+        raise EvaluationError(f"k is {tuple(k)}, but only the first {depth} are looked at.", expected="k up to that")

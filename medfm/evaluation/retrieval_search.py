@@ -8,6 +8,7 @@ import numpy as np
 
 from medfm.core.errors import EvaluationError
 from medfm.core.extras import import_extra
+from medfm.evaluation.retrieval_lists import nearest_of
 from medfm.evaluation.retrieval_ranks import Bank, inverse_lengths
 
 _SAMPLE = 200
@@ -47,14 +48,7 @@ def nearest(queries: np.ndarray, candidates: np.ndarray, top: int) -> Nearest:
     unit = np.asarray(queries, np.float32) * inverse_lengths(queries, "queries")[:, None]
     # No sharing of equal rows here: what is found is named, not counted.
     bank = Bank(candidates, None, np.zeros(0, np.int64), inverse_lengths(candidates, "candidates"))
-    best = np.full((len(queries), 0), -np.inf, np.float32)
-    where = np.zeros((len(queries), 0), np.int64)
-    for start, rows in bank.blocks():
-        here = np.broadcast_to(np.arange(start, start + len(rows)), (len(queries), len(rows)))
-        best = np.concatenate([best, unit @ rows.T], axis=1)
-        where = np.concatenate([where, here], axis=1)
-        order = np.lexsort((where, -best), axis=1)[:, :top]
-        best, where = np.take_along_axis(best, order, axis=1), np.take_along_axis(where, order, axis=1)
+    where, best = nearest_of(unit, bank.blocks(), top)
     return _padded(best, where, top)
 
 

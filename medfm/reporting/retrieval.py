@@ -13,6 +13,7 @@ from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.retrieval_metrics import direction_words, parts
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw
 from medfm.reporting.result import Result
+from medfm.reporting.retrieval_search import SearchFacts
 from medfm.reporting.tables import Table, with_interval
 from medfm.reporting.words import count, figure
 
@@ -27,9 +28,12 @@ def retrieval_section(result: Result) -> dict[str, Any] | None:
     if result.summary.task != "retrieval" or not isinstance(method, Retrieval):
         return None
     table = result.predictions.of_variant().table
+    search = SearchFacts.of(result)
     return {
+        "search": search.lines,
+        "trust": search.table,
         "table": figure_table(result),
-        "plots": [rank_plot(table, direction) for direction in method.directions],
+        "plots": [rank_plot(table, direction, search.depth) for direction in method.directions],
         "examples": [_example_tables(result, table, direction) for direction in method.directions],
         "counts": _counts(table, result.protocol),
         "with_text": bool(result.extras.get("shown_texts")),
@@ -72,10 +76,11 @@ def figure_table(result: Result) -> Table:
     )
 
 
-def rank_plot(table: pd.DataFrame, direction: str) -> Plot:
-    """Share of queries whose first right answer is at most at each rank, against random orders."""
-    ranks = table[f"{direction}:rank"].to_numpy(dtype=np.float64)
-    most = int(table[f"{direction}:candidates"].max())
+def rank_plot(table: pd.DataFrame, direction: str, depth: int | None = None) -> Plot:
+    """How many queries have their first right answer at each rank, up to `depth` where only so many were listed."""
+    found = table[f"{direction}:rank"].to_numpy(dtype=np.float64)
+    ranks, candidates = found[np.isfinite(found)], int(table[f"{direction}:candidates"].max())
+    most = candidates if depth is None else min(depth, candidates)
     edges = np.unique(np.round(np.geomspace(1, max(most, 2), _BARS + 1)).astype(np.int64))
     edges = np.append(edges, edges[-1] + 1)
 
@@ -86,9 +91,10 @@ def rank_plot(table: pd.DataFrame, direction: str) -> Plot:
         axes.bar(
             edges[:-1], counts, width=np.diff(edges), align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.3
         )
-        middle = float(np.median(ranks))
-        axes.axvline(max(middle, 1.0), linestyle="--", color=GREY, linewidth=1.2)
-        axes.text(max(middle, 1.0), 1.01, f" median {middle:g}", transform=axes.get_xaxis_transform(), fontsize=9)
+        if depth is None:
+            middle = float(np.median(ranks))
+            axes.axvline(max(middle, 1.0), linestyle="--", color=GREY, linewidth=1.2)
+            axes.text(max(middle, 1.0), 1.01, f" median {middle:g}", transform=axes.get_xaxis_transform(), fontsize=9)
         axes.set_xscale("log")
         ticks = [t for t in (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000) if t <= most] or [1]
         axes.set_xticks(ticks, [f"{t:,}".replace(",", "\u202f") for t in ticks])
@@ -98,6 +104,16 @@ def rank_plot(table: pd.DataFrame, direction: str) -> Plot:
         axes.set_ylabel("queries")
 
     name = direction_words(direction)
+    if depth is not None:
+        beyond = (
+            f"{count(len(found) - len(ranks), 'query', 'queries')} of {len(found)} found none among the first {most}"
+        )
+        return Plot(
+            f"Ranks to {most}, {name}",
+            draw(paint, 2.9),
+            f"Histogram of the rank of the first right answer up to {most}, {name}; {beyond}.",
+            f"Rank 1 is best; {beyond} of {count(candidates, 'candidate')} and are beyond the picture.",
+        )
     return Plot(
         f"Ranks, {name}",
         draw(paint, 2.9),
@@ -124,7 +140,7 @@ def _counts(table: pd.DataFrame, protocol: Protocol) -> list[str]:
 
 def _example_tables(result: Result, table: pd.DataFrame, direction: str) -> dict[str, Any]:
     texts: dict[str, str] = result.extras.get("shown_texts") or {}
-    header = ["query", "rank", "found first"]
+    header, depth = ["query", "rank", "found first"], SearchFacts.of(result).depth
     if texts:
         header = ["query", "its text", "rank", "found first", "text found"]
     made = []
@@ -132,10 +148,14 @@ def _example_tables(result: Result, table: pd.DataFrame, direction: str) -> dict
         lines = []
         for row in rows.to_dict("records"):
             own, near = str(row["record_id"]), str(row[f"{direction}:nearest"] or "–")
-            rank = f"{row[f'{direction}:rank']:g} of {row[f'{direction}:candidates']}"
+            rank = _rank(float(row[f"{direction}:rank"]), depth) + f" of {row[f'{direction}:candidates']}"
             lines.append((own, _cut(texts.get(own)), rank, near, _cut(texts.get(near))) if texts else (own, rank, near))
         made.append(Table(tuple(header), tuple(lines), figures=False))
     return {"title": direction_words(direction).capitalize(), "best": made[0], "worst": made[1]}
+
+
+def _rank(rank: float, depth: int | None) -> str:
+    return f"{rank:g}" if np.isfinite(rank) else f"beyond {depth}"
 
 
 def _cut(text: str | None) -> str:
@@ -146,4 +166,5 @@ def _cut(text: str | None) -> str:
 
 def _title(name: str) -> str:
     names = {"median_rank": "median rank", "mrr": "mean reciprocal rank", "map": "mean average precision"}
-    return names.get(name) or name.upper()
+    figure_name, _, depth = name.partition("@")
+    return names[figure_name] + (f" to place {depth}" if depth else "") if figure_name in names else name.upper()

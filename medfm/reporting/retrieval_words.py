@@ -11,6 +11,7 @@ _MEANINGS = {
     "mrr": "One divided by the place of the first right answer, averaged over the searches; 1 is best.",
     "map": "How far all right answers stand at the top, averaged over the searches; 1 is best.",
 }
+_TO_DEPTH = " Only the first {k} places count; what stands further down counts as not found."
 _TITLES = {"median_rank": "median rank", "mrr": "MRR", "map": "mAP"}
 
 
@@ -23,5 +24,6 @@ def retrieval_words(metric: str) -> tuple[str, str] | None:
     figure, _, k = name.partition("@")
     if figure not in _MEANINGS:
         return None
-    title = f"{figure.upper()}@{k}" if k else _TITLES[figure]
-    return f"{title}, {direction_words(direction)}", _MEANINGS[figure].format(k=k)
+    title = _TITLES.get(figure, figure.upper()) + (f"@{k}" if k else "")
+    meaning = _MEANINGS[figure] + (_TO_DEPTH if k and figure in _TITLES else "")
+    return f"{title}, {direction_words(direction)}", meaning.format(k=k)

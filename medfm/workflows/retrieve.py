@@ -14,6 +14,7 @@ from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.retrieval_config import Retrieval
+from medfm.workflows.measured_search import check_way, mapped, way_of
 from medfm.workflows.probe import _batch_effect, _checked, _protocol, _provenance, _refuse_existing, _resolved
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def retrieve(
         EvaluationError: No record has a text, or no query has a right answer.
     """
     from medfm.evaluation.retrieval import Texts, chances, clean_texts, headline_metrics, retrieval_predictions
+    from medfm.evaluation.retrieval_index import approximate_notes, search_record
+    from medfm.evaluation.retrieval_lists import rows_of
     from medfm.evaluation.retrieval_summary import summarise_retrieval
     from medfm.reporting.result import Result
 
@@ -83,12 +86,13 @@ def retrieve(
     rows = vectors.rows([str(v) for v in records["record_id"]])
     # Already in order, as after medfm.embed: then a memory map stays one.
     whole = len(rows) == len(vectors) and bool((rows == np.arange(len(rows))).all())
-    values = vectors.values if whole else vectors.values[rows]
+    values = vectors.values if whole else rows_of(vectors.values, rows)
     texts = Texts.of([column[i] for i in kept]) if reads else None
     about: dict[str, Any] = {}
     text_values = None
     if with_texts and texts is not None and encoder is not None:
         text_values, about = _read_texts(encoder, texts.distinct, cache, progress)
+    way, approximate, aside = way_of(plan, values, text_values, None if texts is None else texts.code)
     predictions, said = retrieval_predictions(
         values,
         records,
@@ -98,9 +102,12 @@ def retrieve(
         labels=None if labels is None else [str(labels.iloc[i]) for i in kept],
         target=label or text,
         carried=plan.statistics.subgroups,
+        approximate=approximate,
+        aside=aside,
         progress=progress,
     )
-    chosen = plan.metrics or headline_metrics(method)
+    chosen = plan.metrics or headline_metrics(method, None if approximate is None else approximate.depth)
+    said += [*([way.note] if way.note else []), *(approximate_notes(approximate) if approximate else [])]
     if about.get("cut_off"):
         said.append(
             f"{about['cut_off']} of {about['distinct']} texts are longer than {about['max_tokens']} tokens and were cut "
@@ -110,6 +117,7 @@ def retrieve(
         predictions, plan.statistics, chosen, patients_known=cohort.patients_known, said=[*notes, *said]
     )
     extras: dict[str, Any] = {"chance": chances(predictions, chosen), **({"texts": about} if about else {})}
+    extras["search"] = search_record(way, approximate)
     if show_text and texts is not None:
         by_id = dict(zip(records["record_id"].astype(str), (texts.distinct[c] for c in texts.code), strict=True))
         extras["shown_texts"] = _shown_texts(predictions.table, method, by_id)
@@ -187,7 +195,9 @@ def retrieve_table(
     records = load_cohort(table, **dict(cohort or {}))
     # What can be wrong with the request comes out before the embedding, not after it.
     label, text = settings.get("label"), settings.get("text", "text")
-    method = _method(plan_of(settings.get("protocol"), label, settings.get("overrides", ())))
+    plan = plan_of(settings.get("protocol"), label, settings.get("overrides", ()))
+    check_way(plan)
+    method = _method(plan)
     if label is not None:
         records.column(label)
     if label is None or any("text" in direction for direction in method.directions):
@@ -195,7 +205,7 @@ def retrieve_table(
     loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
     if any("text" in direction for direction in method.directions):
         _need_text(loaded)
-    vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
+    vectors = mapped(embed(loaded, records, collect=False, progress=progress, **dict(embed_settings or {})))
     vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
     result = retrieve(
         vectors, records, encoder=loaded, cache=dict(embed_settings or {}).get("cache"), progress=progress, **settings

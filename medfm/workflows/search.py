@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from medfm.core.progress import ProgressMaker
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
-
-Index = Literal["exact", "faiss"]
+    from medfm.evaluation.retrieval_index import Index
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Search:
         untrained: Whether the encoder's weights are random, so that the order means nothing.
         tokens: Of the words, special ones counted; ``None`` where a record was searched with.
         kept: How many of them reach the text tower.
+        note: Why a search of so many records is exact all the same; ``None`` where nothing is to be said.
     """
 
     query: str
@@ -62,6 +62,7 @@ class Search:
     untrained: bool = False
     tokens: int | None = None
     kept: int | None = None
+    note: str | None = None
 
     @property
     def cut(self) -> str | None:
@@ -80,6 +81,7 @@ class Search:
             "untrained": self.untrained,
             "tokens": self.tokens,
             "kept": self.kept,
+            "note": self.note,
             "hits": [{k: v for k, v in vars(hit).items() if k != "text" or v is not None} for hit in self.hits],
         }
 
@@ -101,7 +103,7 @@ def search_table(
     query: str | None = None,
     like: str | None = None,
     top: int = 10,
-    index: Index = "exact",
+    index: Index = "auto",
     show_text: bool = False,
     text: str = "text",
     weights: str | None = None,
@@ -119,7 +121,8 @@ def search_table(
         query: Words to search for (needs a text tower); or
         like: the id of a record, which is itself left out of what is found.
         top: How many.
-        index: ``"faiss"`` searches an approximate index and measures its recall.
+        index: ``"faiss"`` searches an approximate index and measures its recall; ``"auto"`` is exact for
+            up to 10^10 records, since building an index takes longer than a single exact search.
         show_text: Give the records' texts as well.
         text: Column of the texts.
         weights: Checkpoint file, ``"random"``, or ``None`` for the card's own.
@@ -139,8 +142,10 @@ def search_table(
     from medfm.embeddings.texts import embed_texts
     from medfm.encoders.load import load_encoder
     from medfm.evaluation.retrieval import clean_texts
+    from medfm.evaluation.retrieval_index import choose_way
     from medfm.evaluation.retrieval_search import nearest, nearest_approximate
     from medfm.workflows.embed import embed
+    from medfm.workflows.measured_search import mapped
 
     if (query is None) == (like is None):
         raise ConfigError("Search by words or by a record.", expected="one of --query TEXT and --like RECORD_ID")
@@ -149,6 +154,7 @@ def search_table(
         raise ConfigError("The query is empty.", expected='words, such as --query "atrial fibrillation"')
     if top < 1:
         raise ConfigError(f"{top} records were asked for.", expected="--top 1 or more")
+    choose_way(index, 0)
     records = load_cohort(table, **dict(cohort or {}))
     ids = records.record_ids
     if like is not None and like not in set(ids):
@@ -163,7 +169,7 @@ def search_table(
     )
     settings = dict(embed_settings or {})
     vector = embed_texts(loaded, [words], cache=settings.get("cache")) if query is not None else np.zeros((0, 0))
-    vectors = embed(loaded, records, progress=progress, **settings)
+    vectors = mapped(embed(loaded, records, collect=False, progress=progress, **settings))
     if not len(vectors):
         raise EvaluationError("No record of the cohort has an embedding.", where=records.name)
     own = -1
@@ -174,7 +180,8 @@ def search_table(
             raise EvaluationError(f"The record '{like}' cannot be searched with: {reason}")
         vector = vectors.values[own : own + 1]
     spec, tokens = loaded.card.spec.text, None if query is None else loaded.text_lengths([words])[0]
-    find = nearest if index == "exact" else nearest_approximate
+    way = choose_way(index, len(vectors))
+    find = nearest_approximate if way.approximate else nearest
     found = find(vector, vectors.values, top + (own >= 0))
     hits = [
         (vectors.record_ids[row], float(cosine))
@@ -190,4 +197,5 @@ def search_table(
         untrained=str(loaded.weights_kind) == "random",
         tokens=tokens,
         kept=None if tokens is None or spec is None else min(tokens, spec.max_tokens),
+        note=way.note or None,
     )

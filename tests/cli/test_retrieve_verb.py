@@ -62,12 +62,39 @@ def test_dry_run_shows_the_protocol(table: Path) -> None:
     assert "one_to_one" in run(table, "--dry-run", "--set", "method.texts=one_to_one").output
 
 
+def test_the_index_is_a_setting_of_search_and_measurement(table: Path, tmp_path: Path) -> None:
+    assert "index: auto" in run(table, "--dry-run").output
+    assert "index: faiss" in run(table, "--dry-run", "--index", "faiss").output
+    papers = run(table, "--dry-run", "--protocol", "quilt-retrieval@1").output
+    assert "index: exact" in papers
+    pytest.importorskip("faiss")
+    few = ("--set", "statistics.resamples=20", "--out", tmp_path / "out")
+    done = run(table, *RANDOM, "--index", "faiss", *few)
+    assert done.exit_code == 0, done.output
+    assert "mAP@100" in done.output and "median rank" not in done.output
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "The search was approximate" in page and "100.00 %" in page
+    searched = run(table, *RANDOM, "--query", "pacing", "--index", "faiss", "--json")
+    exact = run(table, *RANDOM, "--query", "pacing", "--json")
+    found, whole = (json.loads(answer.stdout) for answer in (searched, exact))
+    assert found["recall"] == 1.0 and whole["recall"] is None and whole["note"] is None
+    assert [h["record_id"] for h in found["hits"]] == [h["record_id"] for h in whole["hits"]]
+
+
+def test_metrics_of_all_ranks_and_an_index_are_refused_before_the_work(table: Path) -> None:
+    asked = ("--set", "metrics=[record_to_text_median_rank]")
+    pytest.importorskip("faiss")
+    refused = run(table, *RANDOM, "--index", "faiss", *asked)
+    assert "lists the nearest only" in str(refused.exception) and not (table.parent / "cache").exists()
+    assert run(table, *RANDOM, *asked, "--set", "statistics.resamples=20").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--encoder", "tiny-text", "--query", "a", "--out", "x"), "belong to a measurement"),
-        (("--encoder", "tiny-text", "--csv", "x.csv"), "belong to --query or --like"),
-        (("--encoder", "tiny-text", "--index", "faiss"), "ranks are always exact"),
+        (("--encoder", "tiny-text", "--csv", "x.csv"), "belongs to --query or --like"),
+        (("--encoder", "tiny-text", "--index", "hnsw"), "'hnsw' is not one of"),
         ((), "Name an encoder"),
         (("--encoder", "tiny-text", "--query", "a", "--top", "0"), "0 is not in the range"),
     ],
