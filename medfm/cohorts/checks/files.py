@@ -10,6 +10,7 @@ from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
 from medfm.cohorts.paths import refuse_escaping_links
 from medfm.core.errors import CohortError
+from medfm.modalities.registry import get_modality
 
 
 def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
@@ -18,7 +19,8 @@ def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
     Before a run some absent files are a warning (embedding records each and goes on); in a
     full check, or when none is there, they are an error.
     """
-    sizes = {path: _size(cohort.root / path) for path in cohort.table["path"].unique()}
+    folders = bool(getattr(get_modality(cohort.modality), "folders", False))
+    sizes = {path: _size(cohort.root / path, folders) for path in cohort.table["path"].unique()}
     per_record = cohort.table["path"].map(sizes)
     for code, bad, words in (("F001", per_record < 0, "do not exist"), ("F003", per_record == 0, "have 0 bytes")):
         if not bad.any():
@@ -46,9 +48,11 @@ def _elsewhere(root: Path, path: str) -> str:
     return ""
 
 
-def _size(file: Path) -> int:
-    """Bytes of the file; -1 where there is none."""
+def _size(file: Path, folders: bool = False) -> int:
+    """Bytes of the file; -1 where there is none. Of a folder, where records may be some, how much is in it."""
     try:
+        if folders and file.is_dir():
+            return sum(1 for _ in file.iterdir())
         return file.stat().st_size if file.is_file() else -1
     except (OSError, ValueError):
         return -1
