@@ -101,7 +101,7 @@ class BrainMri:
         facts: dict[str, Any] = {
             **volume.facts,
             "spacing_mm": [round(float(side), 6) for side in spacing_of(affine)],
-            "affine": [[float(value) for value in row] for row in affine],
+            "affine": [[round(float(value), 6) + 0.0 for value in row] for row in affine],
             "axes_in_file": axis_letters(volume.affine),
             "shape_in_file": list(volume.array.shape),
             "oblique_deg": round(obliqueness(volume.affine), 2),
@@ -116,7 +116,8 @@ class BrainMri:
         """What the deep checks of a cohort need to know of a volume."""
         from medfm.modalities.volume_quality import measure
 
-        return measure(record.array, record.facts)
+        array, affine = to_ras(record.array, np.asarray(record.facts["affine"]))
+        return measure(array, {**record.facts, "spacing_mm": spacing_of(affine)})
 
 
 BRAIN_MRI = BrainMri()

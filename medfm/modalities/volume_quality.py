@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 _MM = 4.0  # of the copy
+_BELOW_TOP = 72.0  # mm from the top of the head down to the basal ganglia of an adult
 _TOP = 99.5  # percentile that counts as the brightest value
 
 
@@ -95,6 +96,24 @@ def measure(array: np.ndarray, facts: Mapping[str, Any]) -> VolumeQuality:
         snr=_noise(values, body, spacing),
         streaks=_streaks(values, body) if low >= 0 else None,
     )
+
+
+def body_centre(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """The voxel in the middle of the box around the head, or of the volume where there is none.
+
+    Of a scan that reaches down into the neck the middle of the brain is taken, 72 mm below the top of the head.
+    """
+    values = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+    coarse, sides = _coarse(values, spacing)
+    body = _body(coarse)
+    middle = []
+    for axis in range(3):
+        filled = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
+        blocks = (filled[0] + filled[-1] + 1) / 2 if len(filled) else body.shape[axis] / 2
+        if axis == 2 and len(filled):
+            blocks = max(blocks, filled[-1] + 1 - _BELOW_TOP / sides[2])
+        middle.append(min(int(blocks * sides[axis] / spacing[axis]), array.shape[axis] - 1))
+    return middle[0], middle[1], middle[2]
 
 
 def _coarse(values: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
