@@ -36,8 +36,8 @@ class VolumeQuality:
         cut_sides: Largest share of the left, right, front or back border plane that it fills.
         symmetry: Correlation with the mirror image along right, front, top, each shifted to fit best.
         snr: Median of the body over the standard deviation of the noise within it; ``None`` where there is none.
-        streaks: How much brighter air is beside the body than in the quietest corner, in standard deviations of the
-            noise there; ``None`` where the scanner or a program has set air to 0.
+        streaks: How much brighter air is in the middle of a border than in the quietest corner, in standard
+            deviations of the noise there; ``None`` where the scanner or a program has set air to 0.
     """
 
     spacing: tuple[float, float, float]
@@ -210,7 +210,7 @@ def _noise(values: np.ndarray, body: np.ndarray, spacing: tuple[float, ...]) -> 
 
 
 def _streaks(values: np.ndarray, body: np.ndarray) -> float | None:
-    """How much air beside the body exceeds that of the quietest corner, in deviations of its noise."""
+    """How much the brightest border of air exceeds the quietest corner, in deviations of the noise there."""
     from scipy import ndimage
 
     corners = [
@@ -222,12 +222,19 @@ def _streaks(values: np.ndarray, body: np.ndarray) -> float | None:
         return None
     # Air in a magnitude image is Rayleigh distributed: its mean is 1.2533 times the deviation of each channel.
     deviation = min(noisy) / 1.2533
-    near = ndimage.binary_dilation(body, iterations=4) & ~ndimage.binary_dilation(body, iterations=2)
-    beside = _full(near, values.shape)
-    if not beside.any():
-        return None
-    air = values[tuple(slice(0, n) for n in beside.shape)][beside]
-    return (float(np.median(air)) - min(noisy)) / deviation
+    # Ghosts repeat the head along the phase axis, so they reach the middle of a border, but never a corner.
+    free = ~_full(ndimage.binary_dilation(body, iterations=2), values.shape)
+    values = values[tuple(slice(0, n) for n in free.shape)]
+    brightest = None
+    for axis in (0, 1):
+        for end in (slice(0, max(values.shape[axis] // 16, 2)), slice(-max(values.shape[axis] // 16, 2), None)):
+            middle = [slice(n // 3, n - n // 3) for n in values.shape]
+            middle[axis] = end
+            air = values[tuple(middle)][free[tuple(middle)]]
+            if air.size > 100:
+                excess = (float(np.median(air)) - min(noisy)) / deviation
+                brightest = excess if brightest is None else max(brightest, excess)
+    return brightest
 
 
 def _wrapped(values: np.ndarray, facts: Mapping[str, Any]) -> float:

@@ -35,7 +35,7 @@ class Seen:
     @property
     def picture(self) -> bool:
         """Whether the record is a colour picture, which the pixel checks are about."""
-        return len(self.shape) == 3 and self.shape[2] == 3
+        return len(self.shape) == 3 and self.shape[2] == 3 and self.mark is not None
 
 
 def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None = None) -> list[Seen]:

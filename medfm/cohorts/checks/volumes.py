@@ -25,7 +25,7 @@ FILLED = (0.2, 0.9)
 CUT = 0.2
 ANISOTROPIC = 2.0
 # Signal to noise within the head; streaks beside it in deviations of the noise.
-NOISY, STREAKS = 5.0, 3.0
+NOISY, STREAKS = 5.0, 2.0
 
 
 def damaged_values(quality: VolumeQuality) -> str | None:
@@ -57,7 +57,8 @@ def cut_off(quality: VolumeQuality) -> bool:
 
 def not_a_head(quality: VolumeQuality) -> bool:
     """Whether size, shape or symmetry are not those of a head."""
-    large = any(have > most for have, most in zip(quality.extent, LARGEST, strict=True))
+    # In order of size: that the axes are exchanged is for another check to say.
+    large = any(have > most for have, most in zip(sorted(quality.extent), LARGEST, strict=True))
     return large or not FILLED[0] <= quality.filled <= FILLED[1] or max(quality.symmetry) < SYMMETRIC
 
 

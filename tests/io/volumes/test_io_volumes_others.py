@@ -43,7 +43,11 @@ class TestMgh:
         data[28:30] = b"\0\0"
         (tmp_path / "v.mgh").write_bytes(bytes(data))
         record = read(tmp_path / "v.mgh")
-        assert record.facts["left_right"] == "not known" and record.facts["axes_in_file"] == "LIA" and record.facts["spacing_mm"] == [1, 1, 1]
+        assert (
+            record.facts["left_right"] == "not known"
+            and record.facts["axes_in_file"] == "LIA"
+            and record.facts["spacing_mm"] == [1, 1, 1]
+        )
 
     def test_4d_and_cut_off(self, tmp_path: Path) -> None:
         nib.save(nib.MGHImage(np.zeros((3, 4, 5, 6), np.float32), affine_of()), tmp_path / "v.mgz")
