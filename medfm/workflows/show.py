@@ -228,7 +228,7 @@ def _targets(refs: Sequence[RecordRef], out: str | Path | None) -> tuple[Path | 
     files = []
     for ref in refs:
         # Ids are often paths; a known ending of the file would only be in the way.
-        name = ref.record_id.removesuffix(ref.path.suffix)
+        name = ref.record_id.removesuffix(ref.path.suffix).removesuffix(".nii")  # .nii.gz
         stem = re.sub(r"[^\w.-]+", "_", name).strip("._")[-100:] or "record"
         # "a-2" may be the second "a" or a record of that name; capitals are one letter on some disks.
         numbered = (stem if n == 1 else f"{stem}-{n}" for n in count(1))

@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -259,14 +260,16 @@ def _number_visits(rows: Sequence[Row]) -> None:
         people[row["patient_id"]].append(row)
     for own in people.values():
         sessions = {row["session"]: row for row in reversed(own)}
-        for key in ("months", "age"):
-            if all(row[key] is not None for row in sessions.values()):
-                order = sorted(sessions, key=lambda name, key=key: (sessions[name][key], str(name)))
-                break
-        else:
-            order = sorted(sessions, key=str)
+        told = [key for key in ("months", "age") if all(row[key] is not None for row in sessions.values())]
+        order = sorted(sessions, key=str)
+        if told:
+            order.sort(key=partial(_told, sessions, told[0]))
         for row in own:
             row["visit"] = order.index(row["session"]) if row["session"] is not None else None
+
+
+def _told(sessions: Mapping[Any, Row], key: str, name: Any) -> float:
+    return float(sessions[name][key])
 
 
 def _notes(rows: Sequence[Row], strange: int, people: Mapping[str, Any]) -> list[str]:
