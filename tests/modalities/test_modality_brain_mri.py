@@ -148,6 +148,13 @@ class TestRealScans:
         inside, outside = scan.array[parts.array > 0], scan.array[parts.array == 0]
         assert np.median(inside) > 5 * np.median(outside)
 
+    @pytest.mark.parametrize("name", ["train/IXI048-HH-1326", "test/IXI013-HH-1212"])
+    def test_right_is_right(self, name: str) -> None:
+        # MUSE numbers the right hippocampus 47 and the left one 48; amygdala 31, 32; caudate 36, 37.
+        parts = read_record(SHARED / f"ixi_2mm/{name}-T1_2mm_dlmuse.nii.gz", "brain_mri").array
+        for right, left in ((47, 48), (31, 32), (36, 37)):
+            assert np.argwhere(parts == right)[:, 0].mean() > np.argwhere(parts == left)[:, 0].mean() + 5
+
     def test_a_slab_of_dicom(self) -> None:
         record = read_record(SHARED / "dicom_series" / "slab", "brain_mri")
         assert record.array.shape == (274, 384, 16) and record.facts["axes_in_file"] == "LPS"
