@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -13,12 +14,15 @@ from brain_volumes import SHARED, head, save_head
 
 from medfm.cli.main import main
 from medfm.cohorts.load import load_cohort
-from medfm.core.errors import CohortError, ConfigError, ReadError
+from medfm.core.errors import CohortError, ConfigError, MissingExtraError, ReadError
 from medfm.embeddings.lookup import Hasher, Item, Unreadable
 from medfm.modalities.brain_mri import BRAIN_MRI
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality, list_modalities, read_record
 from medfm.workflows.show import show
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "io" / "volumes"))
+from volume_cases import SECRET, dicom_slices, enhanced_file, numbered
 
 real = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real data are not beside this repository")
 
@@ -55,6 +59,14 @@ class TestOptions:
         save_head(tmp_path / "v.nii", head(8.0), 8.0)
         with pytest.raises(CohortError, match=words):
             load_cohort(pd.DataFrame([{"path": "v.nii", **row}]), "brain_mri", tmp_path)
+
+
+def test_without_nibabel_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_head(tmp_path / "v.nii", head(8.0), 8.0)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(MissingExtraError, match="needs the Python package 'nibabel'") as caught:
+        read_record(tmp_path / "v.nii", "brain_mri")
+    assert "medfm[mri]" in str(caught.value.fix)
 
 
 class TestContentKeys:
@@ -105,6 +117,17 @@ class TestShow:
                 show(tmp_path, modality=modality)
         with pytest.raises(ReadError, match="no DICOM files"):
             show(tmp_path, modality="brain_mri")
+
+    def test_dicom_is_told_by_its_kind(self, tmp_path: Path) -> None:
+        file = enhanced_file(tmp_path / "e.dcm", (head(8.0)[:, :, ::2] / 8).astype(np.uint16), np.diag([8.0, 8, 16, 1]))
+        (done,) = show(file, out=tmp_path / "e.png")
+        assert dict(done.facts)["modality"] == "brain_mri" and done.path is not None
+        dicom_slices(tmp_path / "s", numbered(dtype=np.uint16), np.eye(4), number=1)
+        dicom_slices(tmp_path / "s", numbered((5, 5, 5), np.uint16), np.eye(4), name="B", number=2)
+        with pytest.raises(ReadError, match="holds 2 volumes"):
+            show(tmp_path / "s")
+        (done,) = show(tmp_path / "s", out=tmp_path / "s.png", reader={"series": "2"})
+        assert dict(done.facts)["shape"] == "5 x 5 x 5, float32" and SECRET not in repr(done.facts)
 
     def test_settings_of_other_drawings_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no setting 'layout'"):

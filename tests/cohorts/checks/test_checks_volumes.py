@@ -111,6 +111,15 @@ def test_files_that_cannot_be_read_are_reported_with_their_reason(folder: Path) 
     assert "cut off" in findings["F002"].detail and "holds 3 volumes" in findings["F002"].detail
 
 
+def test_folders_are_records_and_an_empty_one_is_told(folder: Path) -> None:
+    (folder / "4").mkdir()
+    findings = found(folder)
+    assert findings["F001"].severity == "passed" and findings["F003"].records == ("4",)
+    assert "no DICOM files" in findings["F002"].detail
+    (folder / "4" / "a.txt").write_text("x")
+    assert found(folder)["F003"].severity == "passed"
+
+
 def test_copies_are_found_by_content(folder: Path) -> None:
     (folder / "5.nii.gz").write_bytes((folder / "0.nii.gz").read_bytes())
     findings = found(folder, split=["train", "train", "train", "test"])
