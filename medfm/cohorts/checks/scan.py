@@ -35,7 +35,7 @@ class Seen:
     @property
     def picture(self) -> bool:
         """Whether the record is a colour picture, which the pixel checks are about."""
-        return len(self.shape) == 3 and self.shape[2] == 3
+        return len(self.shape) == 3 and self.shape[2] == 3 and self.mark is not None
 
 
 def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None = None) -> list[Seen]:
@@ -88,7 +88,7 @@ def _look(ref: RecordRef, digest: str | None, modality: str) -> Seen:
     array = record.array
     measure = getattr(get_modality(modality), "measure", None)
     quality = None if measure is None else measure(record)
-    if array.ndim != 3 or array.shape[2] != 3:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind == "f":
         return Seen(key, None, array.shape, quality=quality)
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())

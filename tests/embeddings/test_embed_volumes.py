@@ -1,0 +1,81 @@
+"""Volumes from files through the pipeline: one order of axes or another, a series, and files that cannot be embedded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from brain_volumes import SHARED, head, save_head
+from tiny_ldae import tiny_card
+
+import medfm
+from medfm.cohorts.cohort import Cohort
+from medfm.encoders.encoder import Encoder
+from medfm.encoders.load import load_encoder
+from medfm.encoders.registry import add_search_path
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = tmp_path_factory.mktemp("cards")
+    tiny_card(folder, id="tiny-ldae-files").path.rename(folder / "tiny-ldae-files.md")
+    add_search_path(folder)
+    return load_encoder("tiny-ldae-files", weights="random", device="cpu")
+
+
+def cohort(folder: Path, rows: list[dict]) -> Cohort:
+    return medfm.load_cohort(pd.DataFrame(rows), modality="brain_mri", root=folder)
+
+
+def test_the_order_of_a_file_does_not_change_its_embedding(tmp_path: Path, encoder: Encoder) -> None:
+    array = head(8.0)
+    save_head(tmp_path / "ras.nii.gz", array, 8.0)
+    image = nib.Nifti1Image(array, np.diag([8.0, 8, 8, 1]))
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt(("P", "S", "R"), (("L", "R"), ("P", "A"), ("I", "S"))))
+    nib.save(turned, tmp_path / "psr.nii")
+    rows = [{"path": "ras.nii.gz"}, {"path": "psr.nii"}, {"path": "psr.nii", "record_id": "kept", "axes": "file"}]
+    for number, row in enumerate(rows):
+        row.setdefault("record_id", str(number))
+    values = medfm.embed(encoder, cohort(tmp_path, rows), cache=tmp_path / "cache", workers=0).values
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-5, atol=1e-6)
+    assert np.abs(values[2] - values[0]).max() > 1e-4
+    by_hand = encoder(encoder.preprocess(cohort(tmp_path, rows).read(0))[None])
+    np.testing.assert_allclose(np.asarray(by_hand)[0], values[0], rtol=1e-5, atol=1e-6)
+
+
+def test_bad_volumes_are_recorded_and_do_not_stop_the_run(tmp_path: Path, encoder: Encoder) -> None:
+    save_head(tmp_path / "good.nii", head(8.0), 8.0)
+    save_head(tmp_path / "nan.nii", np.where(head(8.0) > 600, np.nan, 1).astype(np.float32), 8.0)
+    save_head(tmp_path / "constant.nii", np.ones((9, 9, 9), np.float32), 8.0)
+    save_head(tmp_path / "four.nii", np.zeros((9, 9, 9, 4), np.float32), 8.0)
+    (tmp_path / "cut.nii").write_bytes((tmp_path / "good.nii").read_bytes()[:4000])
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "note.txt").write_text("no slices here")
+    names = ["good.nii", "nan.nii", "constant.nii", "four.nii", "cut.nii", "folder"]
+    embeddings = medfm.embed(
+        encoder,
+        cohort(tmp_path, [{"path": name} for name in names]),
+        cache=tmp_path / "cache",
+        workers=0,
+        on_error="skip",
+    )
+    assert tuple(embeddings.record_ids) == ("good.nii",)
+    reasons = {failure.record_id: failure.reason for failure in embeddings.failures}
+    assert "NaN" in reasons["nan.nii"] and "one value" in reasons["constant.nii"]
+    assert "4 volumes" in reasons["four.nii"] and "cut off" in reasons["cut.nii"]
+    assert "no DICOM files" in reasons["folder"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real data are not beside this repository")
+def test_real_scans(tmp_path: Path, encoder: Encoder) -> None:
+    rows = [
+        {"path": "dicom_series/slab"},
+        {"path": "ixi_2mm/train/IXI012-HH-1211-T1_2mm.nii.gz"},
+        {"path": "ms_ljubljana/train/patient01_study1_FLAIR.nii.gz"},
+    ]
+    embeddings = medfm.embed(encoder, cohort(SHARED, rows), cache=tmp_path / "cache", workers=0)
+    assert embeddings.values.shape == (3, 32) and np.isfinite(embeddings.values).all()
+    assert len({row.tobytes() for row in embeddings.values}) == 3
