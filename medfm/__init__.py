@@ -32,6 +32,7 @@ _PUBLIC = {
     "read_record": "medfm.modalities.registry",
     "retrieve": "medfm.workflows.retrieve",
     "reproduce": "medfm.workflows.reproduce",
+    "survival": "medfm.workflows.survival",
     "transfer_table": "medfm.workflows.transfer",
     "zero_shot": "medfm.workflows.zero_shot",
 }

@@ -27,6 +27,7 @@ from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
+from medfm.evaluation.survival_config import Survival
 from medfm.evaluation.target import Target, make_target
 
 # Cohort columns that subgroup tables use by themselves when they are there.
@@ -106,6 +107,11 @@ def evaluate(
     if isinstance(protocol.method, Retrieval):
         raise EvaluationError(
             f"The protocol '{protocol.id}' searches and predicts nothing.", fix="use medfm retrieve (medfm.retrieve)"
+        )
+    if isinstance(protocol.method, Survival):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' predicts the time of an event, not a label.",
+            fix="medfm survival runs it (in Python medfm.survival)",
         )
     if protocol.few_shot is not None or isinstance(protocol.method, (*TEXT_METHODS, *TOKEN_METHODS)):
         raise EvaluationError(

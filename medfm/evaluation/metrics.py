@@ -17,7 +17,7 @@ from medfm.core.errors import EvaluationError
 from medfm.core.names import unknown_name
 from medfm.evaluation import metrics_labels as labels
 from medfm.evaluation import metrics_scores as scores
-from medfm.evaluation import retrieval_metrics
+from medfm.evaluation import retrieval_metrics, survival_metrics
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions, TaskKind
 
@@ -115,12 +115,17 @@ _RETRIEVAL = tuple(
     Metric(name, title, compute, "lower" if lower else "higher", 1.0 if lower else 0.0, np.inf if lower else 1.0, share)
     for name, title, compute, lower, share in retrieval_metrics.specs()
 )
+_SURVIVAL = (
+    Metric("c_index", "C-index (Harrell)", survival_metrics.harrell),
+    Metric("c_index_uno", "C-index (Uno)", survival_metrics.uno),
+)
 _REGISTRY: dict[TaskKind, dict[str, Metric]] = {
     "binary": {m.name: m for m in _BINARY},
     "multiclass": {m.name: m for m in _MULTICLASS},
     "multilabel": {m.name: m for m in _MULTILABEL},
     "regression": {m.name: m for m in _REGRESSION},
     "retrieval": {m.name: m for m in _RETRIEVAL},
+    "survival": {m.name: m for m in _SURVIVAL},
 }
 _DEFAULTS: dict[TaskKind, tuple[str, ...]] = {
     "binary": ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "brier"),
@@ -128,6 +133,7 @@ _DEFAULTS: dict[TaskKind, tuple[str, ...]] = {
     "multilabel": ("auroc_macro", "map", "f1_macro", "f1_micro", "brier"),
     "regression": ("r2", "mae", "rmse", "spearman"),
     "retrieval": retrieval_metrics.headline(("record_to_text", "text_to_record"), (1, 5, 10)),
+    "survival": ("c_index", "c_index_uno"),
 }
 
 
@@ -151,6 +157,8 @@ def metric(name: str, task: TaskKind) -> Metric:
     found = _REGISTRY[task].get(name)
     if found is not None:
         return found
+    if task == "survival" and (horizon := survival_metrics.time_of(name)) is not None:
+        return Metric(name, f"AUC at {horizon:g}", partial(survival_metrics.auc_at, horizon))
     others = [kind for kind, table in _REGISTRY.items() if name in table]
     if others:
         raise EvaluationError(

@@ -37,8 +37,8 @@ class Outcomes:
         classes: Class or label names; empty for regression.
         truth: int64 (n,) class positions; float64 (n, labels) of 1, 0, NaN; or float64 (n,).
         predicted: int64 (n,), or float64 (n,) for regression; for multilabel the scores cut at 0.5.
-        scores: float64 (n, classes) in [0, 1]; (n, 0) for regression; for retrieval the figures per
-            query, whose names are `classes`.
+        scores: float64 (n, classes) in [0, 1]; (n, 0) for regression; for retrieval and survival the
+            figures per query or record, whose names are `classes`.
     """
 
     task: TaskKind
@@ -66,9 +66,9 @@ class Outcomes:
             return cls("regression", (), truth, predicted, np.zeros((len(table), 0)))
         scores = predictions.scores()
         _finite(scores, "score", table)
-        if predictions.task == "retrieval":
+        if predictions.task in ("retrieval", "survival"):
             nothing = np.zeros(len(table), dtype=np.int64)
-            return cls("retrieval", predictions.classes, nothing, nothing, scores)
+            return cls(predictions.task, predictions.classes, nothing, nothing, scores)
         if scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
             raise EvaluationError(
                 f"Scores run from {scores.min():g} to {scores.max():g}; they must be probabilities.",

@@ -259,12 +259,14 @@ def _same_facts(first: Predictions, second: Predictions, patients_known: bool) -
     columns = ["truth"] if first.task != "multilabel" else [f"truth:{c}" for c in first.classes]
     if first.task == "retrieval":  # the same search: as many candidates, as many of them right
         columns = [str(c) for c in first.table.columns if str(c).endswith((":relevant", ":candidates"))]
+    if first.task == "survival":
+        columns = ["time", "event"]
     for column in [*columns, "patient_id"] if patients_known else columns:
         kept = []
         for predictions in (first, second):
             table = predictions.table.drop_duplicates("record_id")
             values = table[column]
-            if column != "patient_id" and first.task in ("regression", "multilabel", "retrieval"):
+            if column != "patient_id" and first.task in ("regression", "multilabel", "retrieval", "survival"):
                 values = pd.to_numeric(values, errors="coerce").fillna(-1e300)
             else:
                 values = values.fillna("").astype(str)

@@ -18,6 +18,7 @@ from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
+from medfm.evaluation.survival_config import Survival
 
 
 class Selection(StrictConfig):
@@ -111,7 +112,7 @@ class Protocol(StrictConfig):
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
     method: Annotated[
-        LinearProbe | GradientProbe | ConceptProbe | KNN | MIL | ZeroShot | Retrieval | AdapterMethod,
+        LinearProbe | GradientProbe | ConceptProbe | KNN | MIL | ZeroShot | Retrieval | Survival | AdapterMethod,
         Field(discriminator="kind"),
     ]
     scheme: Scheme = Scheme()

@@ -165,6 +165,8 @@ def _undefined_reason(sample: Sample, positive: int | None) -> str:
     outcomes = sample.outcomes
     if outcomes.task == "regression":
         return "undefined: the target or the prediction does not vary"
+    if outcomes.task == "survival":
+        return "undefined: no pair of records whose order is known (too few events)"
     if positive is not None:
         return f"undefined: '{outcomes.classes[positive]}' has no positive or no negative record"
     return "undefined: not enough classes among these records"

@@ -43,7 +43,7 @@ def notes(sample: Sample, n_rows: int) -> list[str]:
 
 def _class_notes(sample: Sample, unit: str) -> list[str]:
     outcomes = sample.outcomes
-    if outcomes.task in ("regression", "retrieval"):
+    if outcomes.task in ("regression", "retrieval", "survival"):
         return []
     absent, few, one_sided = [], [], []
     for c, name in enumerate(outcomes.classes):

@@ -23,6 +23,7 @@ _TASKS = {
     "multilabel": "image-classification",
     "regression": "image-regression",
     "retrieval": "feature-extraction",
+    "survival": "survival-analysis",
 }
 
 

@@ -36,6 +36,11 @@ _METHODS["few_shot"] = (
     "A small model is fitted on a few labelled records per class (the shots), drawn again and again, to see how far few "
     "labels lead. The encoder itself is not changed.",
 )
+_METHODS["survival"] = (
+    "survival analysis, censored, hazard",
+    "Patients are followed until an event or until they are last seen without it (censored). A Cox regression on the "
+    "embedding predicts the hazard: how likely the event is from one moment to the next among those still without it.",
+)
 _GENERAL = (
     (
         "encoder, embedding",

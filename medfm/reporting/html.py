@@ -25,6 +25,7 @@ from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
+from medfm.reporting.survival import survival_section
 from medfm.reporting.verdict import deciding, headline_chance, verdict
 from medfm.reporting.words import count, figure, interval, method_name, sentence, word
 from medfm.reporting.zero_shot import zero_shot_section
@@ -42,6 +43,7 @@ _SHOWN = (  # extras with a table of their own
     "shown_texts",
     "explanations",
     "concepts",
+    "survival",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -104,6 +106,7 @@ def _context(result: Result) -> dict[str, Any]:
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),
         "retrieval": retrieval_section(result),
+        "survival": survival_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
         "explanations": explanations_context(result, errors),

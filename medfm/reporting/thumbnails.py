@@ -37,7 +37,7 @@ def confident_errors(result: Result, count: int | None = None) -> pd.DataFrame:
         count = SHEETS if result.provenance.get("modality") == "ecg" else SHOWN
     predictions = result.predictions.of_variant()
     table = predictions.table
-    if predictions.task == "retrieval":  # its best and worst queries have a section of their own
+    if predictions.task in ("retrieval", "survival"):  # these have a section of their own
         return pd.DataFrame(columns=["record_id", "truth", "predicted", "score"])
     if predictions.task == "regression":
         error = (table["predicted"].astype(float) - table["truth"].astype(float)).abs()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.retrieval_words import retrieval_words
+from medfm.reporting.survival_words import survival_words
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ _WORDS = {
 
 def word(metric: str) -> Word:
     """The plain words for `metric`; its own name where it has none."""
+    timed = survival_words(metric)
+    if timed:
+        return Word(*timed, "half")
     found = retrieval_words(metric)
     return _WORDS.get(metric) or (Word(*found) if found else Word(metric.replace("_", " "), ""))
 
@@ -179,5 +183,6 @@ def method_name(kind: str) -> str:
         "mil": "multiple-instance learning",
         "zero_shot": "zero-shot scoring",
         "few_shot": "few-shot adaptation",
+        "survival": "survival analysis",
     }
     return names.get(kind, kind.replace("_", " "))

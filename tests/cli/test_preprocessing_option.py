@@ -18,11 +18,11 @@ from medfm.encoders.registry import get_card
 
 @pytest.fixture
 def eyes(tmp_path: Path) -> Path:
-    lines = ["path,label,text,split"]
+    lines = ["path,label,text,split,time,event"]
     for i in range(8):
         picture = np.random.default_rng(i).integers(0, 255, (24, 24, 3), dtype=np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-        lines.append(f"{i}.png,{'ab'[i % 2]},words {i},{'train' if i < 4 else 'test'}")
+        lines.append(f"{i}.png,{'ab'[i % 2]},words {i},{'train' if i < 4 else 'test'},{i + 1},{i % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     return tmp_path / "labels.csv"
 
@@ -34,6 +34,7 @@ VERBS = {
     "search": ["retrieve", "--like", "0.png"],
     "zeroshot": ["zeroshot", "--label-set", "fives"],
     "fewshot": ["fewshot"],
+    "survival": ["survival", "--time", "time", "--event", "event"],
 }
 
 
