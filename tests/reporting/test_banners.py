@@ -85,7 +85,9 @@ def test_lost_records_are_counted(make, count, text):
     ],
 )
 def test_findings_become_banners(make, severity, allowed, title):
-    finding = Finding(code="L001", severity=severity, title="no patient is in two splits", detail="P1.", allowed=allowed)
+    finding = Finding(
+        code="L001", severity=severity, title="no patient is in two splits", detail="P1.", allowed=allowed
+    )
     made = make(provenance={"weights_kind": "published"}, findings=(finding,))
     assert titles(made) == [title]
     assert banners(made)[0].text == "Expected: no patient is in two splits. Found: P1."
