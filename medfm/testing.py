@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Networks above this are checked by names and shapes only.
 LIGHT = 150_000_000
+# How the weights of a normalisation end, in the names of the families here.
+_NORMS = ("norm.weight", "bn1.weight", "norm_after_attention.weight", "ln_post.weight")
 
 
 class ConformanceError(MedfmError):
@@ -211,7 +213,7 @@ def _check_running(card: Card, names: dict[str, tuple[int, ...]], result: Confor
     state = synthetic_state(names)
     module, report = load_published(card, _nested(card, state))
     encoder = Encoder(card, module, "local file", "synthetic weights", report)
-    victim = next(key for key in state if key.endswith(("norm.weight", "bn1.weight", "norm_after_attention.weight")))
+    victim = next(key for key in state if key.endswith(_NORMS))
     try:
         load_published(card, {key: tensor for key, tensor in state.items() if key != victim})
         refused = False

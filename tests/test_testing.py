@@ -26,6 +26,9 @@ KEYS = {
 OWN_NAMES = {
     "dinov2-tiny",
     "merl-tiny",
+    "flair-tiny",
+    "quiltnet-tiny",
+    "convirt-tiny",
     "color-histogram",
     "convirt-resnet50",
     "keep",
@@ -36,7 +39,8 @@ OWN_NAMES = {
 FLAIR = {"flair-resnet50-pooled"}
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
 SMALL = {"dinobloom-s", "reddino-small", "dinov2-tiny", "merl-tiny", "convirt-resnet50", "imagenet-resnet50"}
-RUN = SMALL | MERL | FLAIR
+TINY = {"flair-tiny", "quiltnet-tiny", "convirt-tiny"}
+RUN = SMALL | MERL | FLAIR | TINY
 
 
 def published(name: str) -> dict[str, tuple[int, ...]] | None:

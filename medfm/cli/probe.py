@@ -22,7 +22,7 @@ from medfm.cli.common import (
 @click.argument("table", type=click.Path())
 @click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
 @click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
+@click.option("--preprocessing", metavar="NAME", help="A variant (medfm encoders show ID).")
 @click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
 @click.option(
     "--target",
@@ -47,7 +47,7 @@ from medfm.cli.common import (
 @click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
 @click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
 @cohort_options
 @config_options

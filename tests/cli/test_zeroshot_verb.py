@@ -226,7 +226,7 @@ def test_clear_errors(basic, capsys, arguments: list[str], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("encoder", "said"),
-    [("merl-resnet18-pooled", "no text tower"), ("dinobloom-s", "no text tower"), ("merl-resnet", "merl-resnet18")],
+    [("merl-resnet18-pooled", "no text tower"), ("dinobloom-s", "is for blood_cell"), ("merl-resnet", "merl-resnet18")],
 )
 def test_encoders_that_cannot_be_asked(data, capsys, encoder: str, said: str) -> None:
     given = [str(data / "labels.csv"), "--encoder", encoder, "--weights", "random", "--modality", "ecg"]

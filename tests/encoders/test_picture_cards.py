@@ -195,4 +195,5 @@ def test_no_card_is_forgotten_here():
     mentioned = {
         p.stem for p in folder.glob("*.md") if get_card(p).modality in ("retina", "histopathology", "chest_xray")
     }
-    assert mentioned == set(ALL)
+    # The small cards for training have no published weights to compare with.
+    assert {name for name in mentioned if not name.endswith("-tiny")} == set(ALL)

@@ -84,7 +84,7 @@ class ImageText(Adapter):
     def missing(self, folder: Path, why: str) -> CohortError:
         """The error for a place that holds neither shards nor a table."""
         return CohortError(
-            f"There are no pictures with texts here: {why}.",
+            f"This is not a folder or table of pictures with texts: {why}.",
             where=str(folder),
             expected=self.layout,
             fix="name a folder of shards, or a table of pictures and captions, with --source",

@@ -31,9 +31,11 @@ def test_quick_checks_never_open_a_file(make_cohort: Callable, monkeypatch: pyte
 
 def test_deep_checks_run_every_code_that_applies(make_cohort: Callable) -> None:
     columns = {"label": list("abab"), "site": list("nsns"), "study_id": list("wxyz")}
-    found = run_checks(make_cohort(split=["train", "train", "test", "test"], **columns), training_data=["BMC"])
-    # Codes that begin with E are about recordings, those with H about tissue patches, those with R about the retina.
-    assert {f.code for f in found} == {code for code in CODES if code[0] not in "EHR"}
+    cohort = make_cohort(split=["train", "train", "test", "test"], info={"copies": "eight turns of each"}, **columns)
+    found = run_checks(cohort, training_data=["BMC"])
+    # Codes that begin with E are about recordings, those with H about tissue patches, those with R about the retina,
+    # those with M about brain volumes.
+    assert {f.code for f in found} == {code for code in CODES if code[0] not in "EHMR"}
 
 
 def test_the_target_is_named_found_or_left_out(make_cohort: Callable) -> None:
