@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_run
+from medfm.cli.common import (
+    Verb,
+    cohort_options,
+    config_options,
+    default_modality,
+    json_option,
+    pairs,
+    print_config,
+    print_run,
+)
 
 
 @click.command(cls=Verb)
@@ -27,6 +35,7 @@ from medfm.cli.common import Verb, cohort_options, config_options, json_option, 
 @click.option("--knowledge", metavar="NAME|FILE", help="Where prompts come from [the modality's].")
 @click.option("--label-set", metavar="NAME", help="Label set of the knowledge [the cohort's].")
 @click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there; A+B: either.")
+@click.option("--leave-out", multiple=True, metavar="CLASS", help="Do without the records of this class.")
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
@@ -73,15 +82,12 @@ def command(
     Beside it, on the same shots: the plain linear probe, and the texts alone. Exit code 1: done, but
     records could not be read.
     Checked before any work: texts and tokens are there, leakage between splits, classes.
-    Common errors: a class without a prompt (--prompt-file, --map-class), no text tower or tokens
-    (another encoder), too few records of a class (--shots), no split (--set scheme.kind=kfold).
+    Common errors: a class without a prompt (--prompt-file, --map-class, --leave-out), no text tower or
+    tokens (another encoder), too few records of a class (--shots), no split (--set scheme.kind=kfold).
     """
     from medfm.cli.zeroshot import _class_pairs
-    from medfm.encoders.registry import get_card
     from medfm.workflows.few_shot import few_shot_plan
 
-    if click.get_current_context().get_parameter_source("modality") is ParameterSource.DEFAULT:
-        modality = get_card(encoder).modality
     prompts = {"strategy": strategy, "knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file}
     plan = few_shot_plan(protocol, overrides, shots=_numbers(shots), draws=draws, prompts=prompts)
     if dry_run:
@@ -95,6 +101,7 @@ def command(
         encoder=encoder,
         cohort={
             "modality": modality,
+            "default_modality": default_modality(encoder),
             "root": root,
             "map": pairs(mapping, "--map"),
             "where": pairs(where, "--where"),

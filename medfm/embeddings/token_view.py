@@ -39,7 +39,7 @@ class TokenView:
             raise CardError(
                 f"The encoder '{encoder.id}' has no patch tokens.",
                 expected="a vision transformer, or a network with a feature map",
-                fix="choose another encoder (medfm encoders), or a method on embeddings: flair-lp@1, linear-probe@1",
+                fix="choose another encoder (medfm encoders), or a method on embeddings: few-shot-lp@1, flair-lp@1",
             )
         self._encoder = encoder
         blank = torch.zeros(1, *encoder.input_shape, device=encoder.device)

@@ -84,7 +84,9 @@ def load_encoder(
     if found.path.is_file():  # a missing one has a clearer error further on
         check_beside(card, found.path)
     module, report = load_published(card, found.path)
-    assumed = f"; assumed, as no checkpoint shows it: {', '.join(report.assumed)}" if report.assumed else ""
+    # Of a network trained here nothing is assumed: its card lies beside its weights and says what was trained.
+    open_facts = () if found.kind == "trained here" else report.assumed
+    assumed = f"; assumed, as no checkpoint shows it: {', '.join(open_facts)}" if open_facts else ""
     return Encoder(card, module, found.kind, f"{found.note}{assumed}{changed}", report, device=where, variant=variant)
 
 

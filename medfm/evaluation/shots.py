@@ -58,7 +58,7 @@ def draw_shots(
             raise EvaluationError(
                 f"The class '{target.classes[rarest]}' has {counts[rarest]} training records, fewer than "
                 f"{plan.shots[0]} shots.",
-                fix="fewer shots (--shots), or leave the class out",
+                fix="fewer shots (--shots), or do without the class (--leave-out)",
             )
         if len(usable) < len(plan.shots):
             left = ", ".join(str(k) for k in plan.shots if k not in usable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import zlib
 from typing import Any
 
@@ -12,6 +13,9 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from medfm.core.errors import ReadError
 from medfm.io.pixels import orient, to_rgb8
+
+# What it logs about damaged files is said by the errors below, with the record's name.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _ORIENTATION = 274  # TIFF 6.0, section 8
 _ICC = 34675

@@ -80,10 +80,16 @@ def _no_prompt(
     names = list(lacking)
     choices = [*labels, *(c.id for c in knowledge.classes), *(c.name for c in knowledge.classes)]
     near = [hint for name in names[:3] if (hint := _hint(name, choices))]
-    sets = [(len(set(names) & set(s.labels)), title) for title, s in knowledge.label_sets.items()]
-    count, best = max(sets, default=(0, ""))
+    known = {title: len(set(names) & set(s.labels)) for title, s in knowledge.label_sets.items()}
+    count = max(known.values(), default=0)
     if count and not labels:
-        near.append(f"the label set '{best}' knows {count} of them (--label-set)")
+        best = [title for title, n in known.items() if n == count]
+        # '0' to '4' are steps of quite different scales: naming one of several would be a guess about the disease.
+        near.append(
+            f"the label set '{best[0]}' knows {count} of them (--label-set)"
+            if len(best) == 1
+            else f"{len(best)} label sets know {count} of them ({_few(best, 6)}): name yours with --label-set"
+        )
     said = f"No prompt can be made for {', '.join(lacking.values())}: the knowledge '{knowledge.domain}' knows no such class"
     return ConfigError(
         f"{said}." if label_set is None else f"{said}, and the label set '{label_set}' does not cover it.",

@@ -35,6 +35,7 @@ from medfm.workflows.few_shot_extras import few_shot_extras
 from medfm.workflows.few_shot_texts import ClassTexts, class_texts
 from medfm.workflows.probe import MapMethod, _checked, _map, _protocol, _provenance, _resolved, _target_names
 from medfm.workflows.zero_shot import _embeddings, _loaded
+from medfm.workflows.zero_shot_target import without_classes
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -59,6 +60,7 @@ def few_shot(
     positive: str | None = None,
     allow: Sequence[str] = (),
     drop_unlabelled: bool = False,
+    leave_out: Sequence[str] = (),
     overrides: Sequence[str] = (),
     embedding_map: MapMethod = "pca",
     device: str | None = None,
@@ -78,6 +80,7 @@ def few_shot(
         shots, draws: Instead of the protocol's.
         text_encoder: Encoder whose text tower shares a space with given embeddings.
         strategy, knowledge, label_set, prompt_file, map_class: As of :func:`medfm.zero_shot`.
+        leave_out: Classes whose records are neither shots nor tested.
         task, positive, allow, drop_unlabelled, overrides, embedding_map, name, progress: As of
             :func:`medfm.workflows.probe.probe`.
         device: Torch device of the fits.
@@ -114,6 +117,9 @@ def few_shot(
         if len(kept) < len(cohort):
             notes.append(f"{len(cohort) - len(kept)} records without a label are left out.")
         cohort = kept
+    if leave_out:
+        cohort, said = without_classes(cohort, column, leave_out)
+        notes.append(said)
     truth = make_target(cohort, column, task, positive=positive)
     encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
     if isinstance(method, TOKEN_METHODS) and not isinstance(encoder, Embeddings):

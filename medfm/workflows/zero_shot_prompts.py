@@ -95,6 +95,17 @@ def strategies_of(method: ZeroShot, named: Sequence[str] = ()) -> list[str]:
     return chosen
 
 
+def _of_paper(knowledge: Knowledge, label_set: str, paper: str) -> str:
+    """Which label set of `paper` belongs to the data of `label_set`, in words."""
+    ending = f"-{paper}"
+    same = [s for s in knowledge.label_sets if s.endswith(ending) and label_set.startswith(s.removesuffix(ending))]
+    return (
+        f"the label set {max(same, key=len)}"
+        if same
+        else f"a label set with '{ending}' in its name (medfm knowledge list)"
+    )
+
+
 def questions(
     method: ZeroShot,
     labels: Sequence[str],
@@ -137,7 +148,7 @@ def questions(
         raise ConfigError(
             f"The protocol asks with the class names of '{method.paper}', and the label set '{label_set}' has other ones.",
             where="method.paper",
-            expected=f"a label set such as {label_set}-{method.paper} (medfm knowledge list)",
+            expected=_of_paper(_knowledge(method, modality), str(label_set), method.paper),
             fix=f"name it with --label-set, or prepare the set as its variant @{method.paper}",
         )
     # FLAIR's dictionary is asked by category names, which come from the label set.

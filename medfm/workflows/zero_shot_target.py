@@ -138,7 +138,7 @@ def scope_of(
         cohort.column(column)
     part, notes = _of_split(cohort, method.split)
     if leave_out:
-        part, said = _without(part, names, leave_out)
+        part, said = without_classes(part, names, leave_out)
         notes.append(said)
     if drop_unlabelled:
         kept = labelled(part, names)
@@ -241,7 +241,12 @@ def _of_split(cohort: Cohort, split: str) -> tuple[Cohort, list[str]]:
     return part, [f"Scored: the {len(part)} records of the split '{split}', of {len(cohort)} in all."]
 
 
-def _without(cohort: Cohort, names: str | list[str], leave_out: Sequence[str]) -> tuple[Cohort, str]:
+def without_classes(cohort: Cohort, names: str | list[str], leave_out: Sequence[str]) -> tuple[Cohort, str]:
+    """The records of other classes than `leave_out`, and a sentence for the report.
+
+    Raises:
+        ConfigError: There are several label columns, or no record has a class that is named.
+    """
     if not isinstance(names, str):
         raise ConfigError(
             "Classes can be left out of a single label column only.",

@@ -77,6 +77,28 @@ def test_errors_say_what_to_do(table, arguments, said, capsys, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def tissue(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("tissue") / "t"
+    synthesize("histopathology", folder, records=60, size=64)
+    return str(folder / "labels.csv")
+
+
+def test_the_table_says_of_which_modality_its_records_are(tissue, tmp_path) -> None:
+    """Rows of an HDF5 file are no copies of each other; only the modality of the YAML knows that."""
+    out = tmp_path / "run"
+    given = [tissue, "--encoder", "color-histogram", "--shots", "1", *FAST[2:], "--out", str(out)]
+    assert run(*given, "--leave-out", "ADI") == 0
+    saved = (out / "result.json").read_text()
+    assert '"modality": "histopathology"' in saved and "records of the class ADI are left out" in saved
+
+
+def test_an_encoder_of_another_modality_is_refused_by_that_name(tissue, capsys) -> None:
+    assert run(tissue, "--encoder", "merl-resnet18", "--weights", "random", *FAST) == 2
+    said = capsys.readouterr().err
+    assert "for ecg" in said and "holds histopathology" in said and "T005" not in said
+
+
 def test_medfm_probe_names_the_right_verb(table, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["probe", table, "--encoder", "color-histogram", "--target", "label", "--protocol", "tip-adapter@1"])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from small_knowledge import ecg, shapes
 
 from medfm.core.errors import ConfigError, UnknownNameError
+from medfm.knowledge.load import load_knowledge
 from medfm.knowledge.matching import folded, match_classes
 
 
@@ -62,6 +63,14 @@ def test_all_names_without_a_class_are_listed_with_near_ones() -> None:
 def test_a_label_set_that_knows_them_is_named() -> None:
     with pytest.raises(ConfigError, match="label set 'ptbxl-rhythm' knows 3 of them"):
         match_classes(ecg(), ["SR", "SBRAD", "STACH"])
+
+
+def test_grades_that_many_label_sets_know_are_guessed_by_none() -> None:
+    """0 to 4 are steps of retinopathy, of myopia and of others: no single set may be advised."""
+    with pytest.raises(ConfigError, match=r"\d+ label sets know 5 of them \(") as error:
+        match_classes(load_knowledge("retina"), ["0", "1", "2", "3", "4"])
+    text = str(error.value)
+    assert "idrid" in text and "name yours with --label-set" in text and "knows 5" not in text
 
 
 def test_a_wrong_target_of_a_mapping_is_shown() -> None:

@@ -111,6 +111,20 @@ def test_methods_on_embeddings_need_no_text_tower(case):
     assert "zero-shot" not in result.predictions.variants
 
 
+def test_a_class_can_be_left_out(case):
+    gone, *kept = sorted(set(case.cohort.column("label").astype(str)))
+    result = few_shot(
+        case.embeddings, case.cohort, "label", "flair-lp@1", shots=(2,), draws=2, leave_out=(gone,), embedding_map="none",
+        overrides=FAST,
+    )  # fmt: skip
+    assert list(result.predictions.classes) == kept
+    assert any(f"records of the class {gone} are left out" in note for note in result.summary.notes)
+    with pytest.raises(ConfigError, match="No record has the class 'nothing'"):
+        few_shot(
+            case.embeddings, case.cohort, "label", "flair-lp@1", shots=(2,), leave_out=("nothing",), overrides=FAST
+        )
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "text"),
     [
@@ -193,7 +207,7 @@ def test_token_methods_from_files(cells, protocol, tmp_path):
 
 def test_an_encoder_without_tokens_says_so(cells):
     encoder = medfm.load_encoder("color-histogram", device="cpu")
-    with pytest.raises(CardError, match="no patch tokens"):
+    with pytest.raises(CardError, match=r"no patch tokens[\s\S]*few-shot-lp@1"):
         few_shot(encoder, cells, "label", "attentive-probe@1", shots=(1,), embed_settings={"workers": 0})
 
 

@@ -50,6 +50,7 @@ def test_the_folder_is_an_encoder_with_texts(trained: tuple[str, Path], cohorts:
     encoder = medfm.load_encoder(folder)
     assert encoder.weights_kind == "trained here" and encoder.has_text
     assert encoder.card.modality == modality
+    assert "assumed" not in encoder.weights_note  # the card states what was trained
     vectors = encoder.encode_text(["benign tissue", "severe diabetic retinopathy"])
     assert vectors.shape == (2, 64) and not torch.allclose(vectors[0], vectors[1])
     record = encoder.preprocess(cohorts[modality].read(0))[None]

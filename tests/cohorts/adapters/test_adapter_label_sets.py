@@ -182,6 +182,19 @@ def test_a_papers_protocol_refuses_the_words_of_another(variant: str, other: str
     with pytest.raises(ConfigError, match="other ones") as caught:
         questions(method, list(adapter.names.values()), modality="histopathology", label_set=adapter.label_set)
     assert f"'{other}'" in str(caught.value) and f"'{adapter.label_set}'" in str(caught.value)
+    assert f"the label set nct-crc-{other}\n" in str(caught.value)
+
+
+def test_a_papers_label_set_is_advised_only_where_there_is_one() -> None:
+    method = load_protocol("pathgen-zeroshot@1").method
+    assert isinstance(method, ZeroShot)
+    for given, advised in (
+        ("mhist-quilt", "'-pathgen' in its name"),
+        ("lc25000-lung-quilt", "set lc25000-lung-pathgen"),
+    ):
+        with pytest.raises(ConfigError, match="other ones") as caught:
+            questions(method, ["a"], modality="histopathology", label_set=given)
+        assert advised in str(caught.value)
 
 
 def test_a_label_set_that_lacks_a_class_is_named_with_the_class() -> None:
