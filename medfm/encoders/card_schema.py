@@ -149,6 +149,11 @@ class TrainingSet(StrictConfig):
     title: str
     status: Literal["used", "likely", "held out", "unknown"] = "likely"
     note: str = ""
+    split: str | None = Field(None, description="the only split it saw; null: all of it, or not known")
+
+    def named(self) -> str:
+        """The name, with the split where one is known: ``"bmc"``, ``"mine (split train)"``."""
+        return self.name if self.split in (None, "all") else f"{self.name} (split {self.split})"
 
 
 class PublishedResult(StrictConfig):

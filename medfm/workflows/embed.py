@@ -336,7 +336,7 @@ def _provenance(
     """Everything that identifies the vectors; no path, no time, no name of a machine."""
     card = getattr(encoder, "card", None) if str(encoder.weights_kind) == "trained here" else None
     # The card of an encoder trained here is in its folder, where nobody looks who has the vectors alone.
-    seen = [part.name for part in card.spec.training_data if part.status != "held out"] if card is not None else []
+    seen = [part.named() for part in card.spec.training_data if part.status != "held out"] if card is not None else []
     return {
         "encoder": encoder.id,
         "fingerprint": encoder.fingerprint,

@@ -77,6 +77,7 @@ def write_encoder(result: Pretrained, model: Dinov2, card: Card, config: Pretrai
                 name=_word(used.name),
                 title=used.name,
                 status="used",
+                split=config.split,
                 note=f"{result.pictures} records, split '{config.split}', table sha256 {used.digest()}",
             )
         ],

@@ -94,6 +94,7 @@ def write_pair_encoder(
                 name=word(used.name),
                 title=used.name,
                 status="used",
+                split=config.split,
                 note=f"{result.pictures} pairs, split '{config.split}', table sha256 {used.digest()}",
             )
         ],

@@ -332,7 +332,7 @@ def _training_data(embeddings: Embeddings) -> tuple[str, ...]:
     except UnknownNameError:
         return ()  # embeddings of an encoder this installation has no card of
     # What a card names as held out was kept from training: no overlap, only a line on the card.
-    return tuple(part.name for part in card.spec.training_data if part.status != "held out")
+    return tuple(part.named() for part in card.spec.training_data if part.status != "held out")
 
 
 def _resolved(embeddings: Embeddings, cohort: Cohort, plan: Protocol) -> dict[str, Any]:

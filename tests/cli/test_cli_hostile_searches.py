@@ -176,7 +176,7 @@ def test_equal_searches_print_equal_json_and_like_leaves_itself_out(run: Run) ->
     second = run("retrieve", "TABLE", *TINY, "--like", "r3", "--json")
     assert first[0] == 0 and first[1] == second[1]
     found = json.loads(first[1])
-    assert set(found) == {"query", "tokens", "kept", "searched", "recall", "failed", "untrained", "hits"}
+    assert set(found) == {"query", "tokens", "kept", "searched", "recall", "note", "failed", "untrained", "hits"}
     assert found["query"] == "r3" and found["searched"] == 7 and found["untrained"] is True
     assert "r3" not in {hit["record_id"] for hit in found["hits"]}
     assert all("text" not in hit for hit in found["hits"])

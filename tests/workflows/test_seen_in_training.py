@@ -92,3 +92,14 @@ def test_published_encoders_are_looked_up_by_their_id(vectors: medfm.Embeddings)
     # Random weights have seen nothing, whatever stands beside them.
     random = {**about, "weights_kind": "random", "training_data": [NAME]}
     assert _training_data(replace(vectors, provenance=random)) == ()
+
+
+def test_the_split_that_was_seen_is_named(cohort: Cohort, tmp_path: Path) -> None:
+    part = TrainingSet(name=NAME, title=NAME, status="used", split="train")
+    held = embed(TrainedHere(part), cohort, cache=tmp_path)  # type: ignore[arg-type]
+    assert _training_data(held) == (f"{NAME} (split train)",)
+    severity, detail = finding(held, cohort)
+    assert severity == "warning"
+    assert detail.endswith("figures of another split are of records that it has not seen, figures of folds are not")
+    whole = TrainingSet(name=NAME, title=NAME, status="used", split="all")
+    assert whole.named() == NAME and seen("bmc").named() == "bmc"

@@ -87,7 +87,7 @@ class ImageText(Adapter):
             f"This is not a folder or table of pictures with texts: {why}.",
             where=str(folder),
             expected=self.layout,
-            fix="name a folder of shards, or a table of pictures and captions, with --source",
+            fix=f"name a folder of shards, or a table of pictures and captions, with --source ({self.where})",
         )
 
     def rows(self, source: Path) -> Iterator[Row]:

@@ -147,9 +147,12 @@ def _overlap(cohort: Cohort, training_data: tuple[str, ...]) -> Finding:
         keys = {_key(alias) for alias in aliases}
         if keys & names:
             names |= keys
-    hits = [name for name in training_data if any(_same_set(_key(name), mine) for mine in names)]
+    hits = [name for name in training_data if any(_same_set(_key(name.partition(" (")[0]), mine) for mine in names)]
     if hits:
-        return found("L008", "warning", f"the encoder's training data name {', '.join(sorted(hits))}")
+        detail = f"the encoder's training data name {', '.join(sorted(hits))}"
+        if all(" (split " in name for name in hits) and not cohort.table["split"].isna().all():
+            detail += "; figures of another split are of records that it has not seen, figures of folds are not"
+        return found("L008", "warning", detail)
     return passed("L008", f"none of {count(len(training_data), 'named set')} matches the cohort's name")
 
 
