@@ -17,6 +17,7 @@ _PUBLIC = {
     "Encoder": "medfm.encoders.encoder",
     "MedfmError": "medfm.core.errors",
     "Result": "medfm.reporting.result",
+    "brain_age": "medfm.workflows.brain_age",
     "compare": "medfm.workflows.compare",
     "concept_probe": "medfm.workflows.concept_probe",
     "embed": "medfm.workflows.embed",

@@ -56,7 +56,7 @@ def command(
     """Tell from embeddings who has an event sooner: penalised Cox regression, patients held out.
 
     Examples:
-      medfm survival labels.csv --encoder ID --time months --event converted --out runs/conversion
+      medfm survival labels.csv --encoder dinobloom-s --time months --event relapse --out runs/relapse
       medfm survival labels.csv --embeddings cells.npz --unit months --set method.times=[12,24,36]
       medfm survival labels.csv --encoder dinobloom-s --set method.groups=3 --set method.unit=first
     The time runs from the record to the event or to the last visit without it. Codes 2 and above are

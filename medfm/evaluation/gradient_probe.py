@@ -151,7 +151,11 @@ def _with_validation(
 ) -> tuple[Fold, list[str]]:
     """The fold with a validation part where one is needed, and what was done."""
     if "best_validation" in method.reported and not len(fold.validation):
+        if method.validation_by == "record":
+            return _by_record(fold, method, seed)
         groups = patients[fold.train]
+        if method.validation_share != 1 / _HELD_OUT:
+            return _by_share(fold, target, method, groups, seed)
         parts = min(_HELD_OUT, len(np.unique(groups.astype(str))))
         if parts < 2:
             raise EvaluationError(
@@ -166,6 +170,39 @@ def _with_validation(
         share = "One fifth" if parts == _HELD_OUT else "Some"
         return fold, [f"{share} of the training patients, drawn by patient and class, chose the epoch."]
     return fold, []
+
+
+def _by_record(fold: Fold, method: GradientProbe, seed: int) -> tuple[Fold, list[str]]:
+    """As LDAE's program draws them: any records, patients torn apart, classes as they come."""
+    order = np.random.default_rng([seed, fold.repeat, fold.fold]).permutation(len(fold.train))
+    held = max(1, round(method.validation_share * len(order)))
+    if held >= len(order):
+        raise EvaluationError("A training set of one record cannot give any to choose the epoch.")
+    outside, inside = np.sort(order[:held]), np.sort(order[held:])
+    note = (
+        f"{100 * method.validation_share:g} % of the training records, drawn by record, chose the epoch: records of one "
+        "patient train and choose (as published; validation_by=patient is sound). The test records are not touched by this."
+    )
+    return replace(fold, train=fold.train[inside], validation=fold.train[outside]), [note]
+
+
+def _by_share(
+    fold: Fold, target: Target, method: GradientProbe, groups: np.ndarray, seed: int
+) -> tuple[Fold, list[str]]:
+    """A share of the training patients other than one fifth: so many of twenty parts."""
+    parts = min(20, len(np.unique(groups.astype(str))))
+    if parts < 2:
+        raise EvaluationError(
+            "The training records of a fold come from a single patient, so none can be held out to choose the epoch.",
+            fix="--set method.report_epoch=last, or a larger cohort",
+        )
+    strata = target.take(fold.train).strata(parts)
+    pairs, _ = split_rows(parts, groups, strata, seed=seed, count=len(fold.train))
+    taken = min(max(1, round(method.validation_share * parts)), parts - 1)
+    outside = np.sort(np.concatenate([held for _, held in pairs[:taken]]))
+    inside = np.setdiff1d(np.arange(len(fold.train)), outside)
+    note = f"About {100 * taken / parts:.0f} % of the training patients, drawn by patient and class, chose the epoch."
+    return replace(fold, train=fold.train[inside], validation=fold.train[outside]), [note]
 
 
 def _missing_classes(train: Target) -> list[str]:
@@ -219,7 +256,10 @@ def _reported(
             if np.isnan(qualities).all():
                 by = "log_loss"
                 qualities = epoch_qualities(path, looked_at.X, looked_at.target, by)
-                said.append("The records that chose the epoch are of one class; the log loss chose it, not the AUROC.")
+                said.append(
+                    "The records that chose the epoch are of one class; the log loss chose it, not the "
+                    f"{'AUROC' if method.selection_metric == 'auroc' else 'Matthews correlation'}."
+                )
             epoch = int(np.argmax(qualities))  # the earliest of equal ones
             chosen[f"{rule}_{by}"] = float(qualities[epoch])
         last = method.epochs if len(path.coef) == 1 else epoch + 1
@@ -241,15 +281,24 @@ def _probabilities(logits: np.ndarray, target: Target) -> np.ndarray:
 
 
 def epoch_qualities(path: Path, X: np.ndarray, target: Target, metric: str) -> np.ndarray:
-    """float64 (epochs,): mean AUROC over the classes where it is defined, or minus the log loss.
+    """float64 (epochs,): mean AUROC or Matthews correlation over the classes where defined, or minus the log loss.
 
     Args:
         path: Weights per epoch.
         X: float (n, d), standardised as in training.
         target: Truth of the n units.
-        metric: ``"auroc"`` or ``"log_loss"``.
+        metric: ``"auroc"``, ``"log_loss"`` or ``"mcc"``.
+
+    Raises:
+        EvaluationError: Matthews correlation of more than two classes was asked for.
     """
     truth, softmax = _outputs(target)
+    if metric == "mcc" and softmax:
+        raise EvaluationError(
+            f"Matthews correlation chooses epochs for two classes; '{target.name}' has {len(target.classes)}.",
+            where="method.selection_metric",
+            fix="--set method.selection_metric=auroc",
+        )
     outputs = truth.shape[1]
     step = max(1, _BLOCK // max(1, len(X) * outputs))
     parts = []
@@ -262,11 +311,27 @@ def epoch_qualities(path: Path, X: np.ndarray, target: Target, metric: str) -> n
         if softmax:  # the order of a class's probabilities is not that of its logits
             logits = logits - logits.max(axis=2, keepdims=True)
             logits = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
-        each = np.stack([aurocs(logits[:, :, k], truth[:, k]) for k in range(outputs)])
+        one = correlations if metric == "mcc" else aurocs
+        each = np.stack([one(logits[:, :, k], truth[:, k]) for k in range(outputs)])
         defined = ~np.isnan(each)
         sums = np.where(defined, each, 0.0).sum(axis=0)
         parts.append(np.where(defined.any(axis=0), sums / np.maximum(defined.sum(axis=0), 1), np.nan))
     return np.concatenate(parts)
+
+
+def correlations(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """float64 (m,): Matthews correlation of each row of logits (m, n), cut at 0, with truth (n,) of 1, 0 and NaN.
+
+    0 where all records get one answer; NaN where the known truth has a single value.
+    """
+    known = ~np.isnan(truth)
+    predicted, positive = logits[:, known] > 0, truth[known] == 1
+    n, p, said = int(known.sum()), int(positive.sum()), predicted.sum(axis=1).astype(np.float64)
+    if p in (0, n):
+        return np.full(len(logits), np.nan)
+    both = predicted[:, positive].sum(axis=1)
+    spread = np.sqrt(said * (n - said) * p * (n - p))
+    return np.divide(n * both - said * p, spread, out=np.zeros(len(logits)), where=spread > 0)
 
 
 def aurocs(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:

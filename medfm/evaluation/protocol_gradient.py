@@ -37,7 +37,15 @@ class GradientProbe(StrictConfig):
         "best_validation", description="best_test chooses on the test records: as published, and wrong"
     )
     also_report: tuple[ReportedEpoch, ...] = Field((), description="further epochs as variants beside the headline")
-    selection_metric: Literal["auroc", "log_loss"] = Field("auroc", description="what makes an epoch the best")
+    selection_metric: Literal["auroc", "log_loss", "mcc"] = Field(
+        "auroc", description="what makes an epoch the best; mcc: Matthews correlation at 0.5, two classes or labels"
+    )
+    validation_share: float = Field(
+        0.2, ge=0.05, le=0.5, description="share of training patients that choose the epoch where no split 'val' does"
+    )
+    validation_by: Literal["patient", "record"] = Field(
+        "patient", description="record draws by record: as LDAE published, and a patient is then on both sides"
+    )
     standardise: bool = Field(True, description="z-score each dimension with training statistics")
     seeds: int = Field(3, ge=1, description="trainings with other initial weights and orders; each is a repeat")
 

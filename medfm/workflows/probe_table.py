@@ -12,6 +12,7 @@ from medfm.core.progress import ProgressMaker
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.target import labelled, make_target
+from medfm.workflows.brain_age import is_brain_age, with_age_gaps
 from medfm.workflows.concept_probe import Asked, ask, concept_probed
 from medfm.workflows.explanations import explained, probe_directions
 from medfm.workflows.probe import _protocol, _refuse_existing, _target_names, probed
@@ -112,6 +113,8 @@ def probe_table(
     settings["baseline"] = _baseline(loaded, records, baseline, asked, embed_settings, progress)
     if asked is None:
         result, done = probed(vectors, records, target, plan, **settings)
+        if is_brain_age(plan) and isinstance(target, str):
+            result = with_age_gaps(result, vectors, records, target)
         directions = probe_directions(done, result)
     else:
         result, done = concept_probed(vectors, records, target, plan, asked, **settings)
