@@ -47,7 +47,7 @@ from medfm.cli.common import (
 @click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
 @click.option("--name", default="", help="What the result is called.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
+@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
 @click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
 @cohort_options
 @config_options
