@@ -95,7 +95,7 @@ class Bids(Adapter):
             f"This is not {self.title} with {self.suffix} scans: {why}.",
             where=str(folder),
             expected=self.layout,
-            fix="name the folder that holds sub-* with --source; other scans with --task " + ", ".join(SUFFIXES),
+            fix=f"name the folder that holds sub-* with --source; other scans with --task {', '.join(SUFFIXES)} ({self.where})",
         )
 
     def rows(self, source: Path) -> Iterator[Row]:
