@@ -32,7 +32,7 @@ def test_quick_checks_never_open_a_file(make_cohort: Callable, monkeypatch: pyte
 def test_deep_checks_run_every_code_that_applies(make_cohort: Callable) -> None:
     columns = {"label": list("abab"), "site": list("nsns"), "study_id": list("wxyz")}
     found = run_checks(make_cohort(split=["train", "train", "test", "test"], **columns), training_data=["BMC"])
-    # Codes that begin with E are about recordings, those with H about tissue patches, those with R about the retina, those with M about brain MRI.
+    # Codes that begin with E are about recordings, H tissue patches, M brain MRI, R the retina.
     assert {f.code for f in found} == {code for code in CODES if code[0] not in "EHMR"}
 
 
