@@ -48,6 +48,7 @@ class BrainMri:
     suffixes: tuple[str, ...] = (*ENDINGS, ".gz")
     option_columns: tuple[str, ...] = _OPTIONS
     folders = True  # a DICOM series is a folder
+    threads = 4  # that read for the checks at the same time: every one holds a volume or two
 
     def options(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The reader options of one cohort row, where given.

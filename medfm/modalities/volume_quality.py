@@ -14,6 +14,7 @@ import numpy as np
 
 _MM = 4.0  # of the copy
 _BELOW_TOP = 72.0  # mm from the top of the head down to the basal ganglia of an adult
+_MOST = 192  # voxels along each axis within which noise is measured
 _TOP = 99.5  # percentile that counts as the brightest value
 
 
@@ -103,7 +104,7 @@ def body_centre(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple
 
     Of a scan that reaches down into the neck the middle of the brain is taken, 72 mm below the top of the head.
     """
-    values = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+    values = array if np.isfinite(array).all() else np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
     coarse, sides = _coarse(values, spacing)
     body = _body(coarse)
     middle = []
@@ -194,7 +195,15 @@ def _noise(values: np.ndarray, body: np.ndarray, spacing: tuple[float, ...]) -> 
     median absolute value instead of the mean, since edges are few. Structure as fine as a voxel counts as noise.
     """
     inside = _full(body, values.shape)
-    part = values[tuple(slice(0, n) for n in inside.shape)]
+    if not inside.any():
+        return None
+    # The middle of the body is enough, and keeps a scan of half a gigabyte from being copied several times.
+    middles = [
+        int(np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))).mean()) for axis in range(3)
+    ]
+    box = tuple(slice(max(m - _MOST // 2, 0), m + _MOST // 2) for m in middles)
+    part = values[tuple(slice(0, n) for n in inside.shape)][box]
+    inside = inside[box]
     if not inside.any():
         return None
     signal = float(np.median(part[inside]))

@@ -44,7 +44,7 @@ def scan(cohort: Cohort, progress: ProgressMaker = Silent, workers: int | None =
     order = sorted(range(len(refs)), key=lambda i: str(refs[i].path))
     groups = [[(i, refs[i]) for i in same] for _, same in groupby(order, key=lambda i: refs[i].path)]
     results: list[Seen] = [Seen()] * len(refs)
-    threads = workers or min(os.cpu_count() or 1, 16)
+    threads = workers or min(os.cpu_count() or 1, getattr(get_modality(cohort.modality), "threads", 16))
     with progress("checking files", len(refs), "records") as bar, ThreadPoolExecutor(threads) as pool:
         for group in pool.map(lambda g: _scan_file(g, cohort.modality), groups):
             for position, seen in group:

@@ -88,7 +88,9 @@ def test_the_yaml_and_the_notes(root: Path) -> None:
     assert info.modality == "brain_mri" and info.target is None and info.prepared_as == "bids-T1w"
     assert done.counts == {"subjects": 3, "sessions": 5} and done.complete
     text = " ".join(info.notes)
-    assert "1 sessions have several scans" in text and "1 participants have no such scan" in text
+    assert (
+        "several scans (run, acq, rec): 1;" in text and "participants without such a scan: 1" in text and PAIRS in text
+    )
 
 
 def test_pairs_of_visits(root: Path) -> None:
@@ -176,7 +178,9 @@ def test_files_of_other_names_are_left_out_and_counted(root: Path) -> None:
     for name in ("C_T1w.nii.gz", "sub-C_T1w.nii.gz.part", "sub-C_run 1_T1w.nii.gz"):
         (anat / name).touch()
     assert len(table(root)) == 6
-    assert any("3 files are named otherwise" in note for note in load_info(root.parent / "out" / "labels.csv").notes)
+    assert any(
+        "named otherwise than BIDS says: 3" in note for note in load_info(root.parent / "out" / "labels.csv").notes
+    )
 
 
 @pytest.mark.parametrize(
