@@ -11,6 +11,7 @@ from medfm.modalities.record import Modality, Record, RecordRef
 # name -> "module:object"; later modalities add a line here and a file beside this one.
 _MODALITIES = {
     "blood_cell": "medfm.modalities.blood_cell:BLOOD_CELL",
+    "brain_mri": "medfm.modalities.brain_mri:BRAIN_MRI",
     "ecg": "medfm.modalities.ecg:ECG",
     "histopathology": "medfm.modalities.histopathology:HISTOPATHOLOGY",
     "retina": "medfm.modalities.retina:RETINA",
