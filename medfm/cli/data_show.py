@@ -8,7 +8,7 @@ from medfm.cli.common import Verb, json_option, pairs, print_json, table
 
 
 @click.command("show", cls=Verb)
-@click.argument("source", metavar="FILE|TABLE", type=click.Path())
+@click.argument("source", metavar="FILE|FOLDER|TABLE", type=click.Path())
 @click.option("--out", type=click.Path(), help="File (.png, .svg, .pdf) or folder [RECORD.png here].")
 @click.option("--record", "record_ids", multiple=True, metavar="ID", help="Record of the table; may be repeated.")
 @click.option("--records", default=1, show_default=True, type=int, help="The first so many of the table.")
@@ -22,7 +22,9 @@ from medfm.cli.common import Verb, json_option, pairs, print_json, table
 @click.option("--colours", type=click.Choice(["clinical", "neutral"]), help="ECG: red or grey grid.")
 @click.option("--start", type=float, help="ECG: seconds at which the sheet begins [0].")
 @click.option("--field", is_flag=True, default=None, help="Retina: draw the edge of the field of view.")
-@click.option("--set", "reader", multiple=True, metavar="KEY=VALUE", help="Of a file: sampling_hz, units, leads.")
+@click.option(
+    "--set", "reader", multiple=True, metavar="KEY=VALUE", help="Of a file: sampling_hz, units, leads, series."
+)
 @click.option("--encoder", help="Add where this encoder looks: attention, or Grad-CAM of --text.")
 @click.option("--text", help="What Grad-CAM asks for, in words.")
 @click.option("--weights", help="Its weights: file, 'random' [the card's].")
@@ -50,12 +52,13 @@ def show_command(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Draw a record as people expect it: an ECG as a 12-lead sheet to scale, a cell as its picture.
+    """Draw a record as people expect it: a 12-lead sheet to scale, a picture, three slices of a brain.
 
     Examples:
       medfm data show ecg.xml --out ecg.pdf
       medfm data show labels.csv --modality ecg --record JS00001 --layout 6x2
       medfm data show labels.csv --modality ecg --records 6 --out sheets.pdf
+      medfm data show brain.nii.gz --out panels.png
       medfm data show eye.jpg --modality retina --encoder flair-resnet50 --text "hard exudates"
 
     Several records share one file (a PDF has a page for each), or get one each in a folder.

@@ -147,7 +147,11 @@ def _found(
             expected="a cohort's table (" + ", ".join(TABLES) + ") for --record and --records",
         )
     if source.is_dir():
-        raise ReadError("This is a folder.", where=str(source), expected="a record's file, or a cohort's table")
+        # A DICOM series is a record although it is a folder.
+        kinds = [modality] if modality else [name for name in list_modalities() if _claims(name, source)]
+        if len(kinds) != 1 or not getattr(get_modality(kinds[0]), "folders", False):
+            raise ReadError("This is a folder.", where=str(source), expected="a record's file, or a cohort's table")
+        return [RecordRef(source.name or "record", source.absolute(), dict(reader or {}))], kinds[0], False
     if not source.exists() and source.with_name(f"{source.name}.hea").exists():
         source = source.with_name(f"{source.name}.hea")  # WFDB records are often named without their ending
     return [RecordRef(source.name, source.absolute(), dict(reader or {}))], modality or _kind_of(source), False
@@ -180,6 +184,12 @@ def _checked_settings(artist: Shower, kind: str, settings: Mapping[str, Any]) ->
 
 def _kinds_of(source: Path) -> list[str]:
     return [name for name in list_modalities() if source.suffix.lower() in get_modality(name).suffixes]
+
+
+def _claims(name: str, folder: Path) -> bool:
+    """Whether a modality whose records may be folders takes this one for such a record."""
+    kind = get_modality(name)
+    return bool(getattr(kind, "folders", False) and getattr(kind, "owns", lambda _: False)(folder))
 
 
 def _kind_of(source: Path) -> str:

@@ -128,6 +128,56 @@ _ALL = (
         True,
         "cut or resample them to one mpp; check that the resolution is not tied to label or site",
     ),
+    Check("M001", "volumes are not empty", True, "export them again, or leave them out"),
+    Check(
+        "M002",
+        "voxels are numbers",
+        True,
+        "find the step that made NaN or infinite voxels; encoders refuse such volumes",
+    ),
+    Check(
+        "M003",
+        "values neither overflowed nor are clipped",
+        True,
+        "export again from the original, as float32 or with a scale factor",
+    ),
+    Check(
+        "M004",
+        "left and right are known",
+        True,
+        "convert again from DICOM; until then no result may depend on the side of the brain",
+    ),
+    Check(
+        "M005",
+        "the axis called left-right is the one of symmetry",
+        True,
+        "look at them (medfm data show): the axes in the header are probably wrong",
+    ),
+    Check("M006", "volumes show a head", True, "look at them (medfm data show); leave out what is no brain MRI"),
+    Check(
+        "M007",
+        "the field of view holds the brain",
+        True,
+        "look at them (medfm data show); leave out slabs and cut brains, or report results without them",
+    ),
+    Check(
+        "M008",
+        "voxels are nearly cubic",
+        True,
+        "encoders resample, which cannot bring back detail; check that slice thickness is not tied to label or site",
+    ),
+    Check(
+        "M009",
+        "noise and streaks of motion are low",
+        True,
+        "look at them; report results with and without them, and check that they are not tied to label or site",
+    ),
+    Check(
+        "M010",
+        "volumes have one voxel size",
+        True,
+        "nothing: encoders resample; check that the size is not tied to label or site",
+    ),
     Check(
         "R001", "pictures are fundus photographs", True, "look at them; remove other pictures (R checks are for colour)"
     ),

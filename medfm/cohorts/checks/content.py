@@ -1,4 +1,4 @@
-"""Deep checks: files (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H), fundus (R)."""
+"""Deep checks: files (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H), fundus (R), volumes (M)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medfm.cohorts.checks.patches import check_patches
 from medfm.cohorts.checks.scan import Seen
 from medfm.cohorts.checks.signals import check_signals
 from medfm.cohorts.checks.table import Target
+from medfm.cohorts.checks.volumes import check_volumes
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
 
@@ -28,6 +29,7 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -
     yield from check_signals(cohort, seen)
     yield from check_patches(cohort, seen)
     yield from check_fundus(cohort, seen)
+    yield from check_volumes(cohort, seen)
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
     yield from check_copies(cohort, [s.key for s in seen], target)

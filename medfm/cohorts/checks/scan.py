@@ -88,7 +88,7 @@ def _look(ref: RecordRef, digest: str | None, modality: str) -> Seen:
     array = record.array
     measure = getattr(get_modality(modality), "measure", None)
     quality = None if measure is None else measure(record)
-    if array.ndim != 3 or array.shape[2] != 3:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind == "f":
         return Seen(key, None, array.shape, quality=quality)
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
     grey = bool((sample[..., 0] == sample[..., 1]).all() and (sample[..., 1] == sample[..., 2]).all())
