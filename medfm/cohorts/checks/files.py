@@ -21,13 +21,9 @@ def check_files(cohort: Cohort, *, deep: bool) -> Iterator[Finding]:
     Before a run some absent files are a warning (embedding records each and goes on); in a
     full check, or when none is there, they are an error.
     """
-<<<<<<< HEAD
-    start = os.path.join(cohort.root, "")  # noqa: PTH118  (plain strings: a Path costs more than the look at the file)
-    sizes = {path: _size(start + path) for path in cohort.table["path"].unique()}
-=======
     folders = bool(getattr(get_modality(cohort.modality), "folders", False))
-    sizes = {path: _size(cohort.root / path, folders) for path in cohort.table["path"].unique()}
->>>>>>> h6-mriio
+    start = os.path.join(cohort.root, "")  # noqa: PTH118  (plain strings: a Path costs more than the look at the file)
+    sizes = {path: _size(start + path, folders) for path in cohort.table["path"].unique()}
     per_record = cohort.table["path"].map(sizes)
     for code, bad, words in (("F001", per_record < 0, "do not exist"), ("F003", per_record == 0, "have 0 bytes")):
         if not bad.any():
@@ -55,19 +51,12 @@ def _elsewhere(root: Path, path: str) -> str:
     return ""
 
 
-<<<<<<< HEAD
-def _size(file: str | Path) -> int:
-    """Bytes of the file; -1 where there is none."""
-    try:
-        status = os.stat(file)  # noqa: PTH116
-        return status.st_size if stat.S_ISREG(status.st_mode) else -1
-=======
-def _size(file: Path, folders: bool = False) -> int:
+def _size(file: str | Path, folders: bool = False) -> int:
     """Bytes of the file; -1 where there is none. Of a folder, where records may be some, how much is in it."""
     try:
-        if folders and file.is_dir():
-            return sum(1 for _ in file.iterdir())
-        return file.stat().st_size if file.is_file() else -1
->>>>>>> h6-mriio
+        status = os.stat(file)  # noqa: PTH116
+        if folders and stat.S_ISDIR(status.st_mode):
+            return sum(1 for _ in Path(file).iterdir())
+        return status.st_size if stat.S_ISREG(status.st_mode) else -1
     except (OSError, ValueError):
         return -1
