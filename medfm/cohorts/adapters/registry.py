@@ -20,6 +20,7 @@ _ADAPTERS = {
     "arch": "medfm.cohorts.adapters.arch:ARCH",
     "bach": "medfm.cohorts.adapters.bach:BACH",
     "bccd": "medfm.cohorts.adapters.bccd:BCCD",
+    "bids": "medfm.cohorts.adapters.bids:BIDS",
     "bmc": "medfm.cohorts.adapters.bmc:BMC",
     "chula_rbc12": "medfm.cohorts.adapters.chula_rbc12:CHULA_RBC12",
     "cpsc2018": "medfm.cohorts.adapters.cpsc2018:CPSC2018",
