@@ -101,7 +101,9 @@ def _show(facts: dict[str, Any]) -> None:
 @click.option("--splits", type=click.Path(), help="Published split or group files (MERL's data_split, LC25000-clean).")
 @click.option("--rate", type=int, metavar="HZ", help="PTB-XL: recordings at 500 or at 100 Hz [500].")
 @click.option("--modality", metavar="NAME", help="image-text: histopathology or retina.")
-@click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="image-text: text=title; bids: label=diagnosis.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="image-text: text=title; bids: label=diagnosis."
+)
 @click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
 @json_option
 def prepare_command(

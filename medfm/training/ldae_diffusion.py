@@ -104,9 +104,7 @@ class DiffusionStage:
                 value = self.network(inputs[0], t, noise, *inputs[1:])
                 fabric.backward(value / len(batches))
                 parts.append({"total": value})
-        norm = clip_and_step(
-            fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step
-        )
+        norm = clip_and_step(fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step)
         self.average.update(self.loss, len(batches) if config.average.every == "batch" else 1)
         return mean_terms(parts) | {"grad_norm": norm}
 

@@ -48,9 +48,7 @@ class Latents:
     def drawn_once(self, seed: int) -> Tensor:
         """One draw of every latent, the same for equal seeds and records."""
         pairs = zip(self.mean, self.sigma, strict=True)
-        return torch.stack(
-            [draw_latent(m, s, Draw(seed, i, 0).generator("latent")) for i, (m, s) in enumerate(pairs)]
-        )
+        return torch.stack([draw_latent(m, s, Draw(seed, i, 0).generator("latent")) for i, (m, s) in enumerate(pairs)])
 
 
 def latents_key(autoencoder_sha256: str, preprocessing: str, content: Sequence[str]) -> str:
@@ -60,7 +58,11 @@ def latents_key(autoencoder_sha256: str, preprocessing: str, content: Sequence[s
 
 @torch.inference_mode()
 def compute_latents(
-    autoencoder: Any, volumes: RecordTensors, back: tuple[int, ...], device: torch.device, progress: ProgressMaker = Silent
+    autoencoder: Any,
+    volumes: RecordTensors,
+    back: tuple[int, ...],
+    device: torch.device,
+    progress: ProgressMaker = Silent,
 ) -> Latents:
     """The latents of all records, one volume at a time, in float32; the autoencoder is left in evaluation mode.
 

@@ -37,7 +37,9 @@ def launched(config: LdaeRecipe) -> Fabric:
         raise TrainingError("No CUDA device is available here.", fix="--set machine.accelerator=cpu")
     on_cpu = machine.accelerator == "cpu" or not torch.cuda.is_available()
     if config.precision == "16-mixed" and on_cpu:
-        raise TrainingError("Mixed precision in float16 needs a CUDA device.", fix="--set precision=bf16-mixed or 32-true")
+        raise TrainingError(
+            "Mixed precision in float16 needs a CUDA device.", fix="--set precision=bf16-mixed or 32-true"
+        )
     # A step without a discriminator, or at t = 0, leaves parameters without a gradient.
     strategy: Any = DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto"
     fabric = Fabric(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, MedfmError, TrainingError
@@ -184,9 +183,7 @@ def _stage_before(config: LdaeRecipe, card: Card) -> Card | None:
             )
     same = generator_of(before).latent_shape == generator_of(card).latent_shape
     if not same or before.spec.preprocessing != card.spec.preprocessing:
-        raise ConfigError(
-            f"The stage before took volumes of another form than '{card.id}'.", where=str(config.start)
-        )
+        raise ConfigError(f"The stage before took volumes of another form than '{card.id}'.", where=str(config.start))
     return before
 
 
