@@ -124,7 +124,8 @@ class AutoencoderStage:
                 if last:
                     terms["grad_norm"] = self._descend(fabric, self.network, self.fast, draw.step)
                 if against:
-                    own = discriminator_loss(*self.critic(drawn.detach(), volume), self.weights)
+                    of_drawn, of_real = self.critic(drawn.detach(), volume)
+                    own = discriminator_loss(of_drawn, of_real, self.weights)
                     fabric.backward(own / len(batches))
                     terms |= {"adversarial": losses.adversarial, "discriminator": own}
                     if last:

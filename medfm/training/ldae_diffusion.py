@@ -80,7 +80,7 @@ class DiffusionStage:
         self.optimizer = adam([p for p in loss.parameters() if p.requires_grad], config)
         self.average = WeightAverage(loss, config.average.decay)
         for part in loss.children():
-            if hasattr(part, "checkpointing"):
+            if isinstance(part, (UNet, SemanticEncoder)):
                 part.checkpointing = config.checkpointing
 
     def setup(self, fabric: Fabric) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, MedfmError, TrainingError
 from medfm.core.files import make_folder, write_text
-from medfm.core.hashing import sha256_file
+from medfm.core.hashing import sha256_tensors
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.encoders.card import Card, read_card
 from medfm.encoders.ldae.load import PartName, build_part, find_part, generator_of, load_part, part_args
@@ -217,16 +217,15 @@ def _back(data: _Data) -> tuple[int, ...]:
 
 
 def _part(card: Card, name: PartName) -> tuple[Any, str]:
-    """A network of the stage before, and the SHA-256 of its file."""
-    found = find_part(card, name)
-    return load_part(card, name, found.path)[0], sha256_file(found.path)
+    """A network of the stage before, and the SHA-256 of its tensors (equal tensors can be stored as other bytes)."""
+    module = load_part(card, name, find_part(card, name).path)[0]
+    return module, sha256_tensors(module.state_dict())
 
 
 def _sums(card: Card) -> dict[str, str]:
-    """What decides the start of this stage: the files of the parts that are there, and the scale."""
-    names = ("autoencoder", "prior")
-    files = {name: card.folder / f"{name}.safetensors" for name in names}
-    return {name: sha256_file(file) for name, file in files.items() if file.is_file()}
+    """What decides the start of this stage: the networks that are there."""
+    names: tuple[PartName, ...] = ("autoencoder", "prior")
+    return {name: _part(card, name)[1] for name in names if (card.folder / f"{name}.safetensors").is_file()}
 
 
 def _latents(

@@ -52,7 +52,9 @@ def test_published_recipes_have_them_and_the_published_numbers():
     assert load_recipe("ldae-semantic").batch_size * load_recipe("ldae-semantic").accumulate == 32
 
 
-@pytest.mark.parametrize("values", [{"family": "ldae"}, {"family": "ldae", "stage": "semantics"}, {"family": "ldae", "stage": 3}])
+@pytest.mark.parametrize(
+    "values", [{"family": "ldae"}, {"family": "ldae", "stage": "semantics"}, {"family": "ldae", "stage": 3}]
+)
 def test_a_wrong_stage(values):
     with pytest.raises(UnknownNameError, match="stage of LDAE") as error:
         recipe_kind(values, "recipe.yaml")
