@@ -270,9 +270,8 @@ def synthesize_command(
 
     Examples:
       medfm data synthesize blood_cell --out demo-cells
-      medfm data synthesize ecg --out demo-ecg --records 600
-      medfm data synthesize retina --out demo-retina --records 240
       medfm data synthesize histopathology --out tissue --seed 7 --json
+      medfm data synthesize brain_mri --out brains --records 400
 
     Equal arguments give equal files; every file and table says that it is synthetic.
 
@@ -287,8 +286,9 @@ def synthesize_command(
 
     histopathology: H&E patches of five tissues, 80 patients at four sites with different
     stains, a caption each; PNG, JPEG, TIFF, HDF5.
+    brain_mri: five visits of every subject, CN, MCI or AD, two sites; NIfTI of 5 mm.
 
-    Common errors: the folder exists (--overwrite); another modality than these four.
+    Common errors: the folder exists (--overwrite); another modality than these five.
     """
     from medfm.cohorts.synthesize import synthesize
     from medfm.core.progress import Silent, for_people

@@ -35,7 +35,8 @@ def command(
 
     \b
     Recipes of the family dinov2 take pictures, those of merl ECGs with a column 'text',
-    those of clip, flair and convirt pictures with a column 'text' or categories.
+    those of clip, flair and convirt pictures with a column 'text' or categories,
+    those of ldae brain MRI, one stage after the other (--set start=FOLDER).
     Examples:
       medfm pretrain cells/labels.csv --out runs/tiny
       medfm pretrain cells/labels.csv --out runs/tiny --resume
@@ -77,7 +78,12 @@ def command(
         print_json({key: value for key, value in values.items() if key != "is_main"})
     else:
         click.echo(str(result))
-        verb = "probe" if config.family == "dinov2" else "zeroshot"
+        stage = getattr(config, "stage", None)
+        following = {"autoencoder": "latent", "latent": "semantic"}.get(stage or "")
+        if following:
+            click.echo(f"Next: the stage '{following}', with --set start={result.folder}")
+            return 0
+        verb = "probe" if config.family == "dinov2" or stage else "zeroshot"
         click.echo(f"Use it: medfm {verb} {table} --encoder {result.folder}")
     return 0
 

@@ -58,14 +58,15 @@ def synthesize(
     """Write a synthetic cohort into the new folder `out`; equal arguments give equal files.
 
     Args:
-        modality: ``"blood_cell"``, ``"ecg"``, ``"retina"`` or ``"histopathology"``.
+        modality: ``"blood_cell"``, ``"brain_mri"``, ``"ecg"``, ``"retina"`` or ``"histopathology"``.
         out: Folder to create.
         records: Single-cell images of ninety patients at three sites, 10-second recordings of 160
             patients at four sites, photographs of both eyes of 120 patients at four sites, or patches of
-            80 patients' slides at four sites.
+            80 patients' slides at four sites; of brains five visits of every subject at two sites.
         seed: Seed of everything drawn.
         size: Height of images in pixels, 32 to 1024 (cells 112, retina 384, histopathology 224); the
-            width too, but for two of the fundus cameras; retina and histopathology at least 64. Not for ECGs.
+            width too, but for two of the fundus cameras; retina and histopathology at least 64. Not for ECGs and
+            brains, which have 32 x 40 x 32 voxels of 5 mm.
         overwrite: Whether an existing folder may be replaced.
         progress: Called with (title, total, unit).
 
@@ -75,7 +76,8 @@ def synthesize(
         has boxes on whole fields. That of ECGs has `label` (the main class), a 0/1 column per label,
         `text` (a report), `site`, `split` by patient, `age`, `sex`. That of the retina has `label` (grade 0
         to 4), `glaucoma` (0/1), `cup_disc_ratio`, `laterality`, `text`; that of histopathology `label`
-        (five tissues), `text`, `index` (of the site with a stack), `slide_id`, `patch_x`, `patch_y`, `mpp`.
+        (five tissues), `text`, `index` (of the site with a stack), `slide_id`, `patch_x`, `patch_y`, `mpp`;
+        that of brains `label` (CN, MCI, AD), `session` (months), `age`, `ventricles_ml`, `hippocampi_ml`.
 
     Raises:
         UnknownNameError: There is no generator for `modality`.
@@ -160,8 +162,17 @@ def _tissue(folder: Path, records: int, seed: int, size: int, progress: Progress
     return {"labels": _Table(rows, "tissue type, 5 classes", {"age": "years", "mpp": "micrometres per pixel"})}
 
 
+def _brains(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> dict[str, _Table]:
+    from medfm.cohorts.synthetic_brains_cohort import write_brains
+
+    rows = write_brains(folder, records, seed, progress)
+    units = {"age": "years", "session": "months", "ventricles_ml": "ml", "hippocampi_ml": "ml"}
+    return {"labels": _Table(rows, "diagnosis, 3 classes", units)}
+
+
 _WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], dict[str, _Table]]] = {
     "blood_cell": _cells,
+    "brain_mri": _brains,
     "ecg": _ecgs,
     "retina": _retina,
     "histopathology": _tissue,
@@ -170,6 +181,7 @@ _WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], dict[str, _Ta
 _LABEL_SETS = {"ecg": "cpsc2018", "retina": "idrid", "histopathology": "nct-crc-quilt"}
 _TITLES = {
     "blood_cell": ("blood cells", "images", "cells"),
+    "brain_mri": ("brains", "volumes", "brains"),
     "ecg": ("ECGs", "recordings", "ECGs"),
     "retina": ("fundus photographs", "photographs", "eyes"),
     "histopathology": ("tissue patches", "patches", "tissue"),

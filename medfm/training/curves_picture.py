@@ -12,6 +12,9 @@ from medfm.training.log import smooth
 
 _PANELS = (
     ("total", "loss"),
+    ("l1", "mean absolute difference"),
+    ("adversarial", "against the discriminator"),
+    ("discriminator", "discriminator"),
     ("cma", "signal and report"),
     ("uma", "signal and itself"),
     ("contrast", "picture and text"),

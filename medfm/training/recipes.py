@@ -9,11 +9,12 @@ from medfm.core.config import StrictConfig
 from medfm.core.errors import ConfigError
 from medfm.core.names import unknown_name
 from medfm.training.config import PretrainConfig
+from medfm.training.ldae_config import LdaeRecipe, stage_kind
 from medfm.training.pairs_config import MerlRecipe
 from medfm.training.towers_config import ClipRecipe, ConvirtRecipe, FlairRecipe
 
 PairRecipe = MerlRecipe | ClipRecipe | FlairRecipe | ConvirtRecipe
-Recipe = PretrainConfig | PairRecipe
+Recipe = PretrainConfig | PairRecipe | LdaeRecipe
 # family -> settings. A recipe without the key is of the first.
 FAMILIES: dict[str, type[StrictConfig]] = {
     "dinov2": PretrainConfig,
@@ -21,11 +22,12 @@ FAMILIES: dict[str, type[StrictConfig]] = {
     "clip": ClipRecipe,
     "flair": FlairRecipe,
     "convirt": ConvirtRecipe,
+    "ldae": LdaeRecipe,
 }
 
 
 def recipe_kind(values: Any, where: str) -> type[StrictConfig]:
-    """The settings class of a recipe, from its key ``family``.
+    """The settings class of a recipe, from its key ``family`` (and ``stage``, where it has stages).
 
     Raises:
         UnknownNameError: No such family.
@@ -36,4 +38,4 @@ def recipe_kind(values: Any, where: str) -> type[StrictConfig]:
     family = values.get("family", "dinov2")
     if not isinstance(family, str) or family not in FAMILIES:
         raise unknown_name("recipe family", str(family), FAMILIES, where=f"{where}: family")
-    return FAMILIES[family]
+    return stage_kind(values, where) if family == "ldae" else FAMILIES[family]

@@ -112,7 +112,8 @@ def pretrain(
 ) -> Pretrained:
     """Train the architecture of a model card on the records of a cohort, without labels.
 
-    Recipes of the family ``dinov2`` take pictures alone, those of ``merl`` ECGs with their reports.
+    Recipes of the family ``dinov2`` take pictures alone, those of ``merl`` ECGs with their reports,
+    those of ``ldae`` brain MRI (one stage per run).
 
     Only records of the split ``train`` are used unless the recipe says ``split: all``; a cohort
     without splits needs ``split: all``, said on purpose.
@@ -135,7 +136,9 @@ def pretrain(
         KeyboardInterrupt: After Ctrl-C; the checkpoint is saved, and `resume` goes on.
     """
     from medfm.training.config import PretrainConfig
+    from medfm.training.ldae_config import LdaeRecipe
     from medfm.training.threads import processor_threads
+    from medfm.workflows.pretrain_ldae import pretrain_ldae
     from medfm.workflows.pretrain_pairs import pretrain_pairs
 
     if isinstance(recipe, (str, Path)):
@@ -147,6 +150,8 @@ def pretrain(
     with processor_threads(config.machine.threads):
         if isinstance(config, PretrainConfig):
             return _pretrain_pictures(cohort, config, folder, resume, progress)
+        if isinstance(config, LdaeRecipe):
+            return pretrain_ldae(cohort, config, folder, resume=resume, progress=progress)
         return pretrain_pairs(cohort, config, folder, resume=resume, progress=progress)
 
 

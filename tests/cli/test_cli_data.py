@@ -175,7 +175,7 @@ class TestOthers:
         assert code == 0
         assert "SYNTHETIC" in out
         assert run("synthesize", "blood_cell", "--out", out_folder)[0] == 2
-        assert run("synthesize", "brain_mri", "--out", tmp_path / "x")[0] == 2
+        assert run("synthesize", "brain_ct", "--out", tmp_path / "x")[0] == 2
 
     @pytest.mark.parametrize("modality", ["retina", "histopathology"])
     def test_synthesize_pictures_then_check(self, run, tmp_path: Path, modality: str) -> None:
@@ -199,7 +199,7 @@ def test_the_commands_of_the_page_run_as_written(run, tmp_path: Path, monkeypatc
     page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
     block = page.split("## Try it", 1)[1].split("```bash", 1)[1].split("```", 1)[0]
     commands = [line.split() for line in block.strip().splitlines()]
-    assert len(commands) == 10
+    assert len(commands) == 12
     monkeypatch.chdir(tmp_path)
     for words in commands:
         assert words[:2] == ["medfm", "data"]

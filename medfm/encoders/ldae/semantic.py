@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError, WeightsError
@@ -23,6 +24,7 @@ _LAYER_SCALE = 1e-6
 _LONGEST_PERIOD = 10_000
 # Slices that go through the network at once where no gradient is needed; the result is the same.
 _SLICES_AT_ONCE = 128
+_SLICES_RECOMPUTED = 16
 
 
 class SlicePositions(nn.Module):
@@ -67,11 +69,15 @@ class SemanticEncoder(nn.Module):
     """``forward`` maps float (n, 1, slices, height, width) in 0..1, axial slices first, to codes (n, dim).
 
     No ImageNet statistics and no resizing: values stay as they are.
+
+    Attributes:
+        checkpointing: While training, recompute the slice network in the backward pass, 16 slices at a time.
     """
 
     def __init__(self, args: LdaeArgs) -> None:
         super().__init__()
         self.args = args
+        self.checkpointing = False
         dim = args.dim
         self.backbone = _convnext(args)
         self.positional_encoding = SlicePositions(args.slices, dim, args.dropout)
@@ -91,7 +97,10 @@ class SemanticEncoder(nn.Module):
                 expected=f"(n, 1, slices, height, width) with at most {self.args.slices} slices",
             )
         flat = x.transpose(1, 2).flatten(0, 1)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.checkpointing:
+            parts = [checkpoint(self.backbone, part, use_reentrant=False) for part in flat.split(_SLICES_RECOMPUTED)]
+            features = torch.cat(parts)
+        elif torch.is_grad_enabled():
             features = self.backbone(flat)
         else:
             features = torch.cat([self.backbone(part) for part in flat.split(_SLICES_AT_ONCE)])

@@ -1,0 +1,170 @@
+"""Stages 2 and 3 of LDAE: the denoiser of latents, and the semantic encoder with the half that it steers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from medfm.encoders.ldae.semantic import SemanticEncoder
+from medfm.encoders.ldae.unet import ShiftUNet, UNet
+from medfm.objectives.diffusion import Schedule, draw_timesteps, noise_loss, shifted_loss
+from medfm.training.ldae_config import LatentRecipe, SemanticRecipe
+from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
+from medfm.training.record_tensors import RecordTensors
+from medfm.training.weight_average import WeightAverage
+
+# Validation spreads this many timesteps per record over the schedule, the same in every epoch.
+_TIMES_JUDGED = 8
+
+
+class NoiseLoss(nn.Module):
+    """The loss of stage 2 as one call."""
+
+    def __init__(self, unet: UNet, schedule: Schedule) -> None:
+        super().__init__()
+        self.unet, self.schedule = unet, schedule
+
+    def forward(self, latents: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Mean square error of the predicted noise."""
+        return noise_loss(self.schedule, self.unet, latents, t, noise)
+
+
+class ShiftLoss(nn.Module):
+    """The loss of stage 3 as one call."""
+
+    def __init__(self, encoder: SemanticEncoder, denoiser: ShiftUNet, schedule: Schedule) -> None:
+        super().__init__()
+        self.encoder, self.denoiser, self.schedule = encoder, denoiser, schedule
+
+    def forward(self, latents: Tensor, t: Tensor, noise: Tensor, volumes: Tensor) -> Tensor:
+        """Weighted mean square error of the shifted noise; `volumes` as preprocessed, slices first."""
+        codes = self.encoder(volumes)
+
+        def model(z: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+            noise_, gradient = self.denoiser(z, at, codes)
+            return noise_, gradient
+
+        return shifted_loss(self.schedule, model, latents, t, noise).mean()
+
+
+class DiffusionStage:
+    """Trains stage 2 or 3 on cached latents; :class:`medfm.training.ldae_stage.Stage` says what the methods do.
+
+    Args:
+        loss: The networks; what is frozen stays.
+        config: The recipe.
+        latents: float32 (n, channels, i, j, k), scaled.
+        volumes: Preprocessed records in the order of `latents`, for stage 3.
+        train: Positions to train on.
+        validation: Positions to judge by.
+    """
+
+    def __init__(
+        self,
+        loss: NoiseLoss | ShiftLoss,
+        config: LatentRecipe | SemanticRecipe,
+        latents: Tensor,
+        volumes: RecordTensors | None,
+        train: Sequence[int],
+        validation: Sequence[int],
+    ) -> None:
+        self.loss, self.config = loss, config
+        self.latents, self.volumes = latents, volumes
+        self.train, self.validation = list(train), list(validation)
+        self.records, self.may_judge = len(self.train), bool(self.validation)
+        self.optimizer = adam([p for p in loss.parameters() if p.requires_grad], config)
+        self.average = WeightAverage(loss, config.average.decay)
+        for part in loss.children():
+            if isinstance(part, (UNet, SemanticEncoder)):
+                part.checkpointing = config.checkpointing
+
+    def setup(self, fabric: Fabric) -> None:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        self.device = fabric.device
+        self.network, self.fast = fabric.setup(self.loss, self.optimizer)
+        self.average.to(fabric.device)
+
+    def step(self, fabric: Fabric, batches: Sequence[Sequence[int]], draw: Draw) -> dict[str, Tensor]:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        config, generator = self.config, draw.generator()
+        self.network.train()
+        parts: list[dict[str, Tensor]] = []
+        for number, positions in enumerate(batches, start=1):
+            with ExitStack() as waits:
+                if number < len(batches):
+                    waits.enter_context(fabric.no_backward_sync(self.network))
+                inputs = self._inputs(self.train, positions)
+                t = draw_timesteps(len(positions), len(self.loss.schedule), generator).to(self.device)
+                noise = torch.randn(inputs[0].shape, generator=generator).to(self.device)
+                value = self.network(inputs[0], t, noise, *inputs[1:])
+                fabric.backward(value / len(batches))
+                parts.append({"total": value})
+        norm = clip_and_step(fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step)
+        self.average.update(self.loss, len(batches) if config.average.every == "batch" else 1)
+        return mean_terms(parts) | {"grad_norm": norm}
+
+    def _inputs(self, of: Sequence[int], positions: Sequence[int]) -> list[Tensor]:
+        rows = [of[i] for i in positions]
+        found = [self.latents[rows].to(self.device)]
+        if self.volumes is not None:
+            found.append(torch.stack([self.volumes[row] for row in rows]).to(self.device))
+        return found
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float]:
+        """The loss of the averaged weights on the validation records, with the same noise in every epoch."""
+        was = self.loss.training
+        self.loss.eval()
+        steps = len(self.loss.schedule)
+        # As much noise in every part of the schedule; the first is not 0, where a code has no influence.
+        t = ((torch.arange(_TIMES_JUDGED) + 0.5) * steps / _TIMES_JUDGED).long().to(self.device)
+        total = 0.0
+        with self.average.applied(self.loss):
+            for i in range(len(self.validation)):
+                latent, *volume = self._inputs(self.validation, [i])
+                generator = Draw(self.config.seed, i, 0).generator("validation")
+                noise = torch.randn((_TIMES_JUDGED, *latent.shape[1:]), generator=generator).to(self.device)
+                many = [latent.expand(_TIMES_JUDGED, *latent.shape[1:])]
+                total += float(self._judged(many[0], t, noise, volume)) / len(self.validation)
+        self.loss.train(was)
+        return {"val_total": total}
+
+    def _judged(self, latents: Tensor, t: Tensor, noise: Tensor, volume: list[Tensor]) -> Tensor:
+        if isinstance(self.loss, NoiseLoss):
+            return self.loss(latents, t, noise)  # type: ignore[no-any-return]
+        # One pass of the encoder serves all timesteps of a record.
+        codes = self.loss.encoder(volume[0]).expand(len(t), -1)
+
+        def model(z: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+            predicted, gradient = self.loss.denoiser(z, at, codes)  # type: ignore[operator]
+            return predicted, gradient
+
+        return shifted_loss(self.loss.schedule, model, latents, t, noise).mean()
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        return {
+            "model": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        self.loss.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+
+    def kept(self) -> dict[str, Any]:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        return {"average": self.average.state_dict()}
+
+    def load_kept(self, state: dict[str, Any]) -> None:
+        """See :class:`~medfm.training.ldae_stage.Stage`."""
+        self.average.load_state_dict(state["average"])
+        self.average.copy_to(self.loss)
