@@ -73,6 +73,13 @@ def survival_data(
         notes.append(f"{int((~known).sum())} records without a time or an event are left out.")
         cohort, times, codes, values = cohort.subset(known), times[known], codes[known], values[known]
     _refuse(cohort, time, event, times, codes, method)
+    broken = ~np.isfinite(values).all(axis=1)
+    if broken.any():
+        raise EvaluationError(
+            f"{int(broken.sum())} records have an embedding that is not finite.",
+            where=_ids(cohort, broken),
+            fix="embed them again, or leave them out",
+        )
     chosen = [int(c) for c in np.unique(codes) if c not in (0, method.cause)]
     order = (method.cause, *chosen)
     events = np.zeros(len(codes), dtype=np.int64)
