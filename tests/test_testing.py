@@ -29,6 +29,7 @@ OWN_NAMES = {
     "flair-tiny",
     "quiltnet-tiny",
     "convirt-tiny",
+    "ldae-tiny",
     "color-histogram",
     "convirt-resnet50",
     "keep",
@@ -39,7 +40,7 @@ OWN_NAMES = {
 FLAIR = {"flair-resnet50-pooled"}
 MERL = {"merl-resnet18", "merl-vit-tiny", "merl-resnet18-pooled", "merl-vit-tiny-pooled"}
 SMALL = {"dinobloom-s", "reddino-small", "dinov2-tiny", "merl-tiny", "convirt-resnet50", "imagenet-resnet50"}
-TINY = {"flair-tiny", "quiltnet-tiny", "convirt-tiny"}
+TINY = {"flair-tiny", "quiltnet-tiny", "convirt-tiny", "ldae-tiny"}
 RUN = SMALL | MERL | FLAIR | TINY
 
 

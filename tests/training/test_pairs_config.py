@@ -80,7 +80,7 @@ def test_wrong_settings_are_named(changes: dict, message: str) -> None:
 def test_the_family_decides_the_settings(tmp_path: Path) -> None:
     assert recipe_kind({"name": "x"}, "w") is PretrainConfig
     assert recipe_kind({"family": "merl"}, "w") is MerlRecipe
-    assert set(FAMILIES) == {"dinov2", "merl", "clip", "flair", "convirt"}
+    assert set(FAMILIES) == {"dinov2", "merl", "clip", "flair", "convirt", "ldae"}
     with pytest.raises(UnknownNameError, match="did you mean 'merl'"):
         recipe_kind({"family": "merrl"}, "w")
     with pytest.raises(UnknownNameError):

@@ -95,8 +95,7 @@ class Bids(Adapter):
             f"This is not {self.title} with {self.suffix} scans: {why}.",
             where=str(folder),
             expected=self.layout,
-            fix=f"name the folder that holds sub-* with --source ({self.where}); other scans with --task "
-            + ", ".join(SUFFIXES),
+            fix=f"name the folder that holds sub-* with --source; other scans with --task {', '.join(SUFFIXES)} ({self.where})",
         )
 
     def rows(self, source: Path) -> Iterator[Row]:
@@ -274,20 +273,20 @@ def _told(sessions: Mapping[Any, Row], key: str, name: Any) -> float:
 
 
 def _notes(rows: Sequence[Row], strange: int, people: Mapping[str, Any]) -> list[str]:
-    notes = []
+    notes = [f"every two visits of a subject are listed in {PAIRS}"] if visit_pairs(rows) else []
     doubled = Counter((row["patient_id"], row["session"]) for row in rows)
     several = sum(n > 1 for n in doubled.values())
     if several:
-        notes.append(f"{several:,} sessions have several scans (run, acq, rec): choose before counting them as visits")
+        notes.append(f"sessions with several scans (run, acq, rec): {several:,}; choose before counting them as visits")
     if strange:
-        notes.append(f"{strange:,} files are named otherwise than BIDS says and are left out")
+        notes.append(f"files left out since they are named otherwise than BIDS says: {strange:,}")
     if people:
         silent = sorted(set(people) - {f"sub-{row['patient_id']}" for row in rows})
         if silent:
-            notes.append(f"{len(silent):,} participants have no such scan")
+            notes.append(f"participants without such a scan: {len(silent):,}")
         unknown = {row["patient_id"] for row in rows} - {name.removeprefix("sub-") for name in people}
         if unknown:
-            notes.append(f"{len(unknown):,} subjects are not in participants.tsv")
+            notes.append(f"subjects that are not in participants.tsv: {len(unknown):,}")
     return notes
 
 
