@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 Collect = Callable[[Tensor], Tensor]
 
 
-class PairModel(nn.Module):
+class PairModel(nn.Module, ABC):
     """A network as it is trained on pairs; ``network`` is what is saved.
 
     Attributes:
@@ -24,17 +25,17 @@ class PairModel(nn.Module):
     frozen_text: bool
     cache_texts = True
 
+    @abstractmethod
     def text_tower(self) -> nn.Module:
         """The tower that is frozen or not, without projection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text_feature(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the tower says of each text (n, width), before the projection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Text embeddings (n, projection) as the saved encoder computes them."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sentence_vectors(self, ids: Tensor, mask: Tensor, batch: int = 64) -> Tensor:
