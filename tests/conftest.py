@@ -17,6 +17,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names bytes by their length: processes that run the tests side by side must name them alike.
+
+    Bytes may differ between two processes, as those of a gzip file that holds the second it was made in.
+    """
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Any connection to another machine fails; loopback and local sockets stay usable."""
