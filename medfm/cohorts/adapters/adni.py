@@ -32,8 +32,8 @@ class Adni(ArchiveAdapter):
     title = "ADNI"
     aliases = ("Alzheimer's Disease Neuroimaging Initiative", "ADNI1", "ADNI2", "ADNI3", "ADNIGO")
     layout = (
-        f"ADNI/002_S_0295/DESCRIPTION/2006-11-02_08_16_44.0/I40966/*.nii or *.dcm, and {TABLE} beside the folder ADNI "
-        "or above"
+        "one folder with ADNI/002_S_0295/DESCRIPTION/2006-11-02_08_16_44.0/I40966/*.nii or *.dcm, and beside ADNI (or in "
+        f"another folder there) {TABLE}"
     )
     where = "ida.loni.usc.edu, on application at adni.loni.usc.edu"
     licence = "ADNI Data Use Agreement; not to be passed on"

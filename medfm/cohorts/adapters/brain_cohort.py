@@ -21,7 +21,7 @@ from medfm.cohorts.adapters.diagnoses import AD, CN, MCI
 from medfm.cohorts.adapters.named import NamedAdapter
 from medfm.cohorts.info import CohortInfo, info_path
 from medfm.cohorts.ldae_split import FRACTIONS, ldae_split
-from medfm.core.errors import CohortError
+from medfm.core.errors import CohortError, StoreError
 from medfm.core.files import write_text
 
 LEFT_OUT, SURVIVAL = "left_out.csv", "survival.csv"
@@ -84,7 +84,7 @@ class BrainAdapter(NamedAdapter):
     Attributes:
         follow_up: Whether visits without a scan are known, so that conversion can be followed.
         more_columns: Columns of this set beside the common ones.
-        text_labels: Whether the set has diagnoses.
+        classes: Classes of the chosen task; empty where every scan is kept.
     """
 
     modality = "brain_mri"
@@ -178,7 +178,7 @@ class BrainAdapter(NamedAdapter):
         return {
             "subjects": len({row["patient_id"] for row in rows}),
             "sessions": len(sessions),
-            **sorted_counts(labels),
+            **dict(sorted(labels.items())),
         }
 
     def describe(
@@ -189,6 +189,17 @@ class BrainAdapter(NamedAdapter):
         whole = bool(self.tasks) and sum(counts.get(c, 0) for c in (CN, MCI, AD)) == records
         units = {"age": "years", "months": "months", "scan_months": "months"}
         return info.model_copy(update={"target": "label" if whole else None, "units": units})
+
+    def _refuse_other_table(self, table: Path) -> None:
+        """Tables of these names without a ``labels.csv`` of this set are somebody's work too."""
+        super()._refuse_other_table(table)
+        others = [name for name in (PAIRS, LEFT_OUT, SURVIVAL) if (table.parent / name).exists()]
+        if others and not table.exists():
+            raise StoreError(
+                f"The folder has a table {others[0]}, which 'prepare {self.name}' did not write.",
+                where=str(table.parent),
+                fix="choose another folder with --out, or move that table away",
+            )
 
     def write_more(self, done: Prepared, found: Found, rows: Sequence[Row]) -> None:
         """``pairs.csv``, ``left_out.csv``, ``survival.csv`` with its YAML; those of an earlier run go where empty."""
@@ -227,11 +238,6 @@ class BrainAdapter(NamedAdapter):
             notes=[*found.rules, *label.get("notes", [])],
         )
         return yaml.safe_dump(info.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True)
-
-
-def sorted_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts by name."""
-    return dict(sorted(counts.items()))
 
 
 def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
