@@ -98,7 +98,9 @@ def _show(facts: dict[str, Any]) -> None:
 @click.option("--out", required=True, type=click.Path(), help="Folder to write labels.csv and labels.yaml into.")
 @click.option("--task", metavar="TASK", help="Task of a set with several [the first; medfm data list NAME].")
 @click.option("--labels", metavar="VARIANT", help="How ECG sets are labelled: corrected or published [corrected].")
-@click.option("--splits", type=click.Path(), help="Published split or group files (MERL's data_split, LC25000-clean).")
+@click.option(
+    "--splits", type=click.Path(), help="Published split or group files (MERL, LC25000-clean); brain MRI: ldae."
+)
 @click.option("--rate", type=int, metavar="HZ", help="PTB-XL: recordings at 500 or at 100 Hz [500].")
 @click.option("--modality", metavar="NAME", help="image-text: histopathology or retina.")
 @click.option(

@@ -189,7 +189,12 @@ class Adapter(ABC):
         differences = [*found.partial, *self.compare_counts(rows, counts, expected)]
         if differences and not allow_partial:
             raise self._differs(folder, differences)
-        return self._write(folder, Path(out), rows, counts, differences, found.notes)
+        done = self._write(folder, Path(out), rows, counts, differences, found.notes)
+        self.write_more(done, found, rows)
+        return done
+
+    def write_more(self, done: Prepared, found: Found, rows: Sequence[Row]) -> None:  # noqa: B027
+        """Further tables beside the one of `done`; most sets have none."""
 
     def count(self, rows: Sequence[Row]) -> dict[str, int]:
         """Rows per class, or positive rows per label of a multilabel task."""
