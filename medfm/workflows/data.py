@@ -89,7 +89,7 @@ def check(
 def _strict(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """`findings` with those about identity (P) as errors, which come first."""
     raised = [
-        f.model_copy(update={"severity": "error"}) if f.code[0] == "P" and f.severity == "warning" else f
+        f.model_copy(update={"severity": "error"}) if f.code[0] == "P" and f.severity in ("warning", "info") else f
         for f in findings
     ]
     return tuple(sorted(raised, key=lambda f: f.severity != "error"))

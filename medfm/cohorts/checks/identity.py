@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +10,15 @@ from pathlib import Path
 
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.cohort import Cohort
-from medfm.cohorts.findings import Finding
+from medfm.cohorts.findings import Finding, Severity
 
 # Words of PNG texts and EXIF tags that name programs, not people.
 _HARMLESS = {"software", "colorspace", "srgb", "gamma"}
+# How programs sign JPEG files.
+_PROGRAM = re.compile(rb"jpeg library|gd-jpeg|lead technologies|photoshop|gimp|imagemagick|lavc|adobe|encoder", re.I)
+# Times say when, not who: told apart, as they are common and still identify together with other facts.
+_TIMES = ("DateTime (EXIF)", "DateTimeOriginal (EXIF)", "DateTimeDigitized (EXIF)", "PNG text 'date:create'",
+          "PNG text 'date:modify'", "PNG text 'date:timestamp'")  # fmt: skip
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 # EXIF: description, maker's note, artist, copyright, owner, serial number, comments, times, place.
@@ -50,7 +56,9 @@ def check_identity(cohort: Cohort) -> Iterator[Finding]:
             continue
         common = Counter(name for names in bad.values() for name in set(names)).most_common(6)
         listed = ", ".join(f"{name} ({n:,})" for name, n in common)
-        yield found(code, "warning", f"{len(bad):,} of {count(number, what)} hold {listed}", bad)
+        only_times = all(name in _TIMES for names in bad.values() for name in names)
+        severity: Severity = "info" if only_times else "warning"
+        yield found(code, severity, f"{len(bad):,} of {count(number, what)} hold {listed}", bad)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -121,7 +129,8 @@ def _exif(path: Path) -> list[str]:
             tags = picture.getexif()
             inner = tags.get_ifd(_EXIF_FOLDER)
             names = [name for tag, name in _EXIF.items() if tags.get(tag) or inner.get(tag)]
-            if picture.info.get("comment"):
+            comment = picture.info.get("comment")
+            if comment and not _PROGRAM.search(comment if isinstance(comment, bytes) else str(comment).encode()):
                 names.append("JPEG comment")
     except Exception:  # damaged: F002 says so
         return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 _STANDARD_ROOT = "1.2.840.10008."
 _PATIENT_ID, _PATIENT_NAME, _PATIENT_AGE = 0x00100020, 0x00100010, 0x00101010
 _OVERLAY_BIT = 0x0102
+_NOT_DATA = (0x0000, 0x0002)
+# Kinds that are written as text but are numbers, times or ages: anything else in them is no value of theirs.
+_NUMBERS = {
+    "IS": re.compile(r"\s*([-+]?\d+)?\s*"),
+    "DS": re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)?\s*"),
+    "TM": re.compile(r"[\d.:\- ]*"),
+    "AS": re.compile(r"\s*(\d{3}[DWMY])?\s*"),
+}
 PRIVATE = "private attributes"
 UNKNOWN = "attributes unknown to the standard"
 _CODES = (
@@ -69,8 +79,8 @@ class Cleaner:
             if group & 1:
                 del dataset[tag]
                 self.changes.add(PRIVATE, "removed")
-            elif element == 0:
-                del dataset[tag]  # a group length, wrong after any change
+            elif element == 0 or group in _NOT_DATA:
+                del dataset[tag]  # a group length, wrong after any change; or a stray part of a message or file header
             else:
                 self._attribute(dataset, int(tag))
 
@@ -94,6 +104,10 @@ class Cleaner:
             value = dataset[tag].value
         except Exception:  # whatever a damaged value makes pydicom raise: it cannot be looked into, so it cannot stay
             del dataset[tag]
+            self.changes.add(name, "removed, damaged")
+            return
+        if vr in _NUMBERS and not all(_NUMBERS[vr].fullmatch(one) for one in _strings(value)):
+            del dataset[tag]  # words in the place of a number
             self.changes.add(name, "removed, damaged")
             return
         self._change(dataset[tag], name, vr, action, value)
@@ -181,6 +195,12 @@ def _vr(dataset: Dataset, tag: int) -> str:
         return dictionary_VR(tag).split(" ")[0]
     except KeyError:
         return stated
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The values as written in the file."""
+    for one in value if _many(value) else [value]:
+        yield "" if one is None else str(getattr(one, "original_string", one))
 
 
 def _many(value: Any) -> bool:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 # Attributes whose values name the patient or the visit.
 _IDS = ("PatientID", "AccessionNumber", "OtherPatientIDs", "AdmissionID", "PatientAddress", "PatientTelephoneNumbers", "MedicalRecordLocator")  # fmt: skip
+# Codes that say how pixels and objects are to be read; a patient may be called like one.
+_STRUCTURE = {
+    "ImageType",
+    "Modality",
+    "SpecificCharacterSet",
+    "VOILUTFunction",
+    "PresentationLUTShape",
+    "ConversionType",
+}
 _FREE = ("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN", "UR")
 _SHORTEST = 4
 _INSIDE = 6  # from this length on, a word is also looked for inside others
@@ -41,9 +50,12 @@ def sweep(dataset: Dataset, words: frozenset[str]) -> list[str]:
     inside = [re.escape(word) for word in words if len(word) >= _INSIDE]
     alone = [rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words if len(word) < _INSIDE]
     pattern = re.compile("|".join(inside + alone))
+    whole = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words))
     emptied = []
     for element in _elements(dataset):
-        if element.VR in _FREE and any(pattern.search(text.lower()) for text in _texts(element.value)):
+        coded = element.VR == "CS" and int(element.tag) >> 16 != 0x0028 and element.keyword not in _STRUCTURE
+        search = pattern if element.VR in _FREE else whole if coded else None
+        if search is not None and any(search.search(text.lower()) for text in _texts(element.value)):
             element.value = None
             emptied.append(element.keyword or f"{int(element.tag):08X}")
     return emptied
