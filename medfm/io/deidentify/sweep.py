@@ -40,7 +40,8 @@ def identifiers(dataset: Dataset) -> frozenset[str]:
         elif element.keyword in _IDS:
             for text in _texts(element.value):
                 found.add(text.strip().lower())
-    return frozenset(word for word in found if len(word) >= _SHORTEST)
+    # Two characters of Chinese or Japanese are a name; two Latin letters are in every text.
+    return frozenset(word for word in found if len(word) >= (_SHORTEST if word.isascii() else 2))
 
 
 def sweep(dataset: Dataset, words: frozenset[str]) -> list[str]:
