@@ -1,4 +1,4 @@
-"""``medfm data``: list, prepare, check, show or synthesize cohorts."""
+"""``medfm data``: list, prepare, check, show, de-identify or synthesize cohorts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
+from medfm.cli.data_deidentify import deidentify_command
 from medfm.cli.data_show import show_command
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def command() -> None:
       medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
       medfm data show labels.csv --records 3 --out records.png
       medfm data synthesize blood_cell --out demo-cells
+      medfm data deidentify hospital --out clean --key study7.key
 
     A cohort is a CSV, TSV or Parquet table with a column 'path' and any of record_id,
     patient_id, site, split and label columns; a YAML of the same name beside it may add
@@ -40,6 +42,7 @@ def command() -> None:
 
 
 command.add_command(show_command)
+command.add_command(deidentify_command)
 
 
 @command.command("list", cls=Verb)
@@ -170,6 +173,7 @@ def prepare_command(
 @click.option("--trained-on", multiple=True, metavar="NAME", help="Set the encoder was trained on; may be repeated.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds planned.")
 @click.option("--quick", is_flag=True, help="Do not open the files.")
+@click.option("--deidentified", is_flag=True, help="Files that say who they are from are errors, not warnings.")
 @json_option
 def check_command(
     cohort_table: str,
@@ -182,6 +186,7 @@ def check_command(
     trained_on: tuple[str, ...],
     folds: int,
     quick: bool,
+    deidentified: bool,
     as_json: bool,
 ) -> int:
     """Check a cohort before anything is computed on it; exit code 1 when an error is found.
@@ -194,10 +199,12 @@ def check_command(
     Checks (each with a code): missing, empty, damaged files; a patient, a study or the same
     image (also mirrored, turned or saved again) in two splits; labels missing, contradicting
     or tied to a site; classes too small; blank, grey or badly scaled pixels; overlap with the
-    encoder's training data.
+    encoder's training data; names in DICOM headers and picture files.
 
     Common errors: no column 'path' (--map path=COLUMN); two tasks in one table (--where).
     """
+    if quick and deidentified:
+        raise click.UsageError("--deidentified has to open the files: leave --quick out.")
     from medfm.core.progress import Silent, for_people
     from medfm.workflows.data import check
 
@@ -212,6 +219,7 @@ def check_command(
         trained_on=trained_on,
         folds=folds,
         deep=not quick,
+        deidentified=deidentified,
         progress=Silent if as_json else for_people,
     )
     if as_json:

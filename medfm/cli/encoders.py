@@ -10,6 +10,7 @@ from medfm.cli.common import Verb, json_option, print_json, table
 
 if TYPE_CHECKING:
     from medfm.encoders.card import Card
+    from medfm.encoders.card_schema import ClassifierSpec
 
 _HELP = """List the encoders, or show one model card.
 
@@ -138,6 +139,7 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
             f"preprocessing for {name}: " + " > ".join(_step(step.to_dict()) for step in steps)
             for name, steps in spec.preprocessing_variants.items()
         ),
+        *([_answers(spec.classifier)] if spec.classifier else []),
         *([f"text tower {spec.text.tower}, at most {spec.text.max_tokens} tokens"] if spec.text else []),
         f"licence {card.licence}. {spec.licence_note}".strip(),
     ]
@@ -173,6 +175,12 @@ def _sections(card: Card) -> list[tuple[str, list[str]]]:
         ("To cite", [spec.citation] if spec.citation else []),
     ]
     return [(title, lines) for title, lines in sections if lines]
+
+
+def _answers(spec: ClassifierSpec) -> str:
+    never = f"; never trained: {', '.join(spec.not_trained)}" if spec.not_trained else ""
+    points = "; operating points in the card" if spec.operating_points else ""
+    return f"classifier of {len(spec.classes)}: {', '.join(spec.classes)}{never}{points}"
 
 
 def _step(step: dict[str, Any]) -> str:

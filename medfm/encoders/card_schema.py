@@ -218,6 +218,29 @@ class Generator(StrictConfig):
         return files
 
 
+class ClassifierSpec(StrictConfig):
+    """The published classifier behind the embedding."""
+
+    classes: tuple[str, ...] = Field(min_length=1, description="what its answers are called, in the order of the file")
+    not_trained: tuple[str, ...] = Field((), description="classes that no training set had: their answers mean nothing")
+    operating_points: tuple[float | None, ...] = Field(
+        (), description="probability per class that is rescaled to 0.5 (output operating_point); null: not known"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClassifierSpec:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must differ")
+        foreign = [name for name in self.not_trained if name not in self.classes]
+        if foreign:
+            raise ValueError(f"not_trained names {foreign[0]}, which is no class")
+        if self.operating_points and len(self.operating_points) != len(self.classes):
+            raise ValueError("operating_points needs one entry per class")
+        if any(point is not None and not 0 < point < 1 for point in self.operating_points):
+            raise ValueError("an operating point lies between 0 and 1")
+        return self
+
+
 class EncoderSpec(StrictConfig):
     """The ``medfm:`` block."""
 
@@ -236,6 +259,7 @@ class EncoderSpec(StrictConfig):
     )
     embedding: EmbeddingSpec
     text: TextSpec | None = None
+    classifier: ClassifierSpec | None = Field(None, description="the published classifier, where the card keeps it")
     generator: Generator | None = Field(None, description="networks that make records from its codes")
     gated: bool = Field(False, description="whether the hub asks for an agreement first")
     licence_note: str = Field("", description="conflicts or conditions a user must know")

@@ -14,6 +14,7 @@ from medfm.core.errors import CardError, ConfigError, MedfmError
 from medfm.core.hashing import sha256_json, sha256_tensors
 from medfm.core.names import unknown_name
 from medfm.encoders.card import Card
+from medfm.encoders.class_outputs import Output, class_output
 from medfm.encoders.keymaps import KeyReport
 from medfm.encoders.preprocessing import Preprocessing
 from medfm.encoders.preprocessing_steps import Step
@@ -285,6 +286,37 @@ class Encoder:
         if self._family.attention is None or not self.has_attention:
             raise CardError(f"The encoder '{self.id}' does not pool by attention.")
         return self._run(self._family.attention, batch, (getattr(self._args, "steps", 0),))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What :meth:`classify` answers: the published classes that were trained; empty without a classifier."""
+        spec = self.card.spec.classifier
+        return () if spec is None else tuple(name for name in spec.classes if name not in spec.not_trained)
+
+    def classify(self, batch: torch.Tensor, output: Output = "probability", untrained: bool = False) -> torch.Tensor:
+        """The answers of the published classifier, float32 (n, classes), columns as :attr:`classes`.
+
+        Args:
+            batch: As for calling the encoder.
+            output: ``"logit"``, ``"probability"`` (its sigmoid) or ``"operating_point"`` (rescaled so that
+                each class's published operating point is 0.5; not a calibrated probability).
+            untrained: Also the columns of classes that were never trained, in the order of the file.
+
+        Raises:
+            CardError: This encoder comes without a classifier.
+            UnknownNameError: There is no such output.
+        """
+        spec = self.card.spec.classifier
+        if spec is None or self._family.classify is None:
+            raise CardError(
+                f"The encoder '{self.id}' comes without a classifier.",
+                fix="train one on your own labels, such as with 'medfm probe'",
+            )
+        logits = self._run(self._family.classify, batch, (len(spec.classes),))
+        answers = class_output(logits, spec, output)
+        if untrained:
+            return answers
+        return answers[:, [index for index, name in enumerate(spec.classes) if name not in spec.not_trained]]
 
     def _run(self, function: object, batch: torch.Tensor, tail: tuple[int, ...]) -> torch.Tensor:
         self._check(batch)

@@ -25,6 +25,7 @@ _FAMILIES = {
     "flair": ("medfm.encoders.resnet_args:FlairArgs", "medfm.encoders.flair:FAMILY"),
     "ldae": ("medfm.encoders.ldae.args:LdaeArgs", "medfm.encoders.ldae.semantic:FAMILY"),
     "merl": ("medfm.encoders.merl_args:MerlArgs", "medfm.encoders.merl:FAMILY"),
+    "radiograph": ("medfm.encoders.radiograph_args:RadiographArgs", "medfm.encoders.radiograph:FAMILY"),
     "resnet": ("medfm.encoders.resnet_args:ResNetArgs", "medfm.encoders.resnet:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
 }
@@ -46,6 +47,7 @@ class Family:
             without) and ``without_text()``.
         embed_text: (module, token ids, attention mask) -> (n, d), in the space of the records.
         attention: (module, batch) -> (n, steps), where in time a pooling network looks.
+        classify: (module, batch) -> logits (n, classes) of the published classifier.
     """
 
     build: Callable[[Any, torch.Generator | None, str], nn.Module]
@@ -56,6 +58,7 @@ class Family:
     text_names: tuple[str, ...] = ()
     embed_text: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     attention: Callable[[Any, torch.Tensor], torch.Tensor] | None = None
+    classify: Callable[[Any, torch.Tensor], torch.Tensor] | None = None
 
     def is_text(self, plain: str) -> bool:
         """Whether the tensor with this plain name belongs to the text tower."""
@@ -107,6 +110,12 @@ def check_architecture(spec: EncoderSpec, where: str) -> None:
         )
     if spec.generator is not None:
         _load("medfm.encoders.ldae.generator:check_generator")(spec, where)
+    classes = getattr(args, "classes", None)
+    if spec.classifier is not None and classes != len(spec.classifier.classes):
+        raise ConfigError(
+            f"The card names {len(spec.classifier.classes)} classes but the architecture answers {classes or 'none'}.",
+            where=f"{where}: medfm.classifier.classes and medfm.architecture.args.classes",
+        )
     size = getattr(args, "image_size", None)
     if size is not None and tuple(spec.input.shape[1:]) != (size, size):
         raise ConfigError(

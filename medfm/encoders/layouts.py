@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from medfm.core.errors import WeightsError
+
 if TYPE_CHECKING:
     import torch
 
-Layout = Literal["transformers-clip", "ldae-twice"]
+Layout = Literal["transformers-clip", "ldae-twice", "bpdneo-twice"]
 _log = logging.getLogger(__name__)
 
 _BLOCK = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d+)\.(.+)")
@@ -113,9 +115,42 @@ def from_ldae_twice(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return found | {name: tensor for name, tensor in tensors.items() if not name.startswith(_SLICE_NETWORKS)}
 
 
+# BPDneo registers its trunk under two names, of which loading takes the first here; the second is that of a
+# TorchXRayVision trunk, the third that of a torchvision one.
+_TRUNKS = ("inner_model.", "base_model.model.", "base_model.")
+
+
+def from_bpdneo_twice(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """BPDneo with its trunk once, under torchvision's names; ``None`` for another layout.
+
+    Raises:
+        WeightsError: The two copies differ, which the published code cannot write.
+    """
+    import torch
+
+    if not any(name.startswith(_TRUNKS) for name in tensors):
+        return None
+    found: dict[str, torch.Tensor] = {}
+    for name in sorted(tensors, key=lambda name: not name.startswith(_TRUNKS[0])):
+        tensor = tensors[name]
+        start = next((start for start in _TRUNKS if name.startswith(start)), "")
+        plain = name.removeprefix(start)
+        if plain not in found:
+            found[plain] = tensor
+        elif found[plain].shape != tensor.shape or not (tensor.is_meta or torch.equal(found[plain], tensor)):
+            raise WeightsError(
+                f"The two copies of '{plain}' differ: the file was changed after it was written.",
+                where=name,
+                expected="equal values under inner_model.* and base_model.*",
+                fix="get the published file again",
+            )
+    return found
+
+
 LAYOUTS: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor] | None]] = {
     "transformers-clip": from_transformers_clip,
     "ldae-twice": from_ldae_twice,
+    "bpdneo-twice": from_bpdneo_twice,
 }
 
 

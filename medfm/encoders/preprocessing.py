@@ -3,7 +3,7 @@
 The steps belong to the card, so a model loaded by id and one from a bare local file receive
 bit-identical input. Steps on pictures are in :mod:`medfm.encoders.preprocessing_picture`,
 steps on signals in :mod:`medfm.encoders.preprocessing_signal`, steps on volumes in
-:mod:`medfm.encoders.preprocessing_volume`.
+:mod:`medfm.encoders.preprocessing_volume`, steps on radiographs in :mod:`medfm.encoders.preprocessing_radiograph`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 
 from medfm.core.hashing import sha256_json
 from medfm.encoders.preprocessing_picture import PictureSteps, fitting
+from medfm.encoders.preprocessing_radiograph import RadiographSteps
 from medfm.encoders.preprocessing_signal import SignalSteps
-from medfm.encoders.preprocessing_steps import STEPS, Step, check_order, on_signals, on_volumes
+from medfm.encoders.preprocessing_steps import STEPS, Step, check_order, on_radiographs, on_signals, on_volumes
 from medfm.encoders.preprocessing_volume import VolumeSteps
 from medfm.modalities.record import Record
 
@@ -41,17 +42,19 @@ class Preprocessing:
         self.steps = STEPS.validate_python(plain)
         check_order(self.steps)
         self.digest = sha256_json([step.to_dict() for step in self.steps])
-        self._does: PictureSteps | SignalSteps | VolumeSteps
+        self._does: PictureSteps | SignalSteps | VolumeSteps | RadiographSteps
         if on_signals(self.steps):
             self._does = SignalSteps(cast(Any, self.steps))
         elif on_volumes(self.steps):
             self._does = VolumeSteps(cast(Any, self.steps))
+        elif on_radiographs(self.steps):
+            self._does = RadiographSteps(cast(Any, self.steps))
         else:
             self._does = PictureSteps(cast(Any, self.steps))
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of every result: (3, height, width), (leads, samples) of a signal, (1, ...) of a volume.
+        """Shape of every result: (3, height, width), (leads, samples) of a signal, (1, ...) of a volume or radiograph.
 
         Raises:
             ReadError: The steps keep the proportions of pictures.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from medfm.core.errors import ReadError
 from medfm.encoders.foreground import foreground_box
+from medfm.encoders.preprocessing_radiograph import eight_bits
 from medfm.encoders.preprocessing_steps import (
     Canvas,
     CenterCrop,
@@ -110,6 +111,8 @@ class PictureSteps:
 
     def _picture(self, array: np.ndarray, where: str | None) -> np.ndarray:
         array = np.asarray(array)
+        if array.dtype == np.float32 and array.ndim == 2 and array.size and self._grey_allowed:
+            array = eight_bits(array, where)  # a radiograph, 0 black to 1
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[:, :, 0]
         grey = array.ndim == 2

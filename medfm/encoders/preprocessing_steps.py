@@ -1,7 +1,8 @@
 """The named preprocessing steps a model card may list, with their arguments.
 
 Those on signals are in :mod:`medfm.encoders.preprocessing_signal_steps`, those on volumes in
-:mod:`medfm.encoders.preprocessing_volume_steps`. For pictures the order is fixed by meaning: steps on the picture
+:mod:`medfm.encoders.preprocessing_volume_steps`, those on radiographs in
+:mod:`medfm.encoders.preprocessing_radiograph_steps`. For pictures the order is fixed by meaning: steps on the picture
 (``to_rgb``, ``crop_foreground``, ``crop_field_of_view``, ``normalise_stain``, ``resize``, ``center_crop``,
 ``channel_order``) come first, then ``to_unit_range``, then steps on real numbers
 (``resize_float``, ``canvas``), then at most one ``normalise``.
@@ -14,6 +15,13 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from medfm.core.config import StrictConfig
+from medfm.encoders.preprocessing_radiograph_steps import (
+    ON_RADIOGRAPH,
+    RadiographScale,
+    RadiographSize,
+    RadiographSquare,
+    check_radiograph_order,
+)
 from medfm.encoders.preprocessing_signal_steps import (
     ON_SIGNAL,
     CropSamples,
@@ -206,7 +214,10 @@ Step = Annotated[
     | VolumeSpacing
     | VolumeSize
     | VolumeScale
-    | SliceFirst,
+    | SliceFirst
+    | RadiographScale
+    | RadiographSquare
+    | RadiographSize,
     Field(discriminator="step"),
 ]
 STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
@@ -233,6 +244,11 @@ def on_volumes(steps: tuple[Step, ...]) -> bool:
     return any(step.step in ON_VOLUME for step in steps)
 
 
+def on_radiographs(steps: tuple[Step, ...]) -> bool:
+    """Whether these are steps on radiographs, real numbers from the beginning."""
+    return any(step.step in ON_RADIOGRAPH for step in steps)
+
+
 def check_order(steps: tuple[Step, ...]) -> None:
     """Refuse an order of steps that has no meaning (raises ValueError, for pydantic)."""
     names = [step.step for step in steps]
@@ -241,6 +257,9 @@ def check_order(steps: tuple[Step, ...]) -> None:
         return
     if on_volumes(steps):
         check_volume_order(names)
+        return
+    if on_radiographs(steps):
+        check_radiograph_order(names)
         return
     if names.count("to_unit_range") != 1:
         raise ValueError("the steps must hold to_unit_range exactly once")

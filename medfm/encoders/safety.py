@@ -2,6 +2,7 @@
 
 Only safetensors and PyTorch's ``weights_only`` loading are used. A pickle that asks for
 anything but tensors and plain containers is refused, and the message names what it asked for.
+Classes that a card names are replaced by empty ones; see :mod:`medfm.encoders.inert`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 from medfm.core.errors import WeightsError
+from medfm.encoders.inert import Inert, may_be_inert, stand_in, state_of
+from medfm.encoders.old_modules import without_sources
 
 # What a card may additionally allow in ``safe_globals``: plain holders of settings.
 _HARMLESS = ("argparse.Namespace", "types.SimpleNamespace", "collections.Counter", "collections.defaultdict")
 
 
 def load_checkpoint(path: str | Path, safe_globals: tuple[str, ...] = ()) -> Any:
-    """The content of a checkpoint file, tensors on the CPU.
+    """The content of a checkpoint file, tensors on the CPU; of a whole pickled network its state dict.
 
     Args:
         path: A ``.safetensors`` file or one written by ``torch.save``; told apart by content.
@@ -108,16 +111,21 @@ def _load_torch(file: Path, safe_globals: tuple[str, ...], *, zipped: bool) -> A
             expected="a state dict, as safetensors or written by torch.save",
             fix="take the same model from the hub as safetensors or .bin ('medfm encoders show ID' names the file)",
         )
-    asked = [name for name in requested_globals(file) if name in safe_globals and name in _HARMLESS]
+    requested = [name for name in requested_globals(file) if name in safe_globals]
+    asked = [name for name in requested if name in _HARMLESS or may_be_inert(name)]
     try:
         with contextlib.ExitStack() as stack:
             if asked:
-                stack.enter_context(torch.serialization.safe_globals([_resolve(name) for name in asked]))
+                allowed = [_resolve(name) if name in _HARMLESS else stand_in(name) for name in asked]
+                stack.enter_context(torch.serialization.safe_globals(allowed))
             # torch goes by this suffix, not by the content; an open file has none.
             misnamed = file.suffix == ".safetensors"
-            source = stack.enter_context(file.open("rb")) if misnamed else file
+            source: Any = stack.enter_context(file.open("rb")) if misnamed else file
+            if asked and not zipped:
+                source = without_sources(file)
             # mmap: heads of several hundred megabytes that the card drops are never read.
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
+            content = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
+            return state_of(content, str(file)) if isinstance(content, Inert) else content
     except (UnpicklingError, AttributeError, TypeError) as error:
         foreign = [name for name in requested_globals(file) if name not in asked and not _known(name)]
         if foreign:

@@ -54,9 +54,12 @@ def check(
     trained_on: Sequence[str] = (),
     folds: int = 5,
     deep: bool = True,
+    deidentified: bool = False,
     progress: ProgressMaker = Silent,
 ) -> CheckReport:
     """Load a cohort and run every check on it (see :func:`medfm.cohorts.checks.run_checks`).
+
+    With `deidentified`, files that say who they are from (P001, P002) are errors instead of warnings.
 
     Raises:
         CohortError: The table is too malformed to be checked.
@@ -64,6 +67,8 @@ def check(
     cohort = load_cohort(table, modality, root, map, where, allow, check=False)
     chosen = resolve_target(cohort, target)
     findings = run_checks(cohort, chosen, deep, trained_on, progress, folds)
+    if deidentified:
+        findings = _strict(findings)
     if chosen is None or isinstance(chosen, str):
         classes = Counter(cohort.table[chosen].dropna().map(str)) if chosen else Counter()
         ordered = dict(sorted(classes.items()))
@@ -79,6 +84,15 @@ def check(
         findings=findings,
         ok=not any(f.severity == "error" and not f.allowed for f in findings),
     )
+
+
+def _strict(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """`findings` with those about identity (P) as errors, which come first."""
+    raised = [
+        f.model_copy(update={"severity": "error"}) if f.code[0] == "P" and f.severity in ("warning", "info") else f
+        for f in findings
+    ]
+    return tuple(sorted(raised, key=lambda f: f.severity != "error"))
 
 
 def list_sets() -> list[dict[str, Any]]:

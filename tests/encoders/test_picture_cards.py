@@ -19,7 +19,8 @@ PATHGEN = ["pathgen-clip", "pathgen-clip-l"]
 FLAIR = ["flair-resnet50", "flair-resnet50-pooled"]
 PEERS = ["plip", "biomedclip", "keep"]
 BASELINES = ["clip-vit-b-16", "imagenet-resnet50", "dinov2-vitb14"]
-ALL = [*QUILT, *PATHGEN, *FLAIR, "convirt-resnet50", *PEERS, *BASELINES]
+RADIOGRAPHS = ["xrv-resnet50", "xrv-densenet121", "bpdneo-resnet50", "bpdneo-resnet50-rgb"]
+ALL = [*QUILT, *PATHGEN, *FLAIR, "convirt-resnet50", *RADIOGRAPHS, *PEERS, *BASELINES]
 CLIP_STATS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 EXPECTED = {  # activation, image size, dim, statistics
@@ -48,7 +49,8 @@ def test_the_cards_are_listed_by_modality():
     assert pathology >= {*QUILT, *PATHGEN, *PEERS} | general
     assert retina >= {*FLAIR} | general
     assert not {*FLAIR} & pathology and not {*QUILT} & retina
-    assert "convirt-resnet50" in list_encoders("chest_xray")
+    assert {"convirt-resnet50", "imagenet-resnet50", *RADIOGRAPHS} <= set(list_encoders("chest_xray"))
+    assert not {*RADIOGRAPHS} & (pathology | retina)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -185,6 +187,13 @@ def test_people_can_see_them(capsys):
     assert {*QUILT, *PATHGEN} <= {row["id"] for row in listed}
     shown = " ".join(run(capsys, "encoders", "show", "pathgen-clip-l").split())
     for words in ("336 x 336 pixels", "quick_gelu", "427.9 M", "cc-by-nc-4.0", "CLIP text transformer"):
+        assert words in shown
+    shown = " ".join(run(capsys, "encoders", "show", "xrv-resnet50").split())
+    for words in (
+        "classifier of 18: Atelectasis",
+        "never trained: Lung Lesion, Enlarged",
+        "radiograph_scale (low -1024",
+    ):
         assert words in shown
     shown = " ".join(run(capsys, "encoders", "show", "flair-resnet50").split())
     assert "preprocessing for before-2025-11-27" in shown and "Bio_ClinicalBERT" in shown

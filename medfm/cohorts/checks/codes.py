@@ -179,6 +179,18 @@ _ALL = (
         "nothing: encoders resample; check that the size is not tied to label or site",
     ),
     Check(
+        "P001",
+        "DICOM headers do not say who the patient is",
+        True,
+        "inside the hospital nothing; before handing files on: medfm data deidentify",
+    ),
+    Check(
+        "P002",
+        "pictures carry no texts that may name somebody",
+        True,
+        "look at the texts; save the pictures again without them before handing files on",
+    ),
+    Check(
         "R001", "pictures are fundus photographs", True, "look at them; remove other pictures (R checks are for colour)"
     ),
     Check("R002", "photographs are sharp", True, "look at them; report results with and without the blurred ones"),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from medfm.cohorts.checks.content import check_content, check_copies
 from medfm.cohorts.checks.files import check_files
+from medfm.cohorts.checks.identity import check_identity
 from medfm.cohorts.checks.scan import scan
 from medfm.cohorts.checks.table import Target, check_classes, check_groups, check_table
 from medfm.cohorts.cohort import Cohort
@@ -57,6 +58,7 @@ def run_checks(
         findings += check_classes(cohort, chosen, folds)
     if deep:
         findings += check_content(cohort, scan(cohort, progress, workers), chosen)
+        findings += check_identity(cohort)
     elif content_keys is not None:
         findings += check_copies(cohort, content_keys, chosen)
     findings.sort(key=lambda f: (_ORDER[f.severity], f.code))

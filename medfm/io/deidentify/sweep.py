@@ -1,0 +1,89 @@
+"""Known identifiers of a file in places where the profile does not look for them.
+
+The profile names attributes. People also write a name or a case number into a protocol, a comment of the
+standard that nobody thought of, or the description of a kernel. What stood in the identifying attributes of a
+file is therefore looked for in all its remaining texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# Attributes whose values name the patient or the visit.
+_IDS = ("PatientID", "AccessionNumber", "OtherPatientIDs", "AdmissionID", "PatientAddress", "PatientTelephoneNumbers", "MedicalRecordLocator")  # fmt: skip
+# Codes that say how pixels and objects are to be read; a patient may be called like one.
+_STRUCTURE = {
+    "ImageType",
+    "Modality",
+    "SpecificCharacterSet",
+    "VOILUTFunction",
+    "PresentationLUTShape",
+    "ConversionType",
+}
+_FREE = ("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN", "UR")
+_SHORTEST = 4
+_INSIDE = 6  # from this length on, a word is also looked for inside others
+
+
+def identifiers(dataset: Dataset) -> frozenset[str]:
+    """Lower-case words that name the patient, or other persons, anywhere in `dataset`; taken before cleaning."""
+    found: set[str] = set()
+    for element in _elements(dataset):
+        if element.VR == "PN":
+            for person in _texts(element.value):
+                found.update(re.split(r"[\^=\s,.]+", person.lower()))
+        elif element.keyword in _IDS:
+            for text in _texts(element.value):
+                found.add(text.strip().lower())
+    # Two characters of Chinese or Japanese are a name; two Latin letters are in every text.
+    return frozenset(word for word in found if len(word) >= (_SHORTEST if word.isascii() else 2))
+
+
+def sweep(dataset: Dataset, words: frozenset[str]) -> list[str]:
+    """Empty every free text of `dataset` that still holds one of `words`; the names of these attributes."""
+    if not words:
+        return []
+    inside = [re.escape(word) for word in words if len(word) >= _INSIDE]
+    alone = [rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words if len(word) < _INSIDE]
+    pattern = re.compile("|".join(inside + alone))
+    whole = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words))
+    emptied = []
+    for element in _elements(dataset):
+        coded = element.VR == "CS" and int(element.tag) >> 16 != 0x0028 and element.keyword not in _STRUCTURE
+        search = pattern if element.VR in _FREE else whole if coded else None
+        if search is not None and any(search.search(text.lower()) for text in _texts(element.value)):
+            element.value = None
+            emptied.append(element.keyword or f"{int(element.tag):08X}")
+    return emptied
+
+
+def _elements(dataset: Dataset) -> Iterator[Any]:
+    """Every element at every depth that can be read, pixels left out."""
+    for tag in list(dataset.keys()):
+        if int(tag) >> 16 == 0x7FE0:
+            continue
+        try:
+            element = dataset[tag]
+            value = element.value
+        except Exception:  # a damaged element; cleaning removes it
+            continue
+        if element.VR == "SQ":
+            for item in value or []:
+                yield from _elements(item)
+        else:
+            yield element
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
+        for one in value:
+            yield str(one)
+    elif not isinstance(value, (bytes, int, float)):
+        yield str(value)

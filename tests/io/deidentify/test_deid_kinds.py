@@ -1,0 +1,130 @@
+"""De-identification of other kinds of values and objects: several values, series, colours, Unicode, odd characters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted_dicom import again, as_bytes, base, door
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from medfm.io.deidentify.clean import Cleaner, mark
+from medfm.io.deidentify.file import clean, encoded, write
+from medfm.io.deidentify.key import Key
+from medfm.io.deidentify.leftovers import leftovers
+
+KEY = Key(b"a secret of 24 characters")
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def cleaned(dataset: Dataset) -> Dataset:
+    return again(encoded(clean(as_bytes(dataset), KEY)))
+
+
+def slices(folder: Path) -> list[Path]:
+    """Five slices of a head, 3 mm apart, turned out of the axes."""
+    folder.mkdir()
+    paths = []
+    values = np.random.default_rng(0).integers(0, 900, (5, 24, 20)).astype(np.uint16)
+    for number, plane in enumerate(values):
+        dataset = base(MR).dataset
+        dataset.Modality, dataset.SOPInstanceUID, dataset.InstanceNumber = "MR", f"1.2.3.{number}", number + 1
+        dataset.Rows, dataset.Columns, dataset.PixelData = 24, 20, plane.tobytes()
+        dataset.ImageOrientationPatient = [0.8, 0.6, 0, -0.6, 0.8, 0]
+        dataset.ImagePositionPatient = [-10.5, -20.25, 3.0 * number]
+        dataset.PixelSpacing, dataset.SliceThickness = [1.5, 1.25], 3.0
+        dataset.ImageType, dataset.FrameOfReferenceUID = ["ORIGINAL", "PRIMARY"], "1.2.3.99"
+        paths.append(folder / f"{number}.dcm")
+        paths[-1].write_bytes(as_bytes(dataset))
+    return paths
+
+
+def test_a_series_stays_a_series_with_its_geometry(tmp_path):
+    from medfm.modalities.registry import read_record
+
+    paths = slices(tmp_path / "before")
+    for path in paths:
+        one = clean(path.read_bytes(), KEY)
+        write(one, tmp_path / "after" / f"{KEY.name(path.read_bytes())}.dcm")
+    before, after = (read_record(tmp_path / name, "brain_mri") for name in ("before", "after"))
+    assert np.array_equal(before.array, after.array)
+    np.testing.assert_array_equal(before.facts["affine"], after.facts["affine"])
+
+
+def test_several_values_in_one_attribute():
+    dataset = base().dataset
+    dataset.add_new(0x00080058, "UI", ["1.2.3.4", "1.2.840.10008.1.2.1", "1.2.3.5"])  # FailedSOPInstanceUIDList
+    dataset.PerformingPhysicianName = ["One^A", "Two^B"]
+    dataset.DateOfSecondaryCapture = "20200101"
+    dataset.add_new(0x00181200, "DA", ["20260301", "20260305"])  # dates of last calibration
+    result = cleaned(dataset)
+    uids = [str(uid) for uid in result[0x00080058].value]
+    assert uids[0] == KEY.uid("1.2.3.4") and uids[1] == "1.2.840.10008.1.2.1" and uids[2] == KEY.uid("1.2.3.5")
+    days = result[0x00181200].value
+    assert isinstance(days, MultiValue) and len(days) == 2 and int(days[1]) != 20260305
+    assert "One" not in str(result) and "Two" not in str(result)
+
+
+@pytest.mark.parametrize("name", ["Müller^Jörg", "山田^太郎", "Иванов^Иван", "O'Brien^Pat\\Second^Name"])
+def test_names_in_any_script(name):
+    dataset = base().dataset
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName = dataset.PatientMotherBirthName = name
+    dataset.ConvolutionKernel = name.split("^")[0]
+    dataset.ContentCreatorName = name
+    after = encoded(clean(as_bytes(dataset), KEY))
+    for part in name.replace("\\", "^").split("^"):
+        if len(part) >= (4 if part.isascii() else 2):
+            assert part.encode() not in after
+    assert leftovers(again(after)) == []
+
+
+def test_empty_values_and_empty_sequences_stay_quiet():
+    dataset = base().dataset
+    dataset.StudyDate = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.FrameOfReferenceUID = ""
+    dataset.ViewCodeSequence = []
+    one = clean(as_bytes(dataset), KEY)
+    assert ("AccessionNumber", "emptied") not in one.changes.counts and not one.dataset.StudyDate
+    assert len(one.dataset.ViewCodeSequence) == 0 and not one.dataset.FrameOfReferenceUID
+
+
+def test_colour_screens_are_cleaned_and_suspected():
+    dataset = base("1.2.840.10008.5.1.4.1.1.7").dataset
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.Rows, dataset.Columns = 7, 10, 10
+    dataset.PixelData = bytes(range(100)) * 3
+    one = clean(as_bytes(dataset), KEY)
+    assert "secondary capture" in str(one.burned_in) and one.dataset.PixelData == dataset.PixelData
+
+
+def test_dates_at_every_depth_move_by_the_same_days():
+    dataset = base().dataset
+    item = door(door(dataset, "ReferencedSeriesSequence"), "ViewCodeSequence")
+    item.StudyDate = "20260301"
+    result = cleaned(dataset)
+    assert result.ReferencedSeriesSequence[0].ViewCodeSequence[0].StudyDate == result.StudyDate != "20260301"
+
+
+def test_ids_of_the_patient_at_every_depth_become_the_new_one():
+    dataset = base().dataset
+    door(dataset, "ReferencedSeriesSequence").PatientID = "MRN-0047110815"
+    result = cleaned(dataset)
+    assert result.ReferencedSeriesSequence[0].PatientID == result.PatientID == KEY.patient("id|MRN-0047110815")
+
+
+def test_a_cleaner_counts_what_it_does():
+    dataset = base().dataset
+    cleaner = Cleaner(KEY, "id|x")
+    cleaner.clean(dataset)
+    counts = cleaner.changes.counts
+    assert counts["StudyInstanceUID", "new UID"] == counts["StudyDate", "date shifted"] == 1
+    assert counts["PatientID", "replaced"] == 1 and not cleaner.changes.warnings
+    assert "PatientIdentityRemoved" not in dataset
+    cleaner.finish(dataset)
+    mark(dataset, False)  # saying it twice changes nothing
+    assert dataset.PatientIdentityRemoved == "YES" and len(dataset.DeidentificationMethodCodeSequence) == 2
+    assert len(dataset.DeidentificationMethod) <= 64
