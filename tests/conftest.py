@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 # Before anything imports a hub client: no test needs a network.
 os.environ["MEDFM_OFFLINE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+_CACHES = itertools.count()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -42,8 +45,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has its own embedding store and weights folder."""
-    monkeypatch.setenv("MEDFM_CACHE", str(tmp_path_factory.mktemp("cache")))
+    """Every test has its own embedding store and weights folder, made when something is written into it.
+
+    Not by ``mktemp``, which lists all folders made before it: with thousands of tests that alone takes minutes.
+    """
+    monkeypatch.setenv("MEDFM_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / f"cache-{next(_CACHES)}"))
     monkeypatch.delenv("MEDFM_WEIGHTS", raising=False)
     monkeypatch.delenv("MEDFM_CARDS", raising=False)
 
