@@ -1,7 +1,7 @@
 """Frames of a DICOM picture as stored, colours brought to RGB.
 
-pydicom's decoders come first; what they lack without plug-ins of their own (lossless JPEG, JPEG-LS)
-imagecodecs decodes.
+pydicom's decoders come first; what they lack without plug-ins of their own (lossless JPEG, JPEG-LS, JPEG of 12 bit,
+High-Throughput JPEG 2000, JPEG XL) imagecodecs decodes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,17 @@ _OTHERS = {
     "1.2.840.10008.1.2.4.70": "ljpeg_decode",
     "1.2.840.10008.1.2.4.80": "jpegls_decode",
     "1.2.840.10008.1.2.4.81": "jpegls_decode",
+    **{f"1.2.840.10008.1.2.4.20{kind}": "jpeg2k_decode" for kind in (1, 2, 3)},
+    **{f"1.2.840.10008.1.2.4.11{kind}": "jpegxl_decode" for kind in (0, 1, 2)},
+}
+# What else would decode a syntax. pylibjpeg-libjpeg would decode more, but its licence (GPL) keeps it out of this list.
+_PACKAGES = {
+    "1.2.840.10008.1.2.4.5": "python-gdcm",
+    "1.2.840.10008.1.2.4.7": "python-gdcm",
+    "1.2.840.10008.1.2.4.8": "pyjpegls or python-gdcm",
+    "1.2.840.10008.1.2.4.9": "pylibjpeg with pylibjpeg-openjpeg, or python-gdcm",
+    "1.2.840.10008.1.2.4.20": "pylibjpeg with pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.11": "imagecodecs",
 }
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PHOTOMETRICS = ("MONOCHROME1", "MONOCHROME2", *_COLOURS)
@@ -77,22 +88,31 @@ def _decoded(dataset: Any, index: int | None, where: str) -> np.ndarray:
     frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
     chosen = index if index is not None else (0 if frames == 1 else None)
     if usable:
-        array, _ = decoder.as_array(dataset, index=chosen)
-        return np.asarray(array)
+        try:
+            array, _ = decoder.as_array(dataset, index=chosen)
+            return np.asarray(array)
+        except MemoryError:
+            raise
+        except Exception:
+            # Pillow reads JPEG Extended of 8 bits only, which shows when it meets 12.
+            if name not in _OTHERS:
+                raise
     if name not in _OTHERS:
-        raise ReadError(
-            f"The compression of the DICOM picture ({syntax.name if syntax.is_private is False else 'private'}) is not read.",
-            where=where,
-            fix="export it uncompressed, as JPEG or as JPEG 2000",
-        )
+        raise not_decoded(syntax, where)
     import imagecodecs
     from pydicom.encaps import generate_frames
 
-    decode = getattr(imagecodecs, _OTHERS[name])
+    try:
+        decode = getattr(imagecodecs, _OTHERS[name])
+    except AttributeError as error:  # a build without this codec
+        raise not_decoded(syntax, where) from error
     wanted = range(frames) if chosen is None else [chosen]
     pictures = []
     for number, data in enumerate(generate_frames(dataset.PixelData, number_of_frames=frames)):
         if number in wanted:
+            if _OTHERS[name] == "jpeg_decode" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+                # This decoder fills what is missing with grey.
+                raise ReadError("The JPEG in the DICOM file is cut off.", where=where, fix="copy or export it again")
             pictures.append(np.asarray(decode(data)))
     if len(pictures) != len(wanted):
         raise ReadError("The DICOM file holds fewer frames than it says.", where=where)
@@ -105,6 +125,26 @@ def _decoded(dataset: Any, index: int | None, where: str) -> np.ndarray:
 
         return np.asarray(convert_color_space(array, "YBR_FULL", "RGB"))
     return array
+
+
+def not_decoded(syntax: Any, where: str) -> ReadError:
+    """The error for a transfer syntax without a decoder: its name, what is installed for it, what to install."""
+    from pydicom.pixels import get_decoder
+
+    name = str(syntax)
+    known = f"{syntax.name} ({name})" if syntax.is_transfer_syntax and not syntax.is_private else "a private one"
+    try:
+        plugins = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        plugins = ()
+    package = _PACKAGES.get(name[:-1]) if name[:-1] in _PACKAGES else None
+    advice = f"pip install {package}; or e" if package else "e"
+    return ReadError(
+        f"The compression of the DICOM picture is not read: {known}; decoders installed for it: "
+        f"{', '.join(plugins) or 'none'}.",
+        where=where,
+        fix=f"{advice}xport it uncompressed, as JPEG or as JPEG 2000",
+    )
 
 
 def _painted(indices: np.ndarray, dataset: Any, where: str) -> np.ndarray:
