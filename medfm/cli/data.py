@@ -260,7 +260,7 @@ def _short(record: str) -> str:
 @click.option("--out", required=True, type=click.Path(), help="Folder to create.")
 @click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Pictures or recordings.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
-@click.option("--size", type=int, help="Height of images [112, chest 192, retina 384, tissue 224].")
+@click.option("--size", type=int, help="Height of images [112, chest 224, retina 384, tissue 224].")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic cohort.")
 @json_option
 def synthesize_command(

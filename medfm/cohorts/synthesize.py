@@ -22,7 +22,7 @@ __all__ = ["NOTICE", "Synthesized", "synthesize"]
 
 Rows = list[dict[str, Any]]
 # Images: height in pixels when none is asked for, and the least.
-_PIXELS = {"blood_cell": 112, "chest_xray": 192, "retina": 384, "histopathology": 224}
+_PIXELS = {"blood_cell": 112, "chest_xray": 224, "retina": 384, "histopathology": 224}
 _LEAST = {"blood_cell": 32, "chest_xray": 64, "retina": 64, "histopathology": 64}
 
 
@@ -65,7 +65,7 @@ def synthesize(
             80 patients' slides at four sites; of brains five visits of every subject at two sites; one to four
             chest radiographs of every patient at four sites.
         seed: Seed of everything drawn.
-        size: Height of images in pixels, 32 to 1024 (cells 112, chest 192, retina 384, histopathology 224); the
+        size: Height of images in pixels, 32 to 1024 (cells 112, chest 224, retina 384, histopathology 224); the
             width too, but for two of the fundus cameras and two of the X-ray machines; at least 64 but for cells. Not
             for ECGs and brains, which have 32 x 40 x 32 voxels of 5 mm.
         overwrite: Whether an existing folder may be replaced.

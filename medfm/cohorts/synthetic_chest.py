@@ -99,7 +99,7 @@ def draw_thorax(
     Args:
         body: The patient.
         opacities: Patches in the lungs.
-        effusion: Height of fluid at the foot of one lung, 0 (none) to 1; its side is drawn.
+        effusion: Height of fluid at the foot of a lung, 0 (none) to 1; negative at the left of the picture.
         height: Pixels.
         width: Pixels.
         rng: For the texture of the lungs and the small shifts of a new exposure.
@@ -133,10 +133,10 @@ def draw_thorax(
         away = ((x - patch.x) / patch.radius[0]) ** 2 + ((y - patch.y) / patch.radius[1]) ** 2
         rough = 1 + 0.35 * _texture((height, width), rng, height / 60)
         density += patch.density * rough * np.exp(-away) * lungs
-    if effusion > 0:
-        side = int(rng.choice((-1, 1)))
+    if effusion:
+        side = -1 if effusion < 0 else 1
         # Fluid stands higher at the side than in the middle: a meniscus.
-        level = 0.60 - 0.34 * effusion - 0.30 * np.clip(side * x - 0.40, 0, 0.3)
+        level = 0.60 - 0.34 * abs(effusion) - 0.30 * np.clip(side * x - 0.40, 0, 0.3)
         fluid = _inside((y - level) / 0.02) * _inside((0.70 - side * x) / 0.02) * (side * x > 0.08)
         outline = _lung(x, y, side, breath)
         density = np.maximum(density, 0.57 * fluid * outline + density * (1 - outline))

@@ -53,7 +53,8 @@ SITES: dict[str, Site] = {
 
 @dataclass(frozen=True)
 class Patient:
-    """One invented person; ``severity`` is that of the disease, ``large`` a heart too wide."""
+    """One invented person; ``severity`` is that of the disease, ``large`` a heart too wide, ``fluid`` the side of an
+    effusion (-1 at the left of the picture, 0 none)."""
 
     patient_id: str
     site: str
@@ -62,7 +63,7 @@ class Patient:
     sex: str
     severity: str
     large: bool
-    fluid: bool
+    fluid: int
     pictures: int
     body: Thorax
 
@@ -78,7 +79,8 @@ def patient(seed: int, number: int) -> Patient:
     site = list(SITES)[number % len(SITES)]
     sick = rng.random() < SITES[site].sick
     severity = str(rng.choice(SEVERITIES[1:], p=(0.35, 0.4, 0.25))) if sick else "none"
-    large, fluid = bool(rng.random() < _LARGE), bool(rng.random() < _FLUID * (2 if sick else 0.6))
+    large, wet = bool(rng.random() < _LARGE), bool(rng.random() < _FLUID * (2 if sick else 0.6))
+    side = int(rng.choice((-1, 1)))
     body = Thorax(
         width=float(rng.normal(1.0, 0.05)),
         inflation=float(rng.normal(1.0, 0.06)),
@@ -94,7 +96,7 @@ def patient(seed: int, number: int) -> Patient:
         sex=str(rng.choice(["F", "M"])),
         severity=severity,
         large=large,
-        fluid=fluid,
+        fluid=side if wet else 0,
         pictures=int(rng.integers(1, _MOST + 1)),
         body=body,
     )
@@ -124,7 +126,7 @@ def write_chests(folder: Path, records: int, seed: int, size: int, progress: Pro
             # The heart lies away from the detector when the beam comes from the front, and looks larger.
             body = replace(person.body, heart=person.body.heart * (1.1 if view == "AP" else 1.0))
             width = round(size * site.detector.aspect)
-            fluid = float(rng.uniform(0.35, 0.9)) if person.fluid else 0.0
+            fluid = person.fluid * float(rng.uniform(0.35, 0.9))
             density = draw_thorax(body, draw_opacities(shown, rng), fluid, size, width, rng)
             picture = exposed(density, site.detector, rng)
             path = f"images/{person.site}/chest_{index:05d}{site.carrier}"
@@ -156,7 +158,7 @@ def write_chests(folder: Path, records: int, seed: int, size: int, progress: Pro
                     "severity": SEVERITIES.index(person.severity),
                     "opacity": int(shown != "none"),
                     "cardiomegaly": int(person.large),
-                    "effusion": int(person.fluid) if site.labelled else "",
+                    "effusion": int(person.fluid != 0) if site.labelled else "",
                 }
             )
             visit += 1

@@ -32,14 +32,21 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.20": "pylibjpeg with pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.11": "imagecodecs",
 }
+# Newer than the dictionary of pydicom 3.0.
+_NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PHOTOMETRICS = ("MONOCHROME1", "MONOCHROME2", *_COLOURS)
 
 
-def decode_frames(dataset: Any, index: int | None, where: str) -> np.ndarray:
+def decode_frames(dataset: Any, index: int | None, where: str, *, unused_bits: bool = False) -> np.ndarray:
     """One frame (rows, columns[, 3]), or all frames (frames, rows, columns) of a grey volume.
 
-    Colour comes as RGB, uint8 or uint16 with the stored bits; grey values as stored.
+    Colour comes as RGB, uint8 or uint16 with the stored bits; grey values as stored. With `unused_bits` what lies in
+    the bits above those stored is kept (overlays, padding, values that the header denies), where pydicom would drop it.
 
     Raises:
         ReadError: A colour kind or compression that is not read.
@@ -55,7 +62,7 @@ def decode_frames(dataset: Any, index: int | None, where: str) -> np.ndarray:
         )
     frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
     if kind.startswith("MONO"):
-        return _decoded(dataset, index, where)
+        return _decoded(dataset, index, where, unused_bits)
     if index is None and frames > 1:
         raise ReadError("A DICOM file with several colour frames is read frame by frame.", where=where)
     if kind == "PALETTE COLOR":
@@ -75,7 +82,7 @@ def to_eight_bits(values: np.ndarray, header: Any) -> np.ndarray:
     return np.rint(np.clip(values.astype(np.float64) * (255.0 / top), 0, 255)).astype(np.uint8)
 
 
-def _decoded(dataset: Any, index: int | None, where: str) -> np.ndarray:
+def _decoded(dataset: Any, index: int | None, where: str, unused_bits: bool = False) -> np.ndarray:
     from pydicom.pixels import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -89,7 +96,8 @@ def _decoded(dataset: Any, index: int | None, where: str) -> np.ndarray:
     chosen = index if index is not None else (0 if frames == 1 else None)
     if usable:
         try:
-            array, _ = decoder.as_array(dataset, index=chosen)
+            how: dict[str, Any] = {"correct_unused_bits": not unused_bits}
+            array, _ = decoder.as_array(dataset, index=chosen, **how)
             return np.asarray(array)
         except MemoryError:
             raise
@@ -127,12 +135,20 @@ def _decoded(dataset: Any, index: int | None, where: str) -> np.ndarray:
     return array
 
 
+def syntax_name(syntax: Any) -> str:
+    """The standard's name of a transfer syntax; empty for a private or unknown one."""
+    if str(syntax) in _NAMES:
+        return _NAMES[str(syntax)]
+    return str(syntax.name) if not syntax.is_private and syntax.is_transfer_syntax else ""
+
+
 def not_decoded(syntax: Any, where: str) -> ReadError:
     """The error for a transfer syntax without a decoder: its name, what is installed for it, what to install."""
     from pydicom.pixels import get_decoder
 
     name = str(syntax)
-    known = f"{syntax.name} ({name})" if syntax.is_transfer_syntax and not syntax.is_private else "a private one"
+    known = syntax_name(syntax)
+    known = f"{known} ({name})" if known else "a private one"
     try:
         plugins = get_decoder(syntax).available_plugins
     except NotImplementedError:

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from medfm.core.errors import ReadError
-from medfm.io.dicom_pixels import PHOTOMETRICS, decode_frames
+from medfm.io.dicom_pixels import PHOTOMETRICS, decode_frames, syntax_name
 from medfm.io.dicom_values import Voi, displayed, stored_range
 from medfm.io.radiograph_header import ELEMENTS, OVERLAY_BITS, about, kind_of, whole_number, word
 
 MAX_PIXELS = 100_000_000
+# Implicit and explicit little endian, explicit big endian, deflated.
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
 # Rec. 601, as Pillow turns RGB into grey.
 LUMINANCE = (0.299, 0.587, 0.114)
 # Above so many pixels it is quicker to work out every stored value once than every pixel.
@@ -101,7 +103,7 @@ def _decode(data: bytes, voi: Voi, photometric: str | None, where: str) -> tuple
     _check(header, where)
     syntax = _syntax(header, notes, where)
     kind = _photometric(header, photometric, notes, where)
-    stored = decode_frames(header, None, where)
+    stored = decode_frames(header, None, where, unused_bits=True)
     size = (whole_number(header, "Rows", where), whole_number(header, "Columns", where))
     if stored.shape[:2] != size:
         raise ReadError("The pixels have another size than the DICOM file says.", where=where)
@@ -168,8 +170,7 @@ def _syntax(header: Any, notes: list[str], where: str) -> str:
         stated = _guessed(header, where)
         meta.TransferSyntaxUID = UID(stated)
         notes.append("no transfer syntax in the file; taken from the data")
-    uid = UID(stated)
-    return str(uid.name) if uid.is_transfer_syntax and not uid.is_private else "private"
+    return syntax_name(UID(stated)) or "private"
 
 
 def _guessed(header: Any, where: str) -> str:
@@ -263,7 +264,7 @@ def _own_bits(stored: np.ndarray, header: Any, facts: dict[str, Any], where: str
     packed = any(isinstance(position, int) and position > 0 for position in positions)
     if highest == bits - 1 and not packed:
         return stored
-    if not bits - 1 <= highest < allocated or header.file_meta.TransferSyntaxUID.is_compressed:
+    if not bits - 1 <= highest < allocated or str(header.file_meta.TransferSyntaxUID) not in NATIVE:
         return stored  # nonsense, or values that the compression has put in place already
     # Up to the top, and down again: what is above the highest bit falls off, and the sign is kept.
     facts["overlay_in_pixels"] = packed

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from medfm.io.formats import describe, image_format
 from medfm.io.grey_pictures import decode_grey, read_bytes
 from medfm.modalities.record import Record, RecordRef
 from medfm.modalities.row_options import missing, whole
+
+if TYPE_CHECKING:
+    from medfm.modalities.chest_quality import ChestQuality
 
 _OPTIONS = ("window", "voi_index", "photometric", "invert", "page")
 _DICOM_ONLY = ("window", "voi_index", "photometric")
@@ -46,6 +49,7 @@ class ChestXray:
     )
     suffixes: tuple[str, ...] = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
     option_columns: tuple[str, ...] = _OPTIONS
+    grey = True  # a picture float (height, width) in [0, 1], whose copies the checks look for
 
     def options(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The reader options of one cohort row, where given.
@@ -100,6 +104,12 @@ class ChestXray:
     def owns(self, path: Path) -> bool:
         """Whether a ``.dcm`` file is a radiograph by its SOP class and modality."""
         return is_radiograph(path)
+
+    def measure(self, record: Record) -> ChestQuality:
+        """What the deep checks of a cohort need to know of a radiograph."""
+        from medfm.modalities.chest_quality import measure
+
+        return measure(record.array, record.facts)
 
     def _dicom(self, data: bytes, options: Mapping[str, Any], where: str) -> tuple[np.ndarray, dict[str, Any]]:
         if options.get("page") is not None:
