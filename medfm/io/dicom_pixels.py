@@ -23,6 +23,9 @@ _OTHERS = {
     **{f"1.2.840.10008.1.2.4.20{kind}": "jpeg2k_decode" for kind in (1, 2, 3)},
     **{f"1.2.840.10008.1.2.4.11{kind}": "jpegxl_decode" for kind in (0, 1, 2)},
 }
+# Those that imagecodecs decodes in about two thirds of the time, where neither colours nor signs are to be put right.
+_QUICKER = {"1.2.840.10008.1.2.4.90": "jpeg2k_decode", "1.2.840.10008.1.2.4.91": "jpeg2k_decode"}
+_OTHERS |= _QUICKER
 # What else would decode a syntax. pylibjpeg-libjpeg would decode more, but its licence (GPL) keeps it out of this list.
 _PACKAGES = {
     "1.2.840.10008.1.2.4.5": "python-gdcm",
@@ -94,7 +97,8 @@ def _decoded(dataset: Any, index: int | None, where: str, unused_bits: bool = Fa
         usable = False
     frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
     chosen = index if index is not None else (0 if frames == 1 else None)
-    if usable:
+    plain = int(dataset.SamplesPerPixel) == 1 and not int(dataset.get("PixelRepresentation", 0))
+    if usable and not (name in _QUICKER and plain):
         try:
             how: dict[str, Any] = {"correct_unused_bits": not unused_bits}
             array, _ = decoder.as_array(dataset, index=chosen, **how)
