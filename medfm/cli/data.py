@@ -287,7 +287,7 @@ def synthesize_command(
     histopathology: H&E patches of five tissues, 80 patients at four sites with different
     stains, a caption each; PNG, JPEG, TIFF, HDF5.
     brain_mri: five visits of every subject, CN, MCI or AD, two sites; NIfTI of 5 mm.
-    chest_xray: one to four radiographs a patient, four sites; PNG (8 and 16 bit), DICOM CR, DX.
+    chest_xray: radiographs at four sites; PNG (8, 16 bit), DICOM CR and DX.
 
     Common errors: the folder exists (--overwrite); another modality than these six.
     """
