@@ -270,7 +270,7 @@ def _short(record: str) -> str:
 @click.option("--out", required=True, type=click.Path(), help="Folder to create.")
 @click.option("--records", default=600, show_default=True, type=click.IntRange(1), help="Pictures or recordings.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn.")
-@click.option("--size", type=int, help="Height of images in pixels [112, retina 384, tissue 224].")
+@click.option("--size", type=int, help="Height of images [112, chest 224, retina 384, tissue 224].")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic cohort.")
 @json_option
 def synthesize_command(
@@ -297,8 +297,9 @@ def synthesize_command(
     histopathology: H&E patches of five tissues, 80 patients at four sites with different
     stains, a caption each; PNG, JPEG, TIFF, HDF5.
     brain_mri: five visits of every subject, CN, MCI or AD, two sites; NIfTI of 5 mm.
+    chest_xray: radiographs at four sites; PNG (8, 16 bit), DICOM CR and DX.
 
-    Common errors: the folder exists (--overwrite); another modality than these five.
+    Common errors: the folder exists (--overwrite); another modality than these six.
     """
     from medfm.cohorts.synthesize import synthesize
     from medfm.core.progress import Silent, for_people

@@ -91,10 +91,5 @@ def command(
 def _default_modality(config: Any) -> str:
     """What a table without a YAML holds, by the recipe."""
     from medfm.encoders.registry import get_card
-    from medfm.modalities.registry import list_modalities
 
-    if config.family == "dinov2":
-        return "blood_cell"
-    modality = get_card(config.encoder).modality
-    # Chest radiographs cannot be read yet.
-    return modality if modality in list_modalities() else "retina"
+    return "blood_cell" if config.family == "dinov2" else str(get_card(config.encoder).modality)

@@ -15,7 +15,8 @@ class Finding(StrictConfig):
     """One outcome of one check.
 
     Attributes:
-        code: Stable code, such as ``"L001"`` (L leakage, T table, F files, U units, S statistics, E ECGs, R retina, M brain MRI).
+        code: Stable code, such as ``"L001"`` (L leakage, T table, F files, U units, S statistics, E ECGs, R retina, M brain MRI,
+            X chest radiographs).
         severity: ``error`` stops a workflow unless its code is allowed; ``passed`` is kept so
             that a report can list what was checked.
         title: The check in a few words.

@@ -22,8 +22,8 @@ __all__ = ["NOTICE", "Synthesized", "synthesize"]
 
 Rows = list[dict[str, Any]]
 # Images: height in pixels when none is asked for, and the least.
-_PIXELS = {"blood_cell": 112, "retina": 384, "histopathology": 224}
-_LEAST = {"blood_cell": 32, "retina": 64, "histopathology": 64}
+_PIXELS = {"blood_cell": 112, "chest_xray": 224, "retina": 384, "histopathology": 224}
+_LEAST = {"blood_cell": 32, "chest_xray": 64, "retina": 64, "histopathology": 64}
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,16 @@ def synthesize(
     """Write a synthetic cohort into the new folder `out`; equal arguments give equal files.
 
     Args:
-        modality: ``"blood_cell"``, ``"brain_mri"``, ``"ecg"``, ``"retina"`` or ``"histopathology"``.
+        modality: ``"blood_cell"``, ``"brain_mri"``, ``"chest_xray"``, ``"ecg"``, ``"retina"`` or ``"histopathology"``.
         out: Folder to create.
         records: Single-cell images of ninety patients at three sites, 10-second recordings of 160
             patients at four sites, photographs of both eyes of 120 patients at four sites, or patches of
-            80 patients' slides at four sites; of brains five visits of every subject at two sites.
+            80 patients' slides at four sites; of brains five visits of every subject at two sites; one to four
+            chest radiographs of every patient at four sites.
         seed: Seed of everything drawn.
-        size: Height of images in pixels, 32 to 1024 (cells 112, retina 384, histopathology 224); the
-            width too, but for two of the fundus cameras; retina and histopathology at least 64. Not for ECGs and
-            brains, which have 32 x 40 x 32 voxels of 5 mm.
+        size: Height of images in pixels, 32 to 1024 (cells 112, chest 224, retina 384, histopathology 224); the
+            width too, but for two of the fundus cameras and two of the X-ray machines; at least 64 but for cells. Not
+            for ECGs and brains, which have 32 x 40 x 32 voxels of 5 mm.
         overwrite: Whether an existing folder may be replaced.
         progress: Called with (title, total, unit).
 
@@ -77,7 +78,9 @@ def synthesize(
         `text` (a report), `site`, `split` by patient, `age`, `sex`. That of the retina has `label` (grade 0
         to 4), `glaucoma` (0/1), `cup_disc_ratio`, `laterality`, `text`; that of histopathology `label`
         (five tissues), `text`, `index` (of the site with a stack), `slide_id`, `patch_x`, `patch_y`, `mpp`;
-        that of brains `label` (CN, MCI, AD), `session` (months), `age`, `ventricles_ml`, `hippocampi_ml`.
+        that of brains `label` (CN, MCI, AD), `session` (months), `age`, `ventricles_ml`, `hippocampi_ml`; that of
+        chests `label` (normal, pneumonia), `severity` (0 to 3), 0/1 columns `opacity` (what the picture shows),
+        `cardiomegaly`, `effusion` (unknown at one site), and `view`.
 
     Raises:
         UnknownNameError: There is no generator for `modality`.
@@ -170,9 +173,17 @@ def _brains(folder: Path, records: int, seed: int, size: int, progress: Progress
     return {"labels": _Table(rows, "diagnosis, 3 classes", units)}
 
 
+def _chests(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> dict[str, _Table]:
+    from medfm.cohorts.synthetic_chest_cohort import write_chests
+
+    rows = write_chests(folder, records, seed, size, progress)
+    return {"labels": _Table(rows, "pneumonia or not, 2 classes", {"age": "years", "severity": "grade, 0 to 3"})}
+
+
 _WRITERS: dict[str, Callable[[Path, int, int, int, ProgressMaker], dict[str, _Table]]] = {
     "blood_cell": _cells,
     "brain_mri": _brains,
+    "chest_xray": _chests,
     "ecg": _ecgs,
     "retina": _retina,
     "histopathology": _tissue,
@@ -182,6 +193,7 @@ _LABEL_SETS = {"ecg": "cpsc2018", "retina": "idrid", "histopathology": "nct-crc-
 _TITLES = {
     "blood_cell": ("blood cells", "images", "cells"),
     "brain_mri": ("brains", "volumes", "brains"),
+    "chest_xray": ("chest radiographs", "radiographs", "chests"),
     "ecg": ("ECGs", "recordings", "ECGs"),
     "retina": ("fundus photographs", "photographs", "eyes"),
     "histopathology": ("tissue patches", "patches", "tissue"),

@@ -7,6 +7,7 @@ so that 8, 12 and 16 bit photographs end on one scale.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,32 @@ import numpy as np
 from medfm.core.errors import ReadError
 
 
-def displayed(stored: np.ndarray, header: Any, where: str, facts: dict[str, Any]) -> np.ndarray:
+@dataclass(frozen=True)
+class Voi:
+    """Which values of interest are shown.
+
+    Attributes:
+        window: Centre and width to use instead of the file's; ``None`` for the file's.
+        off: Show the whole stored range, whatever the file says.
+        index: Which of several tables or windows, from 0.
+    """
+
+    window: tuple[float, float] | None = None
+    off: bool = False
+    index: int = 0
+
+
+_HEADER = Voi()
+
+
+def displayed(
+    stored: np.ndarray,
+    header: Any,
+    where: str,
+    facts: dict[str, Any],
+    voi: Voi = _HEADER,
+    inverted: bool | None = None,
+) -> np.ndarray:
     """Grey values as shares of the display's range, MONOCHROME1 turned over.
 
     Args:
@@ -22,14 +48,18 @@ def displayed(stored: np.ndarray, header: Any, where: str, facts: dict[str, Any]
         header: The data set (only elements of the pixel description are read).
         where: How errors name the file.
         facts: Receives ``modality_lut`` and ``voi``: which of the steps applied.
+        voi: Which window; the file's first, a table before a window, by default.
+        inverted: Whether low values are white; by the photometric interpretation when ``None``.
 
     Raises:
-        ReadError: A table or a window that cannot be.
+        ReadError: A table or a window that cannot be, or an index that there is not.
     """
     values, low, high = _modality(stored, header, where, facts)
-    share = _voi(values, low, high, header, where, facts)
+    share = _voi(values, low, high, header, where, facts, voi)
     share = np.clip(share, 0.0, 1.0)
-    return 1.0 - share if str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1" else share
+    if inverted is None:
+        inverted = str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    return 1.0 - share if inverted else share
 
 
 def stored_range(header: Any) -> tuple[float, float]:
@@ -64,18 +94,21 @@ def _modality(stored: np.ndarray, header: Any, where: str, facts: dict[str, Any]
     return stored * slope + intercept, ends[0], ends[1]
 
 
-def _voi(values: np.ndarray, low: float, high: float, header: Any, where: str, facts: dict[str, Any]) -> np.ndarray:
-    table = _first(header, "VOILUTSequence")
-    if table is not None:
-        entries, first, bits = _table(table, header, where)
+def _voi(
+    values: np.ndarray, low: float, high: float, header: Any, where: str, facts: dict[str, Any], voi: Voi
+) -> np.ndarray:
+    whole = (np.asarray(values, np.float64) - low) / (high - low)
+    if voi.off:
+        return whole
+    tables = header.get("VOILUTSequence") or ()
+    if tables and voi.window is None:
+        entries, first, bits = _table(_chosen(tables, voi.index, where, facts), header, where)
         facts["voi"] = "table"
         return _looked_up(np.rint(values).astype(np.int64), entries, first) / (2.0**bits - 1)
-    centre, width = (_number(header.get(name), math.nan) for name in ("WindowCenter", "WindowWidth"))
-    if centre is None or width is None:
-        raise ReadError("The window of the DICOM file is not made of numbers.", where=where)
+    centre, width = voi.window or _window(header, voi.index, where, facts)
     if math.isnan(centre) or math.isnan(width):
-        return (np.asarray(values, np.float64) - low) / (high - low)
-    kind = str(header.get("VOILUTFunction") or "LINEAR").upper()
+        return whole
+    kind = str(header.get("VOILUTFunction") or "LINEAR").upper() if voi.window is None else "LINEAR"
     if kind not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or (width < 1 and kind == "LINEAR") or width <= 0:
         raise ReadError(
             "The window of the DICOM file has no width, or a function that is not known.",
@@ -91,6 +124,34 @@ def _voi(values: np.ndarray, low: float, high: float, header: Any, where: str, f
     if width == 1:
         return (x > centre - 0.5).astype(np.float64)
     return (x - (centre - 0.5)) / (width - 1) + 0.5
+
+
+def _window(header: Any, index: int, where: str, facts: dict[str, Any]) -> tuple[float, float]:
+    """Centre and width number `index` of the file; NaN where it has none."""
+    pair = []
+    for name in ("WindowCenter", "WindowWidth"):
+        value = header.get(name)
+        if value is None or value == "":
+            pair.append(math.nan)
+            continue
+        several = list(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else [value]
+        number = _number(_chosen(several, index, where, facts), math.nan) if several else math.nan
+        if number is None:
+            raise ReadError("The window of the DICOM file is not made of numbers.", where=where)
+        pair.append(number)
+    return pair[0], pair[1]
+
+
+def _chosen(items: Any, index: int, where: str, facts: dict[str, Any]) -> Any:
+    if not 0 <= index < len(items):
+        raise ReadError(
+            f"There is no window or table of values number {index}.",
+            where=where,
+            expected="0" if len(items) == 1 else f"0 to {len(items) - 1}",
+        )
+    if len(items) > 1:
+        facts["voi_items"] = len(items)
+    return items[index]
 
 
 def _looked_up(values: np.ndarray, entries: np.ndarray, first: int) -> np.ndarray:

@@ -57,15 +57,16 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_ophthalmic(path: Path) -> bool:
-    """Whether a DICOM file says that it is of a kind read here; only its SOP class is looked at."""
+    """Whether a DICOM file says that it is of a kind read here: by its SOP class, and no radiograph by its modality."""
     import pydicom
 
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Modality"])
     except Exception:  # damaged files raise nearly anything, and then are not of this kind
         return False
     sop = str(header.get("SOPClassUID", ""))
-    return sop == TOMOGRAPHY or sop in PHOTOGRAPHS
+    # A secondary capture may be of anything.
+    return (sop == TOMOGRAPHY or sop in PHOTOGRAPHS) and str(header.get("Modality", "")) not in ("CR", "DX", "RG", "DR")
 
 
 def read_ophthalmic(path: Path, frame: int | None, where: str) -> tuple[np.ndarray, dict[str, Any]]:

@@ -12,6 +12,7 @@ from medfm.modalities.record import Modality, Record, RecordRef
 _MODALITIES = {
     "blood_cell": "medfm.modalities.blood_cell:BLOOD_CELL",
     "brain_mri": "medfm.modalities.brain_mri:BRAIN_MRI",
+    "chest_xray": "medfm.modalities.chest_xray:CHEST_XRAY",
     "ecg": "medfm.modalities.ecg:ECG",
     "histopathology": "medfm.modalities.histopathology:HISTOPATHOLOGY",
     "retina": "medfm.modalities.retina:RETINA",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWERS = {
     "blood_cell": "medfm.reporting.show_picture:PICTURE",
     "histopathology": "medfm.reporting.show_picture:PICTURE",
+    "chest_xray": "medfm.reporting.show_chest:CHEST_PICTURE",
     "brain_mri": "medfm.reporting.show_volume:VOLUME_PANELS",
     "ecg": "medfm.reporting.show_ecg:ECG_SHEET",
     "retina": "medfm.reporting.show_retina:RETINA_PICTURE",

@@ -51,7 +51,7 @@ class PictureShower:
         frame = rectangle(*box)
         drawing.add(Picture(*box, record.array), Lines([frame[[0, 1, 2, 3, 0]]], "#888888", 0.2))
         y = high * scale + _MARGIN + 5.5
-        drawing.add(Text(_MARGIN, y, _short(record.record_id), 3.6, bold=True))
+        drawing.add(Text(_MARGIN, y, short_name(record.record_id), 3.6, bold=True))
         drawing.add(Text(_MARGIN, y + 4.6, _about(record), 3.0, colour="#333333"))
         if synthetic:
             drawing.add(Text(_MARGIN, y + 9.0, "SYNTHETIC", 3.0, bold=True, colour="#b3261e"))
@@ -75,7 +75,8 @@ def _about(record: Record) -> str:
     return ", ".join(parts)
 
 
-def _short(text: str) -> str:
+def short_name(text: str) -> str:
+    """A record's id that fits below a picture."""
     return text if len(text) <= _LETTERS else f"{text[:16]}…{text[-19:]}"
 
 

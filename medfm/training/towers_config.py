@@ -150,5 +150,7 @@ class ConvirtRecipe(TowersRecipe):
     encoder: str = Field("convirt-tiny", description="id of the model card whose architecture is trained")
     temperature: float = Field(0.1, gt=0, description="divides the cosines")
     image_to_text: float = Field(0.75, ge=0, le=1, description="weight of the direction from picture to text")
-    any_picture: bool = Field(True, description="chest radiographs cannot be read yet; any pictures with texts can")
+    any_picture: bool = Field(
+        True, description="pictures of another modality than the card's may be taken, as long as they have texts"
+    )
     text: TowersText = TowersText(window=TextWindow(kind="random_sentence"))

@@ -199,7 +199,7 @@ def test_the_commands_of_the_page_run_as_written(run, tmp_path: Path, monkeypatc
     page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
     block = page.split("## Try it", 1)[1].split("```bash", 1)[1].split("```", 1)[0]
     commands = [line.split() for line in block.strip().splitlines()]
-    assert len(commands) == 12
+    assert len(commands) == 14
     monkeypatch.chdir(tmp_path)
     for words in commands:
         assert words[:2] == ["medfm", "data"]

@@ -41,7 +41,7 @@ def test_every_modality_of_this_version_can_be_shown():
 def test_an_unknown_modality_says_which_there_are():
     with pytest.raises(
         ConfigError,
-        match=r"'ecgs' cannot be drawn.*\n.*blood_cell, brain_mri, ecg, histopathology, retina\n.*did you mean 'ecg'",
+        match=r"'ecgs' cannot be drawn.*\n.*blood_cell, brain_mri, chest_xray, ecg, histopathology, retina\n.*did you mean 'ecg'",
     ):
         shower("ecgs")
 

@@ -207,6 +207,44 @@ _ALL = (
     Check("S003", "no class is tiny", False, "expect wide intervals for these classes"),
     Check("S004", "every tested class is trained", False, "split again, stratified by class"),
     Check("S005", "classes are not tied to sites", False, "report results per site; the encoder may read the site"),
+    Check(
+        "X001",
+        "dense tissue is bright",
+        True,
+        "look at them (medfm data show); an 'invert' column (yes) turns pictures over",
+    ),
+    Check("X002", "radiographs are upright", True, "look at them (medfm data show); export them the right way up"),
+    Check("X003", "views are not mixed", True, "leave the lateral views out (--where view=PA), or analyse them apart"),
+    Check("X004", "pictures are frontal chest radiographs", True, "look at them (medfm data show)"),
+    Check(
+        "X005",
+        "grey values use their range",
+        True,
+        "look at them; 'window' and 'voi_index' columns choose another window, or export again",
+    ),
+    Check("X006", "there are no broad borders", True, "crop them; check that borders are not tied to label or site"),
+    Check(
+        "X007",
+        "nothing is written into the picture",
+        True,
+        "look at them: writing may name the patient, and a model can read it",
+    ),
+    Check(
+        "X008",
+        "left and right are known",
+        True,
+        "nothing, unless the side matters; by habit the patient's right is at the left of the picture",
+    ),
+    Check(
+        "X009", "headers and pixels agree", True, "look at them; export again for presentation, with the right depth"
+    ),
+    Check("X010", "radiographs are large enough", True, "use the original files; encoders take 224 pixels and more"),
+    Check(
+        "X011",
+        "classes are not tied to views",
+        True,
+        "report results per view; patients in bed are taken AP, and the encoder may read that",
+    ),
 )
 
 CODES: dict[str, Check] = {check.code: check for check in _ALL}

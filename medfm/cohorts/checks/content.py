@@ -1,4 +1,6 @@
-"""Deep checks: files (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H), fundus (R), volumes (M)."""
+"""Deep checks: files (F002, F004), copies (L002 to L005), pixels (U), signals (E), patches (H), fundus (R), volumes (M),
+chest radiographs (X).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from medfm.cohorts.checks.chest import check_chests, check_views
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.checks.fundus import check_fundus
 from medfm.cohorts.checks.near import near_pairs
@@ -30,11 +33,14 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -
     yield from check_patches(cohort, seen)
     yield from check_fundus(cohort, seen)
     yield from check_volumes(cohort, seen)
+    yield from check_chests(cohort, seen)
+    yield from check_views(cohort, target if isinstance(target, str) else None, seen)
     if all(s.error for s in seen):
         return  # nothing was read, so nothing may be called passed
     yield from check_copies(cohort, [s.key for s in seen], target)
-    if any(s.picture for s in seen):
+    if any(s.mark is not None for s in seen):
         yield _near(cohort, seen)
+    if any(s.picture for s in seen):
         yield from _pixels(cohort, seen)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from medfm.cohorts.checks.near import Print, fingerprint
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import MedfmError
@@ -88,6 +90,12 @@ def _look(ref: RecordRef, digest: str | None, modality: str) -> Seen:
     array = record.array
     measure = getattr(get_modality(modality), "measure", None)
     quality = None if measure is None else measure(record)
+    if getattr(get_modality(modality), "grey", False):
+        # Whether a name agrees with its content is for F004; what else the reader noted, a modality's own checks say.
+        named = [note for note in record.facts.get("notes", ()) if note.startswith("named ")]
+        levels = np.rint(array[..., None] * 255).astype(np.uint8).repeat(3, axis=2)
+        facts = {"notes": named} if named else {}
+        return Seen(key, None, array.shape, float(array.std()) * 255, True, facts, fingerprint(levels), quality)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind == "f":
         return Seen(key, None, array.shape, quality=quality)
     sample = array[:: max(array.shape[0] // 64, 1), :: max(array.shape[1] // 64, 1)]
