@@ -129,7 +129,7 @@ def _done(job: Job, modality: str, recipe: PreparationRecipe, template: Template
     except (StoreError, MissingExtraError):
         raise
     except MedfmError as error:
-        return Outcome(job.ref.record_id, {}, error.what)
+        return Outcome(job.ref.record_id, {}, error.line)
     except MemoryError:
         return Outcome(job.ref.record_id, {}, "There is not enough memory to prepare the volume.")
     # A strange volume must not end a run over a thousand others.
