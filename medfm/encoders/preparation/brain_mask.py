@@ -114,8 +114,6 @@ def grown(mask: np.ndarray, mm: float, sides: np.ndarray) -> np.ndarray:
 
 def _refined(coarse: np.ndarray, coarse_sides: np.ndarray, shape: tuple[int, ...], sides: np.ndarray) -> np.ndarray:
     """The mask on the voxels of the volume: trilinear between the middles of the blocks, from one half on."""
-    from scipy import ndimage
-
     if coarse.shape == shape:
         return coarse
     result = coarse.astype(np.float32)
@@ -126,7 +124,7 @@ def _refined(coarse: np.ndarray, coarse_sides: np.ndarray, shape: tuple[int, ...
         share = np.clip(places - low, 0.0, 1.0).astype(np.float32)
         share = share.reshape([-1 if one == axis else 1 for one in range(3)])
         result = np.take(result, low, axis=axis) * (1 - share) + np.take(result, high, axis=axis) * share
-    return np.asarray(ndimage.binary_fill_holes(result >= 0.5))
+    return result >= 0.5  # without holes, as the coarse one is
 
 
 def softened(mask: np.ndarray, sides: np.ndarray, mm: float) -> np.ndarray:

@@ -100,7 +100,7 @@ def test_a_map_that_no_head_needs_is_an_error(template: Template) -> None:
     small = MM.copy()
     small[:3, :3] /= 3
     quick = VolumeRegister(iterations=5, sampling=0.1)
-    with pytest.raises(ReadError, match="failed: (it multiplies|the brains)"):
+    with pytest.raises(ReadError, match=r"failed: (it multiplies|the brains)"):
         register(brain_only(), small, BRAIN, template, quick, "small")
 
 
