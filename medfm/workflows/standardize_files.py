@@ -18,6 +18,7 @@ from typing import Any
 from medfm.core.errors import MedfmError, MissingExtraError, ReadError, StoreError
 from medfm.core.files import remove_leftovers, write_json
 from medfm.core.hashing import sha256_file, sha256_json
+from medfm.embeddings.lookup import Stamp, record_files, stamp_of
 from medfm.encoders.preparation.prepare import prepare
 from medfm.encoders.preparation.register import Template
 from medfm.encoders.preparation.steps import PreparationRecipe
@@ -54,10 +55,13 @@ def source_digest(ref: RecordRef, modality: Modality) -> str:
     Raises:
         ReadError: A file is missing or cannot be read.
     """
-    files = getattr(modality, "files", None)
-    paths = (ref.path,) if files is None else files(ref)
+    _stamp(ref, modality)
+    return sha256_json([sorted(sha256_file(path) for path in record_files(modality, ref)), dict(ref.options)])
+
+
+def _stamp(ref: RecordRef, modality: Modality) -> Stamp:
     try:
-        return sha256_json([sorted(sha256_file(path) for path in paths), dict(ref.options)])
+        return stamp_of(record_files(modality, ref))
     except OSError as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise ReadError(f"The file {what}.", where=ref.record_id) from error
@@ -143,10 +147,12 @@ def _prepared(job: Job, modality: Modality, recipe: PreparationRecipe, template:
     job.note.unlink(missing_ok=True)
     job.volume.unlink(missing_ok=True)
     remove_leftovers(job.volume)
-    source = source_digest(job.ref, modality)
+    before = _stamp(job.ref, modality)
+    # Read first: a volume that is too large is refused from its header, before 10 GB are hashed.
     record = modality.read(job.ref)
     done = prepare(record, recipe, template)
-    if source_digest(job.ref, modality) != source:
+    source = source_digest(job.ref, modality)
+    if _stamp(job.ref, modality) != before:
         raise ReadError("The file changed while it was being read.", where=job.ref.record_id)
     write_nifti(job.volume, done.array, done.affine, done.code)
     facts = {

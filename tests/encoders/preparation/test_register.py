@@ -80,7 +80,7 @@ def test_the_volume_lies_on_the_template_afterwards(moved, template: Template) -
 
 
 def test_equal_seeds_give_equal_maps(template: Template) -> None:
-    quick = VolumeRegister(iterations=3, sampling=0.05, least_overlap=0.0)
+    quick = VolumeRegister(iterations=1, sampling=0.05, least_overlap=0.0)
     one, other = (register(brain_only(), known_map() @ MM, BRAIN, template, quick, "x") for _ in range(2))
     assert one.facts == other.facts
     np.testing.assert_array_equal(one.array, other.array)
@@ -89,7 +89,7 @@ def test_equal_seeds_give_equal_maps(template: Template) -> None:
 def test_brains_that_do_not_meet_are_an_error(template: Template) -> None:
     half = BRAIN.copy()
     half[:25] = False
-    strict = VolumeRegister(iterations=3, sampling=0.05, least_overlap=0.97)
+    strict = VolumeRegister(iterations=1, sampling=0.05, least_overlap=0.97)
     with pytest.raises(ReadError, match=r"the brains overlap by 0\.\d\d \(Dice\), not by 0\.97 or more") as caught:
         register(np.where(half, HEAD, np.float32(0)), MM, half, template, strict, "record 4")
     assert caught.value.where == "record 4"
@@ -99,7 +99,7 @@ def test_a_map_that_no_head_needs_is_an_error(template: Template) -> None:
     """A brain whose voxels are stated at a third of their size."""
     small = MM.copy()
     small[:3, :3] /= 3
-    quick = VolumeRegister(iterations=5, sampling=0.1)
+    quick = VolumeRegister(iterations=1, sampling=0.1)
     with pytest.raises(ReadError, match=r"failed: (it multiplies|the brains)"):
         register(brain_only(), small, BRAIN, template, quick, "small")
 
