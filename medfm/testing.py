@@ -279,7 +279,7 @@ def _check_fingerprint(encoder: Encoder, state: dict[str, torch.Tensor], victim:
     steps = [
         step
         for step in card.spec.to_dict()["preprocessing"]
-        if step["step"] not in ("normalise", "min_max", "volume_scale", "radiograph_scale")
+        if step["step"] not in ("normalise", "min_max", "volume_scale", "volume_robust_scale", "radiograph_scale")
     ]
     spec = type(card.spec).model_validate(card.spec.to_dict() | {"preprocessing": steps})
     altered = Card(card.path, card.header.model_copy(update={"medfm": spec}), card.prose, card.sha256)

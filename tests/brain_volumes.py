@@ -47,3 +47,27 @@ def save_head(path: Path, array: np.ndarray | None = None, mm: float = 4.0, code
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(image, path)
     return path
+
+
+def t1_head(mm: float = 4.0, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
+    """A head as T1 shows it, with fat under the scalp and a dark skull, and its brain (ventricles and all).
+
+    Returns:
+        float32 (i, j, k) in right, front, top with cubic voxels and no noise; bool, where the brain is.
+    """
+    axes = [(np.arange(round(size / mm)) + 0.5) * mm - size / 2 for size in (200, 248, 240)]
+    x, y, z = np.meshgrid(*[a - s for a, s in zip(axes, shift, strict=True)], indexing="ij")
+
+    def ball(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
+        return sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), centre, radii, strict=True)) < 1
+
+    volume = np.zeros(x.shape, np.float32)
+    volume[(abs(x) < 45) & (abs(y + 25) < 45) & (z < -40)] = 1100  # neck
+    volume[ball((0, 0, 15), (80, 98, 90))] = 1400  # fat
+    volume[ball((0, 0, 16), (74, 92, 84))] = 90  # skull
+    brain = ball((0, 0, 20), (62, 80, 68)) | ball((0, -40, -30), (40, 28, 22))
+    volume[brain] = 650
+    volume[ball((0, 0, 22), (46, 62, 50))] = 800  # white matter
+    for side in (-1, 1):
+        volume[ball((side * 14, 12, 26), (8, 30, 14))] = 150  # ventricles
+    return volume, brain

@@ -1,4 +1,4 @@
-"""``medfm data``: list, prepare, check, show, de-identify or synthesize cohorts."""
+"""``medfm data``: list, prepare, check, show, standardize, de-identify or synthesize cohorts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
 from medfm.cli.data_deidentify import deidentify_command
 from medfm.cli.data_show import show_command
+from medfm.cli.data_standardize import standardize_command
 
 if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
@@ -43,6 +44,7 @@ def command() -> None:
 
 command.add_command(show_command)
 command.add_command(deidentify_command)
+command.add_command(standardize_command)
 
 
 @command.command("list", cls=Verb)

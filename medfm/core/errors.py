@@ -37,6 +37,16 @@ class MedfmError(Exception):
             parts.append(f"  to do:    {self.fix}")
         return "\n".join(parts)
 
+    @property
+    def line(self) -> str:
+        """What is wrong, what was expected and what to do, on one line; without the place, which a list names itself."""
+        parts = [self.what]
+        if self.expected is not None:
+            parts.append(f"Expected: {self.expected.rstrip('.')}.")
+        if self.fix is not None:
+            parts.append(f"To do: {self.fix.rstrip('.')}.")
+        return " ".join(parts)
+
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (decode workers); keyword arguments must survive pickling.
         return (_rebuild, (type(self), self.what, self.where, self.expected, self.fix))

@@ -69,7 +69,7 @@ class Decoder(Dataset[Decoded]):
                 rows.append(self._tensor(item))
                 done.keys.append(item.key)
             except MedfmError as error:
-                done.failures.append((item.key, error.what))
+                done.failures.append((item.key, error.line))
             # A reader that trips over a strange file must not end a run of a million records.
             except Exception as error:
                 _LOG.debug("Unexpected error while reading a record", exc_info=True)

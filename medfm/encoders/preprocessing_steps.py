@@ -36,6 +36,9 @@ from medfm.encoders.preprocessing_signal_steps import (
 from medfm.encoders.preprocessing_volume_steps import (
     ON_VOLUME,
     SliceFirst,
+    VolumeCropBrain,
+    VolumeReorient,
+    VolumeRobustScale,
     VolumeScale,
     VolumeSize,
     VolumeSpacing,
@@ -211,9 +214,12 @@ Step = Annotated[
     | MinMax
     | Quantise
     | LeadOrder
+    | VolumeReorient
     | VolumeSpacing
+    | VolumeCropBrain
     | VolumeSize
     | VolumeScale
+    | VolumeRobustScale
     | SliceFirst
     | RadiographScale
     | RadiographSquare

@@ -1,7 +1,7 @@
 """From a volume to the array a network takes; see :mod:`medfm.encoders.preprocessing`.
 
-The functions equal MONAI's ``Spacing``, ``ResizeWithPadOrCrop`` and ``ScaleIntensity`` (a test
-compares them) without importing MONAI, which takes seconds in every worker process.
+The functions equal MONAI's ``Spacing``, ``ResizeWithPadOrCrop``, ``ScaleIntensity`` and
+``ScaleIntensityRangePercentiles`` (a test compares them) without importing MONAI, which takes seconds in every worker process.
 
 A record of a volume is float32 (i, j, k) in the order of the file, with the fact ``affine``
 (4 x 4, voxel index -> mm, RAS) or at least ``spacing_mm`` (three numbers).
@@ -10,6 +10,7 @@ A record of a volume is float32 (i, j, k) in the order of the file, with the fac
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,17 @@ from medfm.core.errors import ReadError
 from medfm.encoders.preprocessing_volume_steps import (
     Plane,
     SliceFirst,
+    VolumeCropBrain,
+    VolumeReorient,
+    VolumeRobustScale,
     VolumeScale,
     VolumeSize,
     VolumeSpacing,
     VolumeStep,
 )
+from medfm.io.volumes.volume import spacing_of, to_axes, to_ras
 from medfm.modalities.record import Record
+from medfm.modalities.volume_quality import head_mask
 
 _FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
 _READ = "read the file with medfm.read_record, which brings every format to this form"
@@ -92,6 +98,87 @@ def unit_scale(volume: np.ndarray) -> np.ndarray:
     return scaled
 
 
+def robust_scale(volume: np.ndarray, lower: float, upper: float, of: str = "all") -> np.ndarray:
+    """The volume from 0 (percentile `lower`) to 1 (`upper`), float32, cut off at both; see :class:`VolumeRobustScale`.
+
+    Where the two percentiles are equal every voxel becomes 0 or 1.
+    """
+    counted = volume[volume != 0] if of == "nonzero" else volume
+    low, high = np.percentile(counted, (lower, upper)) if counted.size else (0.0, 0.0)
+    if low == high:
+        return np.asarray(volume > low, dtype=np.float32)
+    scaled = np.clip((volume - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    return scaled.astype(np.float32, copy=False)
+
+
+def brain_bounds(mask: np.ndarray, affine: np.ndarray, step: VolumeCropBrain) -> tuple[list[int], list[int]] | None:
+    """First voxel and last voxel + 1 along each axis that :class:`VolumeCropBrain` keeps, beyond the volume too.
+
+    Args:
+        mask: bool (i, j, k), the brain or the head.
+        affine: float (4, 4), voxel index -> mm.
+        step: How much is kept about it.
+
+    Returns:
+        ``None`` where the mask is empty.
+    """
+    if not mask.any():
+        return None
+    sides = spacing_of(affine)
+    starts, stops = [], []
+    for axis in range(3):
+        lines = mask.sum(axis=tuple(one for one in range(3) if one != axis))
+        filled = np.flatnonzero(lines)
+        if step.size_mm is None:
+            margin = math.ceil(step.margin_mm / sides[axis] - 1e-6)
+            starts.append(int(filled[0]) - margin)
+            stops.append(int(filled[-1]) + 1 + margin)
+        else:
+            size = max(math.ceil(step.size_mm[axis] / sides[axis] - 1e-6), 1)
+            centre = float(np.average(np.arange(len(lines)), weights=lines)) + 0.5
+            starts.append(round(centre - size / 2))
+            stops.append(starts[-1] + size)
+    return starts, stops
+
+
+def cut(
+    volume: np.ndarray, affine: np.ndarray, starts: Sequence[int], stops: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels from `starts` to before `stops` and the affine; beyond the volume its smallest value is repeated."""
+    inside = tuple(
+        slice(min(max(start, 0), size), max(min(stop, size), 0))
+        for start, stop, size in zip(starts, stops, volume.shape, strict=True)
+    )
+    pads = [
+        (max(-start, 0), max(stop - size, 0)) for start, stop, size in zip(starts, stops, volume.shape, strict=True)
+    ]
+    result = np.pad(volume[inside], pads, constant_values=volume.min())
+    changed = np.array(affine, dtype=np.float64)
+    changed[:3, 3] += changed[:3, :3] @ np.asarray(starts, np.float64)
+    return result, changed
+
+
+def reoriented(
+    volume: np.ndarray, affine: np.ndarray, axes: str, axes_in_file: object, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The volume in the axes that :class:`VolumeReorient` asks for, and its affine.
+
+    Raises:
+        ReadError: The axes of the file are wanted, and the record does not say what they were.
+    """
+    if axes == "ras":
+        return to_ras(volume, affine)
+    try:
+        return to_axes(volume, affine, str(axes_in_file or ""))
+    except ValueError as error:
+        raise ReadError(
+            "The axes of the file are not known.",
+            where=where,
+            expected="the fact axes_in_file, such as PSR",
+            fix=_READ,
+        ) from error
+
+
 def axes_of(plane: Plane) -> tuple[int, int, int]:
     """The axes of the file in the order that puts the slices of `plane` first."""
     return _FIRST[plane]
@@ -139,17 +226,27 @@ class VolumeSteps:
             )
         volume, affine = _checked(item), _affine(item)
         for step in self.steps:
-            if isinstance(step, VolumeSpacing):
+            if isinstance(step, VolumeReorient):
+                letters = item.facts.get("axes_in_file")
+                volume, affine = reoriented(volume, affine, step.axes, letters, item.record_id)
+            elif isinstance(step, VolumeCropBrain):
+                bounds = brain_bounds(head_mask(volume, affine), affine, step)
+                if bounds is not None:  # an empty volume is refused when it is scaled
+                    volume, affine = cut(volume, affine, *bounds)
+            elif isinstance(step, VolumeSpacing):
                 volume, affine = resample(volume, affine, step.mm)
             elif isinstance(step, VolumeSize):
                 volume, affine = fit_size(volume, affine, step.size, step.padding)
-            elif isinstance(step, VolumeScale):
+            elif isinstance(step, (VolumeScale, VolumeRobustScale)):
                 if volume.min() == volume.max():
                     raise ReadError(
                         "The volume has one value throughout where the network looks: there is nothing in it.",
                         where=item.record_id,
                     )
-                volume = unit_scale(volume)
+                if isinstance(step, VolumeScale):
+                    volume = unit_scale(volume)
+                else:
+                    volume = robust_scale(volume, step.lower, step.upper, step.of)
         return volume.astype(np.float32, copy=False), affine
 
 

@@ -22,6 +22,8 @@ _OPTIONS = ("series", "spacing_mm", "axes")
 _AXES = ("ras", "file")
 # Hounsfield units: air and what lies outside the scanner's circle are at -1000 and below, as no MR value is.
 _AIR_OF_CT, _SHARE_OF_AIR = -900.0, 0.1
+# No CT goes below the padding of its scanners; whole numbers that overflowed reach down to -32768.
+_LOWEST_OF_CT = -4096.0
 
 
 class BrainMri:
@@ -138,7 +140,7 @@ def _values(array: np.ndarray, where: str) -> dict[str, Any]:
             air += int((plane <= _AIR_OF_CT).sum())
     if low > high:
         raise ReadError("The volume holds no finite value at all.", where=where, fix="export it again")
-    if air > _SHARE_OF_AIR * array.size and high > -_AIR_OF_CT / 2 and odd == 0:
+    if air > _SHARE_OF_AIR * array.size and high > -_AIR_OF_CT / 2 and low >= _LOWEST_OF_CT and odd == 0:
         raise ReadError(
             f"The values are those of CT: {air / array.size:.0%} of the voxels are at {_AIR_OF_CT:g} or below.",
             where=where,

@@ -117,9 +117,41 @@ def body_centre(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple
     return middle[0], middle[1], middle[2]
 
 
+def head_mask(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where the head is (the brain, of a volume without its skull): bool (i, j, k), in blocks of about 4 mm.
+
+    Args:
+        array: float (i, j, k), finite, in any order of the axes.
+        affine: float (4, 4), voxel index -> mm; only the sides of a voxel count.
+    """
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    coarse, _ = _coarse(array, tuple(float(side) for side in sides))
+    whole = _full(_body(coarse), array.shape)
+    # The last voxels, which fill no block, are like the last block.
+    return np.pad(whole, [(0, n - m) for n, m in zip(array.shape, whole.shape, strict=True)], mode="edge")
+
+
+def head_box(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple[list[float], list[float]] | None:
+    """The box around the head, mm from the outer corner of the first voxel: its ends low and high along each axis.
+
+    ``None`` where nothing stands out from the background.
+    """
+    coarse, sides = _coarse(array, spacing)
+    body = _body(coarse)
+    if not body.any():
+        return None
+    filled = [np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    low = [float(f[0] * side) for f, side in zip(filled, sides, strict=True)]
+    return low, [float((f[-1] + 1) * side) for f, side in zip(filled, sides, strict=True)]
+
+
 def _coarse(values: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Means of whole blocks of about 4 mm, and the sides of a block; voxels that fill no block are left out."""
-    factors = [max(round(_MM / side), 1) for side in spacing]
+    return blocks(values, spacing, _MM)
+
+
+def blocks(values: np.ndarray, spacing: tuple[float, ...], mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means of whole blocks of about `mm`, and the sides of a block; voxels that fill no block are left out."""
+    factors = [max(round(mm / side), 1) for side in spacing]
     factors = [min(f, n) for f, n in zip(factors, values.shape, strict=True)]
     sizes = [n // f for n, f in zip(values.shape, factors, strict=True)]
     cut = values[tuple(slice(0, n * f) for n, f in zip(sizes, factors, strict=True))]
@@ -131,11 +163,11 @@ def _body(coarse: np.ndarray) -> np.ndarray:
     """The largest connected part above Otsu's threshold, holes filled."""
     from scipy import ndimage
 
-    limit = _otsu(coarse)
+    limit = otsu(coarse)
     # Fat and vessels are far brighter than brain; the second split, among what is darker, keeps brain in the body.
     below = coarse[coarse <= limit]
     if len(below) and (coarse > limit).mean() < 0.15:
-        limit = _otsu(below)
+        limit = otsu(below)
     labels, number = ndimage.label(coarse > limit)
     if not number:
         return np.zeros(coarse.shape, bool)
@@ -144,7 +176,7 @@ def _body(coarse: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()))
 
 
-def _otsu(values: np.ndarray) -> float:
+def otsu(values: np.ndarray) -> float:
     """The threshold that parts a histogram into the two most even classes."""
     low, high = (float(v) for v in np.percentile(values, (0.0, _TOP)))
     if low == high:

@@ -150,7 +150,12 @@ def _found(
         # A DICOM series is a record although it is a folder.
         kinds = [modality] if modality else [name for name in list_modalities() if _claims(name, source)]
         if len(kinds) != 1 or not getattr(get_modality(kinds[0]), "folders", False):
-            raise ReadError("This is a folder.", where=str(source), expected="a record's file, or a cohort's table")
+            raise ReadError(
+                "This is a folder, and none that is read as one record.",
+                where=str(source),
+                expected="a record's file, a folder with a DICOM series of MR, or a cohort's table",
+                fix="name the file; of a DICOM series its --modality, such as brain_mri, tells why it is not read",
+            )
         return [RecordRef(source.name or "record", source.absolute(), dict(reader or {}))], kinds[0], False
     if not source.exists() and source.with_name(f"{source.name}.hea").exists():
         source = source.with_name(f"{source.name}.hea")  # WFDB records are often named without their ending

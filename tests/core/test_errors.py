@@ -32,3 +32,10 @@ def test_text_has_a_line_for_each_part_given() -> None:
 
 def test_there_are_as_many_kinds_as_floors_need() -> None:
     assert {k.__name__ for k in KINDS} >= {"ConfigError", "ReadError", "CohortError", "WeightsError", "StoreError"}
+
+
+def test_one_line_for_lists_says_what_to_do() -> None:
+    whole = errors.ReadError("It is cut off.", where="v.nii", expected="all of it", fix="copy it again.")
+    assert whole.line == "It is cut off. Expected: all of it. To do: copy it again."
+    assert errors.ReadError("It is cut off.", where="v.nii").line == "It is cut off."
+    assert "v.nii" not in whole.line, "a list names the record itself"

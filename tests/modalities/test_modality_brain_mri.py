@@ -204,3 +204,32 @@ class TestRealScans:
         (done,) = show(SHARED / "dicom_series" / "slab", out=tmp_path / "x.svg")
         text = done.path.read_text() if done.path else ""
         assert "slab" in text and "Jane" not in text and "anat-T1w" not in text
+
+
+class TestLooksLikeCt:
+    """A whole number that overflowed reaches far below air; it is a fault of the file, not another machine."""
+
+    def test_overflow_is_read_and_left_to_the_checks(self, tmp_path: Path) -> None:
+        values = (head() * 60).astype(np.int64).astype(np.int16)
+        assert (values <= -900).mean() > 0.1 and values.min() < -4096
+        record = BRAIN_MRI.read(RecordRef("r", save_head(tmp_path / "v.nii.gz", values)))
+        assert record.facts["range"][0] < -4096
+        assert BRAIN_MRI.measure(record).wrapped > 0.001
+
+    @pytest.mark.parametrize("padding", [-1000, -2048, -3024])
+    def test_ct_with_the_padding_of_its_scanner_is_refused(self, tmp_path: Path, padding: int) -> None:
+        drawn = head(noise=0.0)
+        values = np.where(drawn > 50, drawn + 40, padding).astype(np.int16)
+        with pytest.raises(ReadError, match="those of CT"):
+            BRAIN_MRI.read(RecordRef("r", save_head(tmp_path / "v.nii.gz", values)))
+
+
+def test_a_folder_of_ct_is_refused_with_the_way_to_find_out_why(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    ct = {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
+    dicom_slices(folder, np.arange(60, dtype=np.int16).reshape(4, 5, 3), np.eye(4), **ct)
+    with pytest.raises(ReadError, match="This is a folder") as caught:
+        show(folder, out=tmp_path / "p.png")
+    assert "--modality" in str(caught.value.fix)
+    with pytest.raises(ReadError, match="computed tomography"):
+        show(folder, out=tmp_path / "p.png", modality="brain_mri")

@@ -8,7 +8,7 @@ from brain_volumes import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfm.modalities.volume_quality import VolumeQuality, _coarse, _otsu, body_centre, measure
+from medfm.modalities.volume_quality import VolumeQuality, _coarse, body_centre, measure, otsu
 
 HEAD = head()
 FACTS = {"spacing_mm": [4, 4, 4], "left_right": "known"}
@@ -65,8 +65,8 @@ def test_blocks_are_means() -> None:
 
 def test_otsu_parts_two_heaps() -> None:
     values = np.concatenate([np.random.default_rng(0).normal(10, 1, 900), np.random.default_rng(1).normal(50, 3, 300)])
-    assert 13 < _otsu(values) < 42
-    assert _otsu(np.full(5, 3.0)) == 3.0
+    assert 13 < otsu(values) < 42
+    assert otsu(np.full(5, 3.0)) == 3.0
 
 
 def test_the_middle_of_the_head_is_found() -> None:

@@ -24,6 +24,7 @@ from medfm.cohorts.findings import Finding
 # Standard deviation, in grey levels of 255, below which a picture shows nothing.
 BLANK = 1.0
 SMALLEST = 16
+_REASONS = 8  # that are told apart in one finding
 
 
 def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -> Iterator[Finding]:
@@ -48,8 +49,9 @@ def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     ids = cohort.record_ids
     bad = [i for i, s in enumerate(seen) if s.error]
     if bad:
-        reasons = Counter(str(seen[i].error) for i in bad).most_common(3)
-        listed = "; ".join(f"{n} x {reason}" for reason, n in reasons)
+        reasons = Counter(str(seen[i].error) for i in bad).most_common()
+        listed = "; ".join(f"{n} x {reason}" for reason, n in reasons[:_REASONS])
+        listed += f"; {count(len(reasons) - _REASONS, 'other reason')}" if len(reasons) > _REASONS else ""
         yield found("F002", "error", f"{len(bad):,} of {count(len(seen), 'record')}: {listed}", [ids[i] for i in bad])
     else:
         yield passed("F002", count(len(seen), "record"))

@@ -74,6 +74,30 @@ def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return turned[tuple(slice(None, None, sign) for sign in signs)], changed
 
 
+def to_axes(array: np.ndarray, affine: np.ndarray, letters: str) -> tuple[np.ndarray, np.ndarray]:
+    """The volume with its axes permuted and turned to lead where `letters` say, such as ``"PSR"``; no value changes.
+
+    Returns:
+        A view of `array`, and its affine.
+
+    Raises:
+        ValueError: The letters do not name right-left, front-back and top-bottom once each.
+    """
+    worlds = [next((world for world, pair in enumerate(_LETTERS) if letter in pair), -1) for letter in letters]
+    if sorted(worlds) != [0, 1, 2]:
+        raise ValueError(f"{letters!r} does not name the three axes of a volume")
+    array, affine = to_ras(array, affine)
+    turned = np.transpose(array, worlds)
+    changed = np.array(affine, dtype=np.float64)
+    changed[:3, :3] = affine[:3, worlds]
+    for axis, (world, letter) in enumerate(zip(worlds, letters, strict=True)):
+        if letter == _LETTERS[world][1]:
+            changed[:3, 3] += changed[:3, axis] * (turned.shape[axis] - 1)
+            changed[:3, axis] *= -1
+            turned = np.flip(turned, axis)
+    return turned, changed
+
+
 def obliqueness(affine: np.ndarray) -> float:
     """Largest angle in degrees between an array axis and the nearest anatomical one."""
     cosines = np.abs(affine[:3, :3] / spacing_of(affine))
