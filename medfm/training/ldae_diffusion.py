@@ -14,6 +14,7 @@ from medfm.encoders.ldae.semantic import SemanticEncoder
 from medfm.encoders.ldae.unet import ShiftUNet, UNet
 from medfm.objectives.diffusion import Schedule, draw_timesteps, noise_loss, shifted_loss
 from medfm.training.ldae_config import LatentRecipe, SemanticRecipe
+from medfm.training.ldae_samples import SampleJudge
 from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
 from medfm.training.record_tensors import RecordTensors
 from medfm.training.weight_average import WeightAverage
@@ -62,6 +63,7 @@ class DiffusionStage:
         volumes: Preprocessed records in the order of `latents`, for stage 3.
         train: Positions to train on.
         validation: Positions to judge by.
+        samples: Judges samples where the recipe chooses the epoch by ``validation_ssim``.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class DiffusionStage:
         volumes: RecordTensors | None,
         train: Sequence[int],
         validation: Sequence[int],
+        samples: SampleJudge | None = None,
     ) -> None:
-        self.loss, self.config = loss, config
+        self.loss, self.config, self.samples = loss, config, samples
         self.latents, self.volumes = latents, volumes
         self.train, self.validation = list(train), list(validation)
         self.records, self.may_judge = len(self.train), bool(self.validation)
         self.optimizer = adam([p for p in loss.parameters() if p.requires_grad], config)
+        self.optimizers = [self.optimizer]
         self.average = WeightAverage(loss, config.average.decay)
         for part in loss.children():
             if isinstance(part, (UNet, SemanticEncoder)):
@@ -88,6 +92,8 @@ class DiffusionStage:
         self.device = fabric.device
         self.network, self.fast = fabric.setup(self.loss, self.optimizer)
         self.average.to(fabric.device)
+        if self.samples is not None:
+            self.samples.to(fabric.device)
 
     def step(self, fabric: Fabric, batches: Sequence[Sequence[int]], draw: Draw) -> dict[str, Tensor]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
@@ -105,7 +111,8 @@ class DiffusionStage:
                 fabric.backward(value / len(batches))
                 parts.append({"total": value})
         norm = clip_and_step(fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step)
-        self.average.update(self.loss, len(batches) if config.average.every == "batch" else 1)
+        updates = len(batches) if config.average.every == "batch" else 1
+        self.average.update(self.loss, updates, config.average.at(draw.step))
         return mean_terms(parts) | {"grad_norm": norm}
 
     def _inputs(self, of: Sequence[int], positions: Sequence[int]) -> list[Tensor]:
@@ -131,8 +138,22 @@ class DiffusionStage:
                 noise = torch.randn((_TIMES_JUDGED, *latent.shape[1:]), generator=generator).to(self.device)
                 many = [latent.expand(_TIMES_JUDGED, *latent.shape[1:])]
                 total += float(self._judged(many[0], t, noise, volume)) / len(self.validation)
+            alike = self._alike()
         self.loss.train(was)
-        return {"val_total": total}
+        return {"val_total": total} if alike is None else {"val_total": 1 - alike, "val_ssim": alike, "val_loss": total}
+
+    def _alike(self) -> float | None:
+        """Mean similarity of samples on the validation records, where it is asked for; each with its own noise."""
+        if self.samples is None or not isinstance(self.loss, ShiftLoss):
+            return None
+        values: list[float] = []
+        size = self.config.batch_size
+        for begin in range(0, len(self.validation), size):
+            rows = range(begin, min(begin + size, len(self.validation)))
+            latents, volumes = self._inputs(self.validation, rows)
+            sources = [Draw(self.config.seed, i, 0).generator("samples") for i in rows]
+            values += self.samples.similarity(self.loss.denoiser, self.loss.encoder(volumes), latents, sources)
+        return sum(values) / len(values)
 
     def _judged(self, latents: Tensor, t: Tensor, noise: Tensor, volume: list[Tensor]) -> Tensor:
         if isinstance(self.loss, NoiseLoss):

@@ -1,0 +1,133 @@
+"""What short runs of LDAE need: rates that rise and fall, averages that forget, quiet first latents, square errors."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_ldae import AUTOENCODER
+from torch import nn
+
+from medfm.core.config import build
+from medfm.core.errors import ConfigError
+from medfm.encoders.ldae.autoencoder import build_autoencoder, encode
+from medfm.objectives.compression import CompressionWeights, compression_losses
+from medfm.training.ldae_autoencoder import begin_with_sigma
+from medfm.training.ldae_config import AutoencoderRecipe, Averaging, LdaeOptimisation, LdaeRecipe, SemanticRecipe
+from medfm.training.ldae_stage import adam, set_rate
+from medfm.training.weight_average import WeightAverage
+from medfm.workflows.pretrain import load_recipe
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 100), st.sampled_from(["none", "cosine"]))
+def test_the_rate_rises_and_falls(steps, warm_up, decay):
+    rule = LdaeOptimisation(warm_up=warm_up, decay=decay)
+    factors = [rule.factor(step, steps) for step in range(steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[0] == pytest.approx(1 / (warm_up + 1))
+    after = factors[warm_up:]
+    if decay == "none":
+        assert after == [1.0] * len(after)
+    else:
+        assert all(one > other for one, other in pairwise(after))
+        if warm_up < steps:
+            expected = 0.5 * (1 + math.cos(math.pi * (steps - 1) / steps))
+            assert factors[-1] == pytest.approx(expected * min(1, steps / (warm_up + 1)))
+
+
+def test_published_recipes_keep_one_rate():
+    for stage in ("autoencoder", "latent", "semantic"):
+        for name in (f"ldae-{stage}", f"ldae-{stage}-published"):
+            config = load_recipe(name)
+            assert [config.optimisation.factor(step, 100) for step in (0, 50, 99)] == [1.0] * 3
+            assert config.first_weights is None
+            if stage == "autoencoder":
+                assert (config.l1, config.l2, config.first_sigma) == (1.0, 0.0, None)
+            else:
+                assert not config.average.ramp and config.average.at(0) == config.average.decay
+
+
+def test_the_full_rate_is_kept_in_the_optimiser():
+    layer = nn.Linear(2, 2)
+    config = build(LdaeRecipe, {"name": "t", "epochs": 1, "batch_size": 1, "optimisation": {"lr": 0.01}}, where="test")
+    first, second = adam(layer.parameters(), config), adam(layer.parameters(), config, 0.5)
+    set_rate([first, second], 0.5)
+    set_rate([first, second], 0.1)
+    assert first.param_groups[0]["lr"] == pytest.approx(0.001) and second.param_groups[0]["lr"] == pytest.approx(0.05)
+    again = adam(layer.parameters(), config)
+    again.load_state_dict(first.state_dict())
+    set_rate([again], 1.0)
+    assert again.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_a_ramp_forgets_the_first_weights():
+    rule = Averaging(decay=0.99, ramp=True)
+    decays = [rule.at(step) for step in range(2000)]
+    assert decays == sorted(decays) and decays[0] == pytest.approx(0.1) and decays[-1] == 0.99
+    left = {}
+    for ramp in (True, False):
+        layer = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(layer.weight, 1.0)
+        average = WeightAverage(layer, 0.99)
+        nn.init.constant_(layer.weight, 0.0)
+        for step in range(60):
+            average.update(layer, 1, Averaging(decay=0.99, ramp=ramp).at(step))
+        left[ramp] = float(average.values["weight"])
+    assert left[False] == pytest.approx(0.99**60, rel=1e-4) and left[True] < 1e-6
+
+
+def test_an_update_with_another_decay():
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    average = WeightAverage(layer, 0.9)
+    nn.init.constant_(layer.weight, 4.0)
+    average.update(layer, 2, 0.5)
+    assert float(average.values["weight"]) == pytest.approx(4 - 2 * 0.25)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_first_latents_are_quiet(sigma):
+    autoencoder = build_autoencoder(AUTOENCODER)
+    volume = torch.rand(2, 1, 16, 16, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, before = encode(autoencoder, volume)
+        begin_with_sigma(autoencoder, sigma)
+        again, after = encode(autoencoder, volume)
+    assert torch.equal(mean, again) and float(before.mean()) > 0.4
+    assert float(after.mean()) == pytest.approx(sigma, rel=0.3)
+
+
+def test_square_errors_can_be_weighted():
+    random = torch.Generator().manual_seed(0)
+    one, other = torch.rand(2, 1, 4, 4, 4, generator=random), torch.rand(2, 1, 4, 4, 4, generator=random)
+    mean, sigma = torch.zeros(2, 1, 2, 2, 2), torch.ones(2, 1, 2, 2, 2)
+    weights = CompressionWeights(kl=0.0, l1=0.25, l2=2.0)
+    found = compression_losses(one, other, mean, sigma, weights=weights)
+    square, absolute = float(((one - other) ** 2).mean()), float((one - other).abs().mean())
+    assert float(found.l2) == pytest.approx(square) and float(found.total) == pytest.approx(
+        0.25 * absolute + 2 * square
+    )
+    # As published: the absolute difference alone.
+    assert float(compression_losses(one, other, mean, sigma).total) == pytest.approx(absolute)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (AutoencoderRecipe, {"first_sigma": 0.0}),
+        (AutoencoderRecipe, {"l2": -1.0}),
+        (AutoencoderRecipe, {"optimisation": {"decay": "linear"}}),
+        (AutoencoderRecipe, {"optimisation": {"warm_up": -1}}),
+        (SemanticRecipe, {"samples": {"steps": 1000}}),
+        (SemanticRecipe, {"samples": {"window": 0}}),
+    ],
+)
+def test_settings_out_of_range(kind, values):
+    stage = "autoencoder" if kind is AutoencoderRecipe else "semantic"
+    with pytest.raises(ConfigError):
+        build(kind, {"name": "t", "stage": stage, "epochs": 1, "batch_size": 1, **values}, where="test")
