@@ -9,15 +9,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_ldae import AUTOENCODER
+from tiny_ldae import AUTOENCODER, ENCODER
 from torch import nn
 
 from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.encoders.ldae.autoencoder import build_autoencoder, encode
+from medfm.encoders.ldae.semantic import build_ldae
 from medfm.objectives.compression import CompressionWeights, compression_losses
+from medfm.objectives.diffusion import (
+    add_noise,
+    clean_from_noise,
+    clean_weight,
+    make_schedule,
+    shifted_error,
+    shifted_loss,
+)
 from medfm.training.ldae_autoencoder import begin_with_sigma
 from medfm.training.ldae_config import AutoencoderRecipe, Averaging, LdaeOptimisation, LdaeRecipe, SemanticRecipe
+from medfm.training.ldae_diffusion import spread_codes
 from medfm.training.ldae_stage import adam, set_rate
 from medfm.training.weight_average import WeightAverage
 from medfm.workflows.pretrain import load_recipe
@@ -131,3 +141,54 @@ def test_settings_out_of_range(kind, values):
     stage = "autoencoder" if kind is AutoencoderRecipe else "semantic"
     with pytest.raises(ConfigError):
         build(kind, {"name": "t", "stage": stage, "epochs": 1, "batch_size": 1, **values}, where="test")
+
+
+def test_codes_are_spread_before_training():
+    encoder = build_ldae(ENCODER, torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(1)
+    volumes = torch.rand(1, 1, 8, 16, 16, generator=random) + 0.1 * torch.rand(12, 1, 8, 16, 16, generator=random)
+    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+    with torch.no_grad():
+        assert float(encoder.eval()(volumes).std(dim=0).mean()) < 0.3
+        encoder.train()
+        spread_codes(encoder, volumes)
+        assert encoder.training
+        codes, features = encoder.eval()(volumes), encoder.slice_features(volumes)
+    torch.testing.assert_close(codes.std(dim=0), torch.ones(32), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(32), rtol=0, atol=1e-3)
+    assert float(features.std(dim=0).square().mean(dim=0).sqrt().mean()) == pytest.approx(1, abs=1e-3)
+    changed = {name for name, p in encoder.named_parameters() if not torch.equal(p, before[name])}
+    # Two norms and nothing else: published tensors keep their shapes and names.
+    assert {name.rsplit(".", 1)[0] for name in changed} == {"backbone.classifier.0", "layer_norm_after_attention"}
+
+
+def test_weights_of_the_clean_latent():
+    schedule = make_schedule()
+    t = torch.tensor([0, 100, 500, 999])
+    abar = schedule.alphas_cumprod[t].double()
+    expected = ((1 - abar) / abar).clamp(max=20.0)
+    torch.testing.assert_close(clean_weight(schedule, t, 20.0).double(), expected, rtol=1e-4, atol=1e-6)
+    assert float(clean_weight(schedule, t, 1e9)[3]) > 1e4
+
+
+def test_weighted_noise_errors_are_errors_of_the_clean_latent():
+    """Without a code, an error of the noise is one of the latent that it is taken for."""
+    schedule, random = make_schedule(), torch.Generator().manual_seed(0)
+    z0, noise, wrong = (torch.randn(3, 2, 4, 4, 4, generator=random) for _ in range(3))
+    t = torch.tensor([50, 400, 800])
+    found = clean_weight(schedule, t, 1e9) * shifted_error(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    clean = clean_from_noise(schedule, add_noise(schedule, z0, t, noise), t, wrong)
+    torch.testing.assert_close(found, (clean - z0).square().flatten(1).mean(dim=1), rtol=2e-3, atol=1e-5)
+
+
+def test_the_published_weight_is_the_default():
+    schedule, random = make_schedule(), torch.Generator().manual_seed(0)
+    z0, noise, wrong = (torch.randn(3, 2, 4, 4, 4, generator=random) for _ in range(3))
+    t = torch.tensor([50, 400, 800])
+    errors = shifted_error(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    found = shifted_loss(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    torch.testing.assert_close(found, schedule.weight[t] * errors)
+    torch.testing.assert_close(errors, (noise - wrong).square().flatten(1).mean(dim=1))
+    for name in ("ldae-semantic", "ldae-semantic-published"):
+        config = load_recipe(name)
+        assert config.clean_weight is None and config.encoder_lr is None and not config.spread_codes
