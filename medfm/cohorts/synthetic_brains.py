@@ -22,11 +22,12 @@ _HIPPOCAMPUS, _HIPPOCAMPUS_AT = (8.0, 18.0, 8.0), (27.0, -12.0, -18.0)
 _CORTEX = 9.0
 # Voxels average over their width: edges are blurred by about a quarter of it.
 _EDGE = 1.3
-# Growth of the ventricles per year of age, and factor and further growth per year of the disease.
-_AGEING = 0.025
-_VENTRICLES_OF = {"CN": (1.0, 0.03), "MCI": (1.25, 0.10), "AD": (1.6, 0.25)}
-_HIPPOCAMPI_OF = {"CN": (1.0, -0.005), "MCI": (0.75, -0.03), "AD": (0.5, -0.06)}
-_REFERENCE_AGE = 50.0
+# Both effects are far larger than in patients, so that they move edges by whole voxels of 5 mm:
+# per year of age, and per unit of a disease that the diagnosis starts with and adds to every year.
+_VENTRICLES_AT_REFERENCE, _REFERENCE_AGE = 0.55, 50.0
+_AGEING, _AGEING_HIPPOCAMPI = 0.04, 0.002
+_DISEASE = {"CN": (0.0, 0.02), "MCI": (0.35, 0.25), "AD": (0.7, 0.5)}
+_DISEASE_HIPPOCAMPI = 0.8
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ def anatomy(brain: Brain, age: float, years: float, diagnosis: str) -> Anatomy:
         years: Since the first visit.
         diagnosis: ``CN``, ``MCI`` or ``AD``.
     """
-    factor, faster = _VENTRICLES_OF[diagnosis]
-    grown = brain.ventricles * factor * math.exp(_AGEING * (age + years - _REFERENCE_AGE) + faster * years)
-    share, slower = _HIPPOCAMPI_OF[diagnosis]
-    left = brain.hippocampi * share * math.exp(slower * years - 0.004 * (age + years - _REFERENCE_AGE))
+    first, yearly = _DISEASE[diagnosis]
+    disease, aged = first + yearly * years, age + years - _REFERENCE_AGE
+    grown = _VENTRICLES_AT_REFERENCE * brain.ventricles * math.exp(_AGEING * aged + disease)
+    left = brain.hippocampi * math.exp(-_AGEING_HIPPOCAMPI * aged - _DISEASE_HIPPOCAMPI * disease)
     cubed = brain.size**3
     return Anatomy(_ml(_VENTRICLE) * grown * cubed, _ml(_HIPPOCAMPUS) * left * cubed)
 
@@ -143,12 +144,12 @@ def ventricle_ml(volume: np.ndarray, mm: float = MM) -> float:
 
 
 def _positioned(rng: np.random.Generator) -> np.ndarray:
-    """Points (3, i, j, k) of the grid in the brain's own axes: registration leaves about 1 mm and 1 degree."""
+    """Points (3, i, j, k) of the grid in the brain's own axes: registration leaves about half a mm and half a degree."""
     axes = [(np.arange(side) - (side - 1) / 2) * MM for side in SHAPE]
     points = np.stack(np.meshgrid(*axes, indexing="ij"))
-    first, second, third = rng.normal(0, math.radians(0.7), 3)
+    first, second, third = rng.normal(0, math.radians(0.35), 3)
     turn = np.array([[1, -third, second], [third, 1, -first], [-second, first, 1]])
-    shifted = points - rng.normal(0, 0.6, 3).reshape(3, 1, 1, 1)
+    shifted = points - rng.normal(0, 0.3, 3).reshape(3, 1, 1, 1)
     return np.einsum("ab,bijk->aijk", turn, shifted)
 
 

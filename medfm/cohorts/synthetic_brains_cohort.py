@@ -16,8 +16,8 @@ from medfm.core.extras import import_extra
 from medfm.core.progress import ProgressMaker
 
 MONTHS = (0, 6, 12, 18, 24)
-_MIX = (0.4, 0.25, 0.35)  # shares of subjects by diagnosis
-SITES = {"north": Scanner(1000.0, 0.03, 0.03), "south": Scanner(240.0, 0.05, 0.04)}
+_MIX = (0.4, 0.2, 0.4)  # shares of subjects by diagnosis
+SITES = {"north": Scanner(1000.0, 0.02, 0.02), "south": Scanner(240.0, 0.03, 0.025)}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def subject(seed: int, number: int) -> Subject:
     sites = list(SITES)
     brain = Brain(
         size=float(rng.normal(1.0, 0.03)),
-        ventricles=float(np.exp(rng.normal(0.0, 0.15))),
-        hippocampi=float(np.exp(rng.normal(0.0, 0.07))),
+        ventricles=float(np.exp(rng.normal(0.0, 0.1))),
+        hippocampi=float(np.exp(rng.normal(0.0, 0.06))),
         folds=(seed, 31, number),
     )
     return Subject(

@@ -24,6 +24,8 @@ class CompressionWeights:
     kl: float = 1e-7
     perceptual: float = 1e-3
     adversarial: float = 0.025
+    l1: float = 1.0
+    l2: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class CompressionLosses:
     kl: Tensor
     perceptual: Tensor
     adversarial: Tensor
+    l2: Tensor
 
 
 PUBLISHED = CompressionWeights()
@@ -49,7 +52,7 @@ def compression_losses(
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     weights: CompressionWeights = PUBLISHED,
 ) -> CompressionLosses:
-    """What the autoencoder minimises: L1 + kl * KL + perceptual * P + adversarial * A.
+    """What the autoencoder minimises: L1 + kl * KL + perceptual * P + adversarial * A (and l2 * L2, not published).
 
     Args:
         drawn: What the decoder made of a drawn latent, float (n, 1, i, j, k).
@@ -64,12 +67,13 @@ def compression_losses(
         weights: Weights of the parts.
     """
     zero = torch.zeros((), device=drawn.device)
-    l1 = (drawn.float() - volume.float()).abs().mean()
+    difference = drawn.float() - volume.float()
+    l1, l2 = difference.abs().mean(), difference.square().mean()
     kl = kl_divergence(mean, sigma)
     seen = zero if perceptual is None else perceptual(drawn.float(), volume.float())
     fooled = zero if scores is None else _least_squares(scores, real=True, discriminator=False)
-    total = l1 + weights.kl * kl + weights.perceptual * seen + weights.adversarial * fooled
-    return CompressionLosses(total, l1, kl, seen, fooled)
+    total = weights.l1 * l1 + weights.kl * kl + weights.perceptual * seen + weights.adversarial * fooled
+    return CompressionLosses(total + weights.l2 * l2, l1, kl, seen, fooled, l2)
 
 
 def discriminator_loss(of_drawn: Tensor, of_real: Tensor, weights: CompressionWeights = PUBLISHED) -> Tensor:

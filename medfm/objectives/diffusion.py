@@ -180,6 +180,27 @@ def shifted_loss(
         t: Timesteps (n,).
         noise: Standard normal, shape of `z0`.
     """
+    return schedule.at("weight", t, z0).flatten() * shifted_error(schedule, model, z0, t, noise)
+
+
+def clean_weight(schedule: Schedule, t: Tensor, most: float) -> Tensor:
+    """What turns the error of the noise at timesteps `t` (n,) into that of the clean latent: 1 / SNR, at most `most`.
+
+    Not published. It weighs the noisy end, where only the code can tell what the latent was, so a
+    code says something after hundreds of steps rather than many thousands.
+    """
+    abar = schedule.alphas_cumprod.to(t.device)[t]
+    return ((1 - abar) / abar).clamp(max=most)
+
+
+def shifted_error(
+    schedule: Schedule,
+    model: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    z0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Mean square error of the shifted noise per latent (n,), unweighted; arguments as of :func:`shifted_loss`."""
     predicted, gradient = model(add_noise(schedule, z0, t, noise), t)
     shifted = predicted.float() + schedule.at("shift_coef", t, z0) * gradient.float()
-    return (schedule.at("weight", t, z0) * (noise.float() - shifted).square()).flatten(1).mean(dim=1)
+    return (noise.float() - shifted).square().flatten(1).mean(dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,13 @@ class LdaeOptimisation(StrictConfig):
     lr: float = Field(2.5e-5, gt=0, description="learning rate, as used (no scaling with the batch)")
     betas: tuple[Share, Share] = Field((0.9, 0.999), description="Adam moments")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 = no limit")
+    warm_up: int = Field(0, ge=0, description="steps over which the rate rises from 0 (published: none)")
+    decay: Literal["none", "cosine"] = Field("none", description="cosine: the rate falls to 0 at the last step")
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the rate is multiplied by at `step` (from 0) of `steps`, above 0 and at most 1."""
+        rise = min(1.0, (step + 1) / (self.warm_up + 1))
+        return rise * (0.5 * (1 + math.cos(math.pi * step / steps)) if self.decay == "cosine" else 1.0)
 
 
 class Averaging(StrictConfig):
@@ -29,6 +37,13 @@ class Averaging(StrictConfig):
     every: Literal["step", "batch"] = Field(
         "step", description="after every optimiser step, or decay once per batch accumulated in it (published)"
     )
+    ramp: bool = Field(
+        False, description="decay is at most (1 + n) / (10 + n) after n steps: short runs forget the first weights"
+    )
+
+    def at(self, step: int) -> float:
+        """The decay of the update after `step` (from 0)."""
+        return min(self.decay, (1 + step) / (10 + step)) if self.ramp else self.decay
 
 
 class LdaeRecipe(StrictConfig):
@@ -39,6 +54,9 @@ class LdaeRecipe(StrictConfig):
     description: str = Field("", description="what it is for, in one sentence")
     encoder: str = Field("ldae-brain-mri", description="id of the model card whose architecture is trained")
     start: str | None = Field(None, description="folder that the stage before wrote")
+    first_weights: str | None = Field(
+        None, description="fine-tuning: a folder of this stage, or a checkpoint, that training begins with [random]"
+    )
     seed: int = Field(0, ge=0, description="decides first weights, order, noise and dropout")
     epochs: int = Field(ge=1, description="passes over the training records, at most")
     patience: int = Field(0, ge=0, description="epochs without a better value after which the run ends; 0 = never")
@@ -51,9 +69,9 @@ class LdaeRecipe(StrictConfig):
     machine: Machine = Machine()
 
     def procedure(self) -> dict[str, object]:
-        """The settings that decide the result, without those of the machine and without the place of the start."""
+        """The settings that decide the result, without those of the machine and without the place of what it starts from."""
         values = self.to_dict()
-        left_out = ("machine", "start", "checkpointing")
+        left_out = ("machine", "start", "first_weights", "checkpointing")
         return {k: v for k, v in values.items() if k not in left_out} | {"devices": self.machine.devices}
 
 
@@ -73,6 +91,11 @@ class AutoencoderRecipe(LdaeRecipe):
     """Stage 1: the compression autoencoder."""
 
     stage: Literal["autoencoder"] = Field("autoencoder", description="which network is trained")
+    l1: float = Field(1.0, ge=0, description="weight of the mean absolute difference (published: 1)")
+    l2: float = Field(0.0, ge=0, description="weight of the mean square difference (published: 0)")
+    first_sigma: float | None = Field(
+        None, gt=0, description="standard deviation of latents that untrained networks begin with [as drawn, about 0.7]"
+    )
     kl: float = Field(1e-7, ge=0, description="weight of the divergence, which is summed over a latent")
     perceptual: float = Field(0.0, ge=0, description="weight of the LPIPS distance, which needs downloaded weights")
     adversarial: float = Field(0.025, ge=0, description="weight of the adversarial terms; 0 = no discriminator")
@@ -98,6 +121,13 @@ class LatentRecipe(LdaeRecipe):
     average: Averaging = Averaging()
 
 
+class Samples(StrictConfig):
+    """How selection by ``validation_ssim`` samples and compares."""
+
+    steps: int = Field(100, ge=1, lt=1000, description="DDIM steps from pure noise (published: 100)")
+    window: int = Field(4, ge=1, description="side of the window of the similarity, in voxels")
+
+
 class SemanticRecipe(LdaeRecipe):
     """Stage 3: the semantic encoder and the half of the denoiser that it steers."""
 
@@ -109,8 +139,17 @@ class SemanticRecipe(LdaeRecipe):
     prior: Literal["required", "random_if_missing"] = Field(
         "required", description="random_if_missing: goes on with random weights without stage 2 (a flaw, published)"
     )
-    selection: Literal["validation_loss", "training_loss", "last"] = Field(
-        "validation_loss", description="which epoch is kept"
+    selection: Literal["validation_loss", "validation_ssim", "training_loss", "last"] = Field(
+        "validation_loss",
+        description="which epoch is kept; validation_ssim: samples of the code alone against decoded latents (published)",
+    )
+    samples: Samples = Samples()
+    spread_codes: bool = Field(
+        False, description="scale the encoder's two last norms first, so that untrained codes differ between records"
+    )
+    encoder_lr: float | None = Field(None, gt=0, description="learning rate of the encoder [that of optimisation]")
+    clean_weight: float | None = Field(
+        None, gt=0, description="weigh errors by 1 / SNR, at most this, in place of SNR^0.1 / (1 + SNR) (published)"
     )
     average: Averaging = Averaging()
 

@@ -12,8 +12,16 @@ from torch import Tensor, nn
 
 from medfm.encoders.ldae.semantic import SemanticEncoder
 from medfm.encoders.ldae.unet import ShiftUNet, UNet
-from medfm.objectives.diffusion import Schedule, draw_timesteps, noise_loss, shifted_loss
+from medfm.objectives.diffusion import (
+    Schedule,
+    clean_weight,
+    draw_timesteps,
+    noise_loss,
+    shifted_error,
+    shifted_loss,
+)
 from medfm.training.ldae_config import LatentRecipe, SemanticRecipe
+from medfm.training.ldae_samples import SampleJudge
 from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
 from medfm.training.record_tensors import RecordTensors
 from medfm.training.weight_average import WeightAverage
@@ -37,19 +45,54 @@ class NoiseLoss(nn.Module):
 class ShiftLoss(nn.Module):
     """The loss of stage 3 as one call."""
 
-    def __init__(self, encoder: SemanticEncoder, denoiser: ShiftUNet, schedule: Schedule) -> None:
+    def __init__(
+        self, encoder: SemanticEncoder, denoiser: ShiftUNet, schedule: Schedule, most: float | None = None
+    ) -> None:
         super().__init__()
-        self.encoder, self.denoiser, self.schedule = encoder, denoiser, schedule
+        self.encoder, self.denoiser, self.schedule, self.most = encoder, denoiser, schedule, most
 
     def forward(self, latents: Tensor, t: Tensor, noise: Tensor, volumes: Tensor) -> Tensor:
         """Weighted mean square error of the shifted noise; `volumes` as preprocessed, slices first."""
-        codes = self.encoder(volumes)
+        return self.of_codes(latents, t, noise, self.encoder(volumes))
+
+    def of_codes(self, latents: Tensor, t: Tensor, noise: Tensor, codes: Tensor) -> Tensor:
+        """The same of semantic codes (n, d)."""
 
         def model(z: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
             noise_, gradient = self.denoiser(z, at, codes)
             return noise_, gradient
 
-        return shifted_loss(self.schedule, model, latents, t, noise).mean()
+        if self.most is None:
+            return shifted_loss(self.schedule, model, latents, t, noise).mean()
+        errors = shifted_error(self.schedule, model, latents, t, noise)
+        return (clean_weight(self.schedule, t, self.most) * errors).mean()
+
+
+@torch.no_grad()
+def spread_codes(encoder: SemanticEncoder, volumes: Tensor) -> None:
+    """Scale the norms after the slice network and at the end so that both have deviation 1 between these volumes.
+
+    Codes of an untrained encoder are nearly the same for every brain. The first steps of a short
+    training then make them the same altogether, and nothing is learnt from them any more.
+
+    Args:
+        encoder: Untrained; changed in place.
+        volumes: Some preprocessed training records, float32 (n, 1, slices, height, width), n at least 2.
+    """
+    was = encoder.training
+    encoder.eval()
+    features = encoder.slice_features(volumes)
+    norm: Any = encoder.backbone.classifier[0]  # type: ignore[index]
+    _standardise(norm, features.flatten(0, 1), features.std(dim=0).square().mean(dim=0).sqrt())
+    codes = encoder(volumes)
+    _standardise(encoder.layer_norm_after_attention, codes, codes.std(dim=0))
+    encoder.train(was)
+
+
+def _standardise(norm: Any, values: Tensor, deviation: Tensor) -> None:
+    deviation = deviation.clamp_min(1e-6)
+    norm.bias.copy_((norm.bias - values.mean(dim=0)) / deviation)
+    norm.weight.div_(deviation)
 
 
 class DiffusionStage:
@@ -62,6 +105,7 @@ class DiffusionStage:
         volumes: Preprocessed records in the order of `latents`, for stage 3.
         train: Positions to train on.
         validation: Positions to judge by.
+        samples: Judges samples where the recipe chooses the epoch by ``validation_ssim``.
     """
 
     def __init__(
@@ -72,12 +116,21 @@ class DiffusionStage:
         volumes: RecordTensors | None,
         train: Sequence[int],
         validation: Sequence[int],
+        samples: SampleJudge | None = None,
     ) -> None:
-        self.loss, self.config = loss, config
+        self.loss, self.config, self.samples = loss, config, samples
         self.latents, self.volumes = latents, volumes
         self.train, self.validation = list(train), list(validation)
         self.records, self.may_judge = len(self.train), bool(self.validation)
         self.optimizer = adam([p for p in loss.parameters() if p.requires_grad], config)
+        rate = getattr(config, "encoder_lr", None)
+        if rate is not None and isinstance(loss, ShiftLoss):
+            own = {id(p) for p in loss.encoder.parameters()}
+            (group,) = self.optimizer.param_groups
+            of_encoder = [p for p in group["params"] if id(p) in own]
+            group["params"] = [p for p in group["params"] if id(p) not in own]
+            self.optimizer.add_param_group({"params": of_encoder, "lr": rate, "full_lr": rate})
+        self.optimizers = [self.optimizer]
         self.average = WeightAverage(loss, config.average.decay)
         for part in loss.children():
             if isinstance(part, (UNet, SemanticEncoder)):
@@ -88,6 +141,8 @@ class DiffusionStage:
         self.device = fabric.device
         self.network, self.fast = fabric.setup(self.loss, self.optimizer)
         self.average.to(fabric.device)
+        if self.samples is not None:
+            self.samples.to(fabric.device)
 
     def step(self, fabric: Fabric, batches: Sequence[Sequence[int]], draw: Draw) -> dict[str, Tensor]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
@@ -105,7 +160,8 @@ class DiffusionStage:
                 fabric.backward(value / len(batches))
                 parts.append({"total": value})
         norm = clip_and_step(fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step)
-        self.average.update(self.loss, len(batches) if config.average.every == "batch" else 1)
+        updates = len(batches) if config.average.every == "batch" else 1
+        self.average.update(self.loss, updates, config.average.at(draw.step))
         return mean_terms(parts) | {"grad_norm": norm}
 
     def _inputs(self, of: Sequence[int], positions: Sequence[int]) -> list[Tensor]:
@@ -131,20 +187,28 @@ class DiffusionStage:
                 noise = torch.randn((_TIMES_JUDGED, *latent.shape[1:]), generator=generator).to(self.device)
                 many = [latent.expand(_TIMES_JUDGED, *latent.shape[1:])]
                 total += float(self._judged(many[0], t, noise, volume)) / len(self.validation)
+            alike = self._alike()
         self.loss.train(was)
-        return {"val_total": total}
+        return {"val_total": total} if alike is None else {"val_total": 1 - alike, "val_ssim": alike, "val_loss": total}
+
+    def _alike(self) -> float | None:
+        """Mean similarity of samples on the validation records, where it is asked for; each with its own noise."""
+        if self.samples is None or not isinstance(self.loss, ShiftLoss):
+            return None
+        values: list[float] = []
+        size = self.config.batch_size
+        for begin in range(0, len(self.validation), size):
+            rows = range(begin, min(begin + size, len(self.validation)))
+            latents, volumes = self._inputs(self.validation, rows)
+            sources = [Draw(self.config.seed, i, 0).generator("samples") for i in rows]
+            values += self.samples.similarity(self.loss.denoiser, self.loss.encoder(volumes), latents, sources)
+        return sum(values) / len(values)
 
     def _judged(self, latents: Tensor, t: Tensor, noise: Tensor, volume: list[Tensor]) -> Tensor:
         if isinstance(self.loss, NoiseLoss):
             return self.loss(latents, t, noise)  # type: ignore[no-any-return]
         # One pass of the encoder serves all timesteps of a record.
-        codes = self.loss.encoder(volume[0]).expand(len(t), -1)
-
-        def model(z: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-            predicted, gradient = self.loss.denoiser(z, at, codes)  # type: ignore[operator]
-            return predicted, gradient
-
-        return shifted_loss(self.loss.schedule, model, latents, t, noise).mean()
+        return self.loss.of_codes(latents, t, noise, self.loss.encoder(volume[0]).expand(len(t), -1))
 
     def state(self) -> dict[str, Any]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""

@@ -19,6 +19,8 @@ from medfm.training.ldae_stage import Draw
 from medfm.training.record_tensors import RecordTensors
 
 FOLDER = "latents"
+# Small volumes go together: one alone is slow on a processor.
+_VOXELS_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def compute_latents(
     device: torch.device,
     progress: ProgressMaker = Silent,
 ) -> Latents:
-    """The latents of all records, one volume at a time, in float32; the autoencoder is left in evaluation mode.
+    """The latents of all records, in float32, volumes of the published size one at a time; the autoencoder is left in evaluation mode.
 
     Args:
         autoencoder: Trained.
@@ -75,12 +77,14 @@ def compute_latents(
     autoencoder.to(device).eval()
     means, sigmas = [], []
     with progress("compressing", len(volumes), "volumes") as shown:
-        for row in range(len(volumes)):
-            mean, sigma = encode(autoencoder, volumes[row][None].permute(back).contiguous().to(device))
-            means.append(mean[0].cpu())
-            sigmas.append(sigma[0].cpu())
-            shown.advance()
-    return Latents(torch.stack(means), torch.stack(sigmas))
+        size = 1 if not len(volumes) else max(1, _VOXELS_AT_ONCE // volumes[0].numel())
+        for begin in range(0, len(volumes), size):
+            batch = torch.stack([volumes[row] for row in range(begin, min(begin + size, len(volumes)))])
+            mean, sigma = encode(autoencoder, batch.permute(back).contiguous().to(device))
+            means.append(mean.cpu())
+            sigmas.append(sigma.cpu())
+            shown.advance(len(batch))
+    return Latents(torch.cat(means), torch.cat(sigmas))
 
 
 def write_latents(folder: str | Path, key: str, latents: Latents) -> Path:

@@ -18,7 +18,7 @@ from medfm.core.progress import ProgressMaker, Silent
 from medfm.training.checkpoint import check_same_run, load_checkpoint, newest_checkpoint, save_checkpoint
 from medfm.training.interrupt import StopRequest
 from medfm.training.ldae_config import LdaeRecipe
-from medfm.training.ldae_stage import Draw, Stage, positions_of, steps_per_epoch
+from medfm.training.ldae_stage import Draw, Stage, positions_of, set_rate, steps_per_epoch
 from medfm.training.log import TrainingLog
 from medfm.training.loop import _any as any_process
 from medfm.training.loop import _NoLog as NoLog
@@ -134,6 +134,7 @@ def train_stage(
         for step in () if over else range(first, steps):
             began = time.monotonic()
             row: dict[str, Any] = {"step": step, "epoch": step // per_epoch + 1}
+            set_rate(stage.optimizers, config.optimisation.factor(step, steps))
             row |= _step(fabric, stage, config, step, rank, world)
             done = step + 1
             summed.append(row["total"])

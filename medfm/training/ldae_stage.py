@@ -36,10 +36,12 @@ class Stage(Protocol):
     Attributes:
         records: Number of training records.
         may_judge: Whether there are validation records to judge by.
+        optimizers: Made by :func:`adam`.
     """
 
     records: int
     may_judge: bool
+    optimizers: list[torch.optim.Optimizer]
 
     def setup(self, fabric: Fabric) -> None:
         """Hand networks and optimisers to Fabric; once, after :meth:`load_state` where a run resumes."""
@@ -95,7 +97,17 @@ def positions_of(step: int, count: int, config: LdaeRecipe, rank: int, world: in
 def adam(parameters: Sequence[nn.Parameter], config: LdaeRecipe, lr: float | None = None) -> torch.optim.Optimizer:
     """Adam at one rate, without weight decay."""
     rule = config.optimisation
-    return torch.optim.Adam(list(parameters), lr=rule.lr if lr is None else lr, betas=rule.betas)
+    found = torch.optim.Adam(list(parameters), lr=rule.lr if lr is None else lr, betas=rule.betas)
+    for group in found.param_groups:
+        group["full_lr"] = group["lr"]
+    return found
+
+
+def set_rate(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:
+    """Multiply the full rate of every optimiser of :func:`adam` by `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
 
 
 def clip_and_step(fabric: Fabric, module: nn.Module, optimizer: Any, clip: float, precision: str, step: int) -> Tensor:

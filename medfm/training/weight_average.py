@@ -24,9 +24,9 @@ class WeightAverage:
         self.values = {name: p.detach().float().clone() for name, p in _trainable(module)}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, times: int = 1) -> None:
-        """Move towards the weights of `module`, as `times` updates in a row would."""
-        decay = self.decay**times
+    def update(self, module: nn.Module, times: int = 1, decay: float | None = None) -> None:
+        """Move towards the weights of `module`, as `times` updates in a row would; `decay` in place of the usual one."""
+        decay = (self.decay if decay is None else decay) ** times
         for name, parameter in _trainable(module):
             self.values[name].lerp_(parameter.detach().float(), 1 - decay)
 

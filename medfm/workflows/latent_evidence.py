@@ -21,12 +21,13 @@ from medfm.encoders.ldae.head import LinearHead
 from medfm.encoders.load import load_encoder
 from medfm.evaluation.bootstrap import Clusters, draw, percentile_interval
 from medfm.evaluation.ridge import fit_ridge
-from medfm.evaluation.volume_similarity import mean_square_error
+from medfm.evaluation.volume_similarity import mean_square_error, ssim
 from medfm.workflows.latent_diffusion import Codes, LatentDiffusionAutoencoder
 
 _GRID = 10.0 ** np.arange(-6, 3)
 _LEVEL = 0.95
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+WINDOW = 4  # voxels, of the similarity in three dimensions
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def evidence(
     1. Reconstruction from both codes against the mean of the training volumes (mean square error).
     2. Age and AD against CN from the semantic code, against the untrained encoder of equal sizes.
     3. Ventricle volume after moving the code along the age direction, lowest strength to highest.
-    4. The scan between two visits: interpolated codes against linear blending of the two images.
+    4. The visit between two others: interpolated codes against linear blending of the two scans and of
+       their decodes, by their distance to the decode of the true visit (published) and to its scan.
 
     Args:
         system: Trained.
@@ -261,6 +263,7 @@ def _manipulation(
     )
     who = patients[rows]
     rises = np.diff(sizes, axis=1)
+    slopes = np.polyfit(STRENGTHS, sizes.T, 1)[0]
     return [
         *(
             interval(f"ventricles in ml at strength {s:+g} towards older", _mean_of(sizes[:, i]), who, seed, resamples)
@@ -269,6 +272,13 @@ def _manipulation(
         interval(
             "smallest mean step of the ventricles between strengths in ml (above 0: monotonic)",
             lambda weights: float((weights[:, None] * rises).sum(axis=0).min() / weights.sum()),
+            who,
+            seed,
+            resamples,
+        ),
+        interval(
+            "mean slope of the ventricles in ml per unit of strength (above 0: as intended)",
+            _mean_of(slopes),
             who,
             seed,
             resamples,
@@ -324,20 +334,35 @@ def _interpolation(
     def blend(one: Tensor, other: Tensor) -> Tensor:
         return (1 - shares) * one.cpu() + shares * other.cpu()
 
-    errors = {
-        "of interpolated codes": mean_square_error(between, true).numpy(),
-        "of blended images": mean_square_error(blend(system.volume(first), system.volume(last)), true).numpy(),
-        "of blended compressed images": mean_square_error(
-            blend(system.compressed(first), system.compressed(last)), true
-        ).numpy(),
+    guesses = {
+        "interpolated codes": between,
+        "blended scans": blend(system.volume(first), system.volume(last)),
+        "blended decodes": blend(system.compressed(first), system.compressed(last)),
     }
     who = test.column("patient_id").to_numpy()[[row[1] for row in chosen]]
-    found = [interval(f"middle visit, MSE {n}", _mean_of(v), who, seed, resamples) for n, v in errors.items()]
-    gain = errors["of blended images"] - errors["of interpolated codes"]
-    return [
-        *found,
-        interval("middle visit, MSE, blending minus codes (above 0: better)", _mean_of(gain), who, seed, resamples),
-    ]
+    found: list[Finding] = []
+    # Published: against the autoencoder's decode of the target, which leaves its own error out.
+    for against, target in (("its decode", system.compressed(middle).cpu()), ("its scan", true)):
+        errors = {name: mean_square_error(guess, target).numpy() for name, guess in guesses.items()}
+        alike = {name: ssim(guess, target, window=WINDOW).numpy() for name, guess in guesses.items()}
+        for name, values in errors.items():
+            found.append(interval(f"middle visit, MSE of {name} to {against}", _mean_of(values), who, seed, resamples))
+        for name in ("blended scans", "blended decodes"):
+            gains = {
+                "MSE": errors[name] - errors["interpolated codes"],
+                "SSIM": alike["interpolated codes"] - alike[name],
+            }
+            found += [
+                interval(
+                    f"middle visit to {against}, {what}, codes against {name} (above 0: codes are nearer)",
+                    _mean_of(gain),
+                    who,
+                    seed,
+                    resamples,
+                )
+                for what, gain in gains.items()
+            ]
+    return found
 
 
 def _one(codes: Codes, index: int) -> Codes:

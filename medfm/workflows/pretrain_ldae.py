@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, MedfmError, TrainingError
@@ -24,16 +26,18 @@ from medfm.encoders.published import build as build_network
 from medfm.encoders.registry import get_card
 from medfm.encoders.safety import check_state, load_checkpoint
 from medfm.encoders.save import CARD_FILE
-from medfm.objectives.diffusion import make_schedule
+from medfm.objectives.diffusion import Schedule, make_schedule
 from medfm.training.curves_picture import draw_curves
 from medfm.training.ldae_autoencoder import AutoencoderStage
 from medfm.training.ldae_config import AutoencoderRecipe, LatentRecipe, LdaeRecipe, SemanticRecipe
-from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss
+from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss, spread_codes
 from medfm.training.ldae_latents import Latents, compute_latents, latents_key, read_latents, write_latents
 from medfm.training.ldae_loop import launched, train_stage
+from medfm.training.ldae_samples import SampleJudge
 from medfm.training.log import read_log
 from medfm.training.record_tensors import RecordTensors, load_record_tensors
 from medfm.workflows.pretrain_ldae_output import Trained, write_stage
+from medfm.workflows.pretrain_ldae_start import given_networks
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from medfm.workflows.pretrain import Pretrained
 
 logger = logging.getLogger(__name__)
+# Records whose codes are made to differ at the start of stage 3, where the recipe says so.
+_RECORDS_TO_SPREAD = 48
 _BEFORE = {"latent": "autoencoder", "semantic": "latent"}
 
 
@@ -68,15 +74,17 @@ def pretrain_ldae(
 
     card = _card(config, cohort)
     before = _stage_before(config, card)
+    given = given_networks(config, card)
     fabric = launched(config)
     shown: ProgressMaker = progress if progress is not None and fabric.is_global_zero else Silent
     data = _data(cohort, config, card, shown)
     make_folder(folder)
     if fabric.is_global_zero and not resume:
         write_text(folder / "config.yaml", config.to_yaml())
+    first_sums = {name: sha256_tensors(module.state_dict()) for name, module in given.items()}
     trained, latents, scale, key = Trained(), None, None, None
     if isinstance(config, AutoencoderRecipe):
-        trained.autoencoder = build_part(card, "autoencoder", config.seed)
+        trained.autoencoder = given.get("autoencoder") or build_part(card, "autoencoder", config.seed)
         stage: Any = AutoencoderStage(
             trained.autoencoder, config, data.volumes, data.train, data.validation, _back(data)
         )
@@ -86,7 +94,7 @@ def pretrain_ldae(
         key = latents_key(sha256, data.volumes.preprocess.digest, [ref.content_key() for ref in data.volumes.refs])
         latents = _latents(trained.autoencoder, data, (folder, before.folder), key, fabric, shown)
         scale = generator_of(before).latent_scale
-        stage = _diffusion_stage(trained, config, before, card, latents, scale, data)
+        stage = _diffusion_stage(trained, given, config, before, card, latents, scale, data)
     identity = {
         "recipe": config.procedure(),
         "cohort": data.cohort.digest(),
@@ -94,6 +102,8 @@ def pretrain_ldae(
         "content": data.volumes.digest(),
         "start": None if before is None else _sums(before),
     }
+    if given:
+        identity["first_weights"] = first_sums
     first, epoch = train_stage(
         stage, folder, config=config, identity=identity, fabric=fabric, resume=resume, progress=shown
     )
@@ -145,7 +155,11 @@ def _stage_before(config: LdaeRecipe, card: Card) -> Card | None:
     stage = str(getattr(config, "stage", ""))
     if stage not in _BEFORE:
         if config.start is not None:
-            raise ConfigError("The stage 'autoencoder' starts from nothing.", where=f"recipe {config.name}: start")
+            raise ConfigError(
+                "The stage 'autoencoder' starts from nothing.",
+                where=f"recipe {config.name}: start",
+                fix="to fine-tune a trained autoencoder: --set first_weights=FOLDER or FILE",
+            )
         return None
     wanted = _BEFORE[stage]
     if config.start is None:
@@ -251,6 +265,7 @@ def _latents(
 
 def _diffusion_stage(
     trained: Trained,
+    given: Mapping[str, Any],
     config: LdaeRecipe,
     before: Card,
     card: Card,
@@ -264,11 +279,12 @@ def _diffusion_stage(
     drawn = getattr(config, "latents", "mean") == "drawn_once"
     scaled = (latents.drawn_once(config.seed) if drawn else latents.mean) * scale
     if isinstance(config, LatentRecipe):
-        unet: Any = build_part(card, "prior", config.seed)
+        unet: Any = given.get("prior") or build_part(card, "prior", config.seed)
         trained.prior = unet
         return DiffusionStage(NoiseLoss(unet, schedule), config, scaled, None, data.train, data.validation)
     assert isinstance(config, SemanticRecipe)
-    encoder, denoiser = build_network(card, config.seed), build_part(card, "denoiser", config.seed + 1)
+    encoder = given.get("encoder") or build_network(card, config.seed)
+    denoiser = given.get("denoiser") or build_part(card, "denoiser", config.seed + 1)
     assert isinstance(encoder, SemanticEncoder) and isinstance(denoiser, ShiftUNet)
     encoder.train()
     denoiser.train()
@@ -282,7 +298,24 @@ def _diffusion_stage(
     else:
         logger.warning("no denoiser of stage 2: the frozen half has random weights (prior: random_if_missing)")
         denoiser.freeze()
+    if config.spread_codes and not given:
+        some = data.train[:: max(1, len(data.train) // _RECORDS_TO_SPREAD)][:_RECORDS_TO_SPREAD]
+        spread_codes(encoder, torch.stack([data.volumes[row] for row in some]))
     trained.encoder, trained.denoiser = encoder, denoiser
     return DiffusionStage(
-        ShiftLoss(encoder, denoiser, schedule), config, scaled, data.volumes, data.train, data.validation
+        ShiftLoss(encoder, denoiser, schedule, config.clean_weight),
+        config,
+        scaled,
+        data.volumes,
+        data.train,
+        data.validation,
+        _sample_judge(trained.autoencoder, config, schedule, scale, generator.clip),
     )
+
+
+def _sample_judge(
+    autoencoder: Any, config: SemanticRecipe, schedule: Schedule, scale: float, clip: float | None
+) -> SampleJudge | None:
+    if config.selection != "validation_ssim":
+        return None
+    return SampleJudge(autoencoder, schedule, scale, clip, config.samples.steps, config.samples.window)

@@ -132,12 +132,15 @@ def _prose(
     minutes = sum(float(row["seconds"]) for row in rows) / 60
     synthetic = "The volumes are synthetic: these networks have never seen a real brain.\n\n" if used.synthetic else ""
     left_out = f" {len(result.failures)} unreadable records were left out." if result.failures else ""
+    first = f"random (seed {config.seed})"
+    if config.first_weights is not None:
+        first = "of trained networks that were given (fine-tuning)"
     folder = Path(result.folder)
     sums = [f"`{file.name}` sha256 {sha256_file(file)}" for file in sorted(folder.glob("*.safetensors"))]
     return f"""# {result.encoder_id}
 
 Trained with `medfm pretrain` by the recipe `{config.name}`: {_STAGES[stage]}. Architecture `{config.encoder}`, first
-weights random (seed {config.seed}) but for what an earlier stage trained.
+weights {first} but for what an earlier stage trained.
 
 {synthetic}- Data: {result.pictures} volumes of the cohort `{used.name}`, split `{config.split}`.{left_out}
 - {rows[-1]["epoch"]} epochs, {len(rows)} steps of {config.batch_size * config.accumulate} volumes, {minutes:.1f} minutes

@@ -33,7 +33,8 @@ def test_sound_recipes_have_no_published_flaw():
         first, second, third = (load_recipe(f"ldae-{kind}{stage}") for stage in STAGES)
         assert first.discriminator.learns_from == "own_loss" and first.selection == "validation_l1"
         assert first.latent_scale is None
-        assert second.selection == third.selection == "validation_loss"
+        assert second.selection == "validation_loss"
+        assert third.selection == ("validation_loss" if kind else "validation_ssim")
         assert second.latents == third.latents == "mean" and third.prior == "required"
         assert second.average.every == third.average.every == "step"
 
@@ -47,6 +48,7 @@ def test_published_recipes_have_them_and_the_published_numbers():
     assert second.batch_size * second.machine.devices == 128 and second.optimisation.lr == 2.5e-5
     assert third.batch_size * third.machine.devices * third.accumulate == 32
     assert third.prior == "random_if_missing" and third.average.every == "batch"
+    assert (third.selection, third.samples.steps, third.samples.window) == ("validation_ssim", 100, 4)
     # The sound recipes take as many volumes per step on one device.
     assert load_recipe("ldae-latent").batch_size * load_recipe("ldae-latent").accumulate == 128
     assert load_recipe("ldae-semantic").batch_size * load_recipe("ldae-semantic").accumulate == 32

@@ -29,7 +29,7 @@ STEPS = [
     {"step": "volume_scale"},
     {"step": "slice_first"},
 ]
-SHORT = {"epochs": 2, "batch_size": 4, "machine": {"checkpoint_every": 2}}
+SHORT = {"epochs": 2, "batch_size": 4, "machine": {"checkpoint_every": 2, "threads": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_selection_needs_validation_records(chain, cohort, tmp_path):
 
 def test_patience_ends_a_run(chain, cohort, tmp_path):
     # Nothing is learnt at this rate, so no epoch is better than the first.
-    config = recipe(chain, "latent", epochs=6, patience=2, average={"decay": 1.0})
+    config = recipe(chain, "latent", epochs=6, patience=2, average={"decay": 1.0, "ramp": False})
     result = pretrain(cohort, config, tmp_path / "run")
     assert read_log(tmp_path / "run" / "log.jsonl")[-1]["epoch"] == 3 and "epoch 1 is kept" in result.notes
 

@@ -1,0 +1,194 @@
+"""What short runs of LDAE need: rates that rise and fall, averages that forget, quiet first latents, square errors."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_ldae import AUTOENCODER, ENCODER
+from torch import nn
+
+from medfm.core.config import build
+from medfm.core.errors import ConfigError
+from medfm.encoders.ldae.autoencoder import build_autoencoder, encode
+from medfm.encoders.ldae.semantic import build_ldae
+from medfm.objectives.compression import CompressionWeights, compression_losses
+from medfm.objectives.diffusion import (
+    add_noise,
+    clean_from_noise,
+    clean_weight,
+    make_schedule,
+    shifted_error,
+    shifted_loss,
+)
+from medfm.training.ldae_autoencoder import begin_with_sigma
+from medfm.training.ldae_config import AutoencoderRecipe, Averaging, LdaeOptimisation, LdaeRecipe, SemanticRecipe
+from medfm.training.ldae_diffusion import spread_codes
+from medfm.training.ldae_stage import adam, set_rate
+from medfm.training.weight_average import WeightAverage
+from medfm.workflows.pretrain import load_recipe
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 100), st.sampled_from(["none", "cosine"]))
+def test_the_rate_rises_and_falls(steps, warm_up, decay):
+    rule = LdaeOptimisation(warm_up=warm_up, decay=decay)
+    factors = [rule.factor(step, steps) for step in range(steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[0] == pytest.approx(1 / (warm_up + 1))
+    after = factors[warm_up:]
+    if decay == "none":
+        assert after == [1.0] * len(after)
+    else:
+        assert all(one > other for one, other in pairwise(after))
+        if warm_up < steps:
+            expected = 0.5 * (1 + math.cos(math.pi * (steps - 1) / steps))
+            assert factors[-1] == pytest.approx(expected * min(1, steps / (warm_up + 1)))
+
+
+def test_published_recipes_keep_one_rate():
+    for stage in ("autoencoder", "latent", "semantic"):
+        for name in (f"ldae-{stage}", f"ldae-{stage}-published"):
+            config = load_recipe(name)
+            assert [config.optimisation.factor(step, 100) for step in (0, 50, 99)] == [1.0] * 3
+            assert config.first_weights is None
+            if stage == "autoencoder":
+                assert (config.l1, config.l2, config.first_sigma) == (1.0, 0.0, None)
+            else:
+                assert not config.average.ramp and config.average.at(0) == config.average.decay
+
+
+def test_the_full_rate_is_kept_in_the_optimiser():
+    layer = nn.Linear(2, 2)
+    config = build(LdaeRecipe, {"name": "t", "epochs": 1, "batch_size": 1, "optimisation": {"lr": 0.01}}, where="test")
+    first, second = adam(layer.parameters(), config), adam(layer.parameters(), config, 0.5)
+    set_rate([first, second], 0.5)
+    set_rate([first, second], 0.1)
+    assert first.param_groups[0]["lr"] == pytest.approx(0.001) and second.param_groups[0]["lr"] == pytest.approx(0.05)
+    again = adam(layer.parameters(), config)
+    again.load_state_dict(first.state_dict())
+    set_rate([again], 1.0)
+    assert again.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_a_ramp_forgets_the_first_weights():
+    rule = Averaging(decay=0.99, ramp=True)
+    decays = [rule.at(step) for step in range(2000)]
+    assert decays == sorted(decays) and decays[0] == pytest.approx(0.1) and decays[-1] == 0.99
+    left = {}
+    for ramp in (True, False):
+        layer = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(layer.weight, 1.0)
+        average = WeightAverage(layer, 0.99)
+        nn.init.constant_(layer.weight, 0.0)
+        for step in range(60):
+            average.update(layer, 1, Averaging(decay=0.99, ramp=ramp).at(step))
+        left[ramp] = float(average.values["weight"])
+    assert left[False] == pytest.approx(0.99**60, rel=1e-4) and left[True] < 1e-6
+
+
+def test_an_update_with_another_decay():
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    average = WeightAverage(layer, 0.9)
+    nn.init.constant_(layer.weight, 4.0)
+    average.update(layer, 2, 0.5)
+    assert float(average.values["weight"]) == pytest.approx(4 - 2 * 0.25)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_first_latents_are_quiet(sigma):
+    autoencoder = build_autoencoder(AUTOENCODER)
+    volume = torch.rand(2, 1, 16, 16, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, before = encode(autoencoder, volume)
+        begin_with_sigma(autoencoder, sigma)
+        again, after = encode(autoencoder, volume)
+    assert torch.equal(mean, again) and float(before.mean()) > 0.4
+    assert float(after.mean()) == pytest.approx(sigma, rel=0.3)
+
+
+def test_square_errors_can_be_weighted():
+    random = torch.Generator().manual_seed(0)
+    one, other = torch.rand(2, 1, 4, 4, 4, generator=random), torch.rand(2, 1, 4, 4, 4, generator=random)
+    mean, sigma = torch.zeros(2, 1, 2, 2, 2), torch.ones(2, 1, 2, 2, 2)
+    weights = CompressionWeights(kl=0.0, l1=0.25, l2=2.0)
+    found = compression_losses(one, other, mean, sigma, weights=weights)
+    square, absolute = float(((one - other) ** 2).mean()), float((one - other).abs().mean())
+    assert float(found.l2) == pytest.approx(square) and float(found.total) == pytest.approx(
+        0.25 * absolute + 2 * square
+    )
+    # As published: the absolute difference alone.
+    assert float(compression_losses(one, other, mean, sigma).total) == pytest.approx(absolute)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (AutoencoderRecipe, {"first_sigma": 0.0}),
+        (AutoencoderRecipe, {"l2": -1.0}),
+        (AutoencoderRecipe, {"optimisation": {"decay": "linear"}}),
+        (AutoencoderRecipe, {"optimisation": {"warm_up": -1}}),
+        (SemanticRecipe, {"samples": {"steps": 1000}}),
+        (SemanticRecipe, {"samples": {"window": 0}}),
+    ],
+)
+def test_settings_out_of_range(kind, values):
+    stage = "autoencoder" if kind is AutoencoderRecipe else "semantic"
+    with pytest.raises(ConfigError):
+        build(kind, {"name": "t", "stage": stage, "epochs": 1, "batch_size": 1, **values}, where="test")
+
+
+def test_codes_are_spread_before_training():
+    encoder = build_ldae(ENCODER, torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(1)
+    volumes = torch.rand(1, 1, 8, 16, 16, generator=random) + 0.1 * torch.rand(12, 1, 8, 16, 16, generator=random)
+    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+    with torch.no_grad():
+        assert float(encoder.eval()(volumes).std(dim=0).mean()) < 0.3
+        encoder.train()
+        spread_codes(encoder, volumes)
+        assert encoder.training
+        codes, features = encoder.eval()(volumes), encoder.slice_features(volumes)
+    torch.testing.assert_close(codes.std(dim=0), torch.ones(32), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(32), rtol=0, atol=1e-3)
+    assert float(features.std(dim=0).square().mean(dim=0).sqrt().mean()) == pytest.approx(1, abs=1e-3)
+    changed = {name for name, p in encoder.named_parameters() if not torch.equal(p, before[name])}
+    # Two norms and nothing else: published tensors keep their shapes and names.
+    assert {name.rsplit(".", 1)[0] for name in changed} == {"backbone.classifier.0", "layer_norm_after_attention"}
+
+
+def test_weights_of_the_clean_latent():
+    schedule = make_schedule()
+    t = torch.tensor([0, 100, 500, 999])
+    abar = schedule.alphas_cumprod[t].double()
+    expected = ((1 - abar) / abar).clamp(max=20.0)
+    torch.testing.assert_close(clean_weight(schedule, t, 20.0).double(), expected, rtol=1e-4, atol=1e-6)
+    assert float(clean_weight(schedule, t, 1e9)[3]) > 1e4
+
+
+def test_weighted_noise_errors_are_errors_of_the_clean_latent():
+    """Without a code, an error of the noise is one of the latent that it is taken for."""
+    schedule, random = make_schedule(), torch.Generator().manual_seed(0)
+    z0, noise, wrong = (torch.randn(3, 2, 4, 4, 4, generator=random) for _ in range(3))
+    t = torch.tensor([50, 400, 800])
+    found = clean_weight(schedule, t, 1e9) * shifted_error(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    clean = clean_from_noise(schedule, add_noise(schedule, z0, t, noise), t, wrong)
+    torch.testing.assert_close(found, (clean - z0).square().flatten(1).mean(dim=1), rtol=2e-3, atol=1e-5)
+
+
+def test_the_published_weight_is_the_default():
+    schedule, random = make_schedule(), torch.Generator().manual_seed(0)
+    z0, noise, wrong = (torch.randn(3, 2, 4, 4, 4, generator=random) for _ in range(3))
+    t = torch.tensor([50, 400, 800])
+    errors = shifted_error(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    found = shifted_loss(schedule, lambda z, at: (wrong, 0 * z), z0, t, noise)
+    torch.testing.assert_close(found, schedule.weight[t] * errors)
+    torch.testing.assert_close(errors, (noise - wrong).square().flatten(1).mean(dim=1))
+    for name in ("ldae-semantic", "ldae-semantic-published"):
+        config = load_recipe(name)
+        assert config.clean_weight is None and config.encoder_lr is None and not config.spread_codes
