@@ -27,6 +27,7 @@ from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
+from medfm.evaluation.similarity_config import VolumeDrawing
 from medfm.evaluation.survival_config import Survival
 from medfm.evaluation.target import Target, make_target
 
@@ -112,6 +113,11 @@ def evaluate(
         raise EvaluationError(
             f"The protocol '{protocol.id}' predicts the time of an event, not a label.",
             fix="medfm survival runs it (in Python medfm.survival)",
+        )
+    if isinstance(protocol.method, VolumeDrawing):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' draws volumes and predicts no label.",
+            fix="medfm reconstruct runs it (in Python medfm.reconstruct)",
         )
     if protocol.few_shot is not None or isinstance(protocol.method, (*TEXT_METHODS, *TOKEN_METHODS)):
         raise EvaluationError(
