@@ -266,8 +266,17 @@ def _reported(
         chosen = {"seed": fold.repeat % method.seeds, "epoch": last, **chosen}
         at = Path(path.coef[epoch : epoch + 1], path.intercept[epoch : epoch + 1])
         label = "" if rule == method.report_epoch else f"epoch={rule}"
-        runs.append((fold, label, Outcome(_probabilities(at.logits(test.X)[0], target), chosen, tuple(said))))
+        scores = _probabilities(at.logits(test.X)[0], target)
+        runs.append((fold, label, Outcome(scores, chosen, tuple(said), *_as_given(path.coef[epoch], problem))))
     return runs
+
+
+def _as_given(coef: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights (outputs, d) on the embeddings as given, and the deviations (d,) they were divided by."""
+    if problem.scale is None:
+        return coef.astype(np.float64), None
+    scale = np.asarray(problem.scale, np.float64)
+    return coef.astype(np.float64) / scale, scale
 
 
 def _probabilities(logits: np.ndarray, target: Target) -> np.ndarray:

@@ -182,7 +182,8 @@ def _one(
     if strength is None and len(grid) > 1 and pick in (0, len(grid) - 1):
         notes.append(f"C = {grid[pick]:g} lies at the edge of the grid.")
     model = models[pick][-1]
-    return Outcome(_score(model, test, target), chosen, tuple(notes), _raw_weights(model, scale, target))
+    kept = scale if method.standardise else None
+    return Outcome(_score(model, test, target), chosen, tuple(notes), _raw_weights(model, scale, target), kept)
 
 
 def _fit(

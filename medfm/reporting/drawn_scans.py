@@ -105,7 +105,19 @@ def _signed(value: float) -> str:
 
 
 def _variants(result: Result) -> list[str]:
-    return result.predictions.variants
+    """Best first: the ceiling, both codes by steps, the semantic code alone by steps, the floor; or gaps in order."""
+
+    def place(variant: str) -> tuple[int, float]:
+        if variant == "autoencoder":
+            return 0, 0.0
+        if variant == "mean image":
+            return 3, 0.0
+        method = result.protocol.method
+        last = method.steps[-1] if isinstance(method, Reconstruction) else 0
+        number = variant.rpartition("=")[2]
+        return (2 if variant.startswith("semantic") else 1), float(last if variant == MAIN else number)
+
+    return sorted(result.predictions.variants, key=place)
 
 
 def _table(result: Result, names: Sequence[str]) -> Table:

@@ -133,10 +133,14 @@ def panel_rows(rows: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int]
             scale = min((WIDTH - 2 * _MARGIN - 2 * _GAP) / sum(s.size[0] for s in three), 0.34)
             tallest = max(s.size[1] for s in three) * scale
             drawing.add(Text(_MARGIN, top + 3.0, label.replace("\n", ", "), 3.2, bold=True))
-            top += 8.4
+            first = top == _MARGIN
+            top += 12.4 if first else 8.4
             x = _MARGIN
             for part in three:
                 wide, high = part.size[0] * scale, part.size[1] * scale
+                if first:
+                    name = f"{part.name}, {part.at[0] + 1} of {part.at[1]}"
+                    drawing.add(Text(x, top - 4.4, name, 2.6, colour=_QUIET))
                 pixels = diverging(part.values, reach) if colours else grey(part.values)
                 _picture(drawing, part, pixels, x, top, wide, scale, frame=colours)
                 beside = top + high / 2 + 1.0
@@ -210,7 +214,7 @@ def _finished(drawing: Drawing, sheet: Sheet, y: float, scale: float, reach: flo
         Lines([np.array([(right - bar, y + 1.5), (right, y + 1.5)])], "#111111", 0.6),
         Text(right - bar / 2, y + 5.4, "50 mm", 2.8, "middle"),
     )
-    y += 13.5 if reach is not None else 4.0
+    y += 15.0 if reach is not None else 4.0
     drawing.add(Text(_MARGIN, y, sheet.name, 3.4, bold=True))
     convention = (
         "radiological convention: the patient's right (R) is at the left of coronal and axial slices"

@@ -110,7 +110,7 @@ def interpolation_pictures(
 
 def between(system: LatentDiffusionAutoencoder, codes: Codes, share: float, scan: Scan, steps: int | None) -> Any:
     """What lies at `share` between the first and the last of some codes, as an array (i, j, k)."""
-    ends = [Codes(codes.semantic[i : i + 1], codes.stochastic[i : i + 1]) for i in (0, -1)]
+    ends = [Codes(codes.semantic[i : i + 1], codes.stochastic[i : i + 1]) for i in (0, len(codes) - 1)]
     (made,) = system.interpolate(ends[0], ends[1], [share])
     return finite(system.decode(made, steps=steps), [scan], "a visit in between")[0, 0].numpy()
 
