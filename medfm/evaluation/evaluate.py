@@ -64,6 +64,8 @@ class Evaluation:
         attention: For attention pooling one row per tested cell: ``record_id, patient_id`` and
             ``attention`` or ``attention:CLASS``, averaged over the runs of the main variant.
         weights: Of the trainings of the main variant, where the method is linear.
+        directions: Of the same: weights (rows, d) on standardised embeddings, and the deviations (d,); where they
+            were standardised.
     """
 
     predictions: Predictions
@@ -71,6 +73,7 @@ class Evaluation:
     notes: tuple[str, ...]
     attention: pd.DataFrame | None = None
     weights: tuple[FoldWeights, ...] = ()
+    directions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 def evaluate(
@@ -269,7 +272,7 @@ def _collect(
     wanted = [*_CARRIED, *protocol.statistics.subgroups]
     carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *carried]]
-    frames, chosen, weights = [], [], []
+    frames, chosen, weights, directions = [], [], [], []
     for fold, label, outcome in runs:
         parts = [f"fraction={fold.fraction:g}"] if fold.fraction != top else []
         variant = ",".join([*parts, *([label] if label else [])]) or MAIN
@@ -280,13 +283,17 @@ def _collect(
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
         if outcome.coef is not None and variant == MAIN:
             weights.append(FoldWeights(fold.repeat, fold.fold, outcome.coef, outcome.scale))
+        if outcome.standard is not None and outcome.scale is not None and variant == MAIN:
+            directions.append((outcome.standard, np.asarray(outcome.scale, np.float64)))
         notes += [note if variant == MAIN else f"{variant}: {note}" for note in outcome.notes]
     joined = pd.concat(frames, ignore_index=True)
     # The headline first, whatever the order of the folds.
     order = np.argsort((joined["variant"] != MAIN).to_numpy(), kind="stable")
     joined = joined.iloc[order].reset_index(drop=True)
     predictions = Predictions(joined, truth.task, truth.classes, truth.name)
-    return Evaluation(predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention, tuple(weights))
+    return Evaluation(
+        predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention, tuple(weights), tuple(directions)
+    )
 
 
 def _truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:

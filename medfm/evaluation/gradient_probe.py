@@ -267,16 +267,9 @@ def _reported(
         at = Path(path.coef[epoch : epoch + 1], path.intercept[epoch : epoch + 1])
         label = "" if rule == method.report_epoch else f"epoch={rule}"
         scores = _probabilities(at.logits(test.X)[0], target)
-        runs.append((fold, label, Outcome(scores, chosen, tuple(said), *_as_given(path.coef[epoch], problem))))
+        standard = None if problem.scale is None else path.coef[epoch].astype(np.float64)
+        runs.append((fold, label, Outcome(scores, chosen, tuple(said), scale=problem.scale, standard=standard)))
     return runs
-
-
-def _as_given(coef: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weights (outputs, d) on the embeddings as given, and the deviations (d,) they were divided by."""
-    if problem.scale is None:
-        return coef.astype(np.float64), None
-    scale = np.asarray(problem.scale, np.float64)
-    return coef.astype(np.float64) / scale, scale
 
 
 def _probabilities(logits: np.ndarray, target: Target) -> np.ndarray:

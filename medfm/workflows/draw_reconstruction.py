@@ -94,7 +94,7 @@ def run_reconstruction(
             "None of the scans could be read.", where=cohort.name, expected=failures[0].reason if failures else None
         )
     table = pd.concat(tables, ignore_index=True)
-    order = {name: place for place, name in enumerate([MAIN, *dict.fromkeys(table["variant"])])}
+    order = {name: place for place, name in enumerate(dict.fromkeys([MAIN, *table["variant"]]))}
     table = table.sort_values("variant", key=lambda v: v.map(order), kind="stable").reset_index(drop=True)
     predictions = Predictions(table, "similarity", figure_names(method.windows), "reconstruction")
     return Drawn(predictions, failures, [*said, window_note(method.windows)])

@@ -21,11 +21,10 @@ def direction_extras(done: Evaluation, truth: Target, embeddings: Embeddings, co
 
     The direction is the mean of the trainings' directions, each of length 1 on standardised codes.
     """
-    weights = [w for w in done.weights if len(w.coef) == 1 and w.scale is not None]
-    if cohort.modality != "brain_mri" or truth.task not in ("binary", "regression") or not weights:
+    found = [(weights[0], scale) for weights, scale in done.directions if len(weights) == 1]
+    if cohort.modality != "brain_mri" or truth.task not in ("binary", "regression") or not found:
         return {}
-    scales = np.stack([np.asarray(w.scale, np.float64) for w in weights])
-    units = np.stack([w.coef[0] for w in weights]) * scales
+    units, scales = (np.stack([pair[i] for pair in found]).astype(np.float64) for i in range(2))
     lengths = np.linalg.norm(units, axis=1, keepdims=True)
     if not np.isfinite(units).all() or (lengths <= 0).any() or not (scales > 0).all():
         return {}

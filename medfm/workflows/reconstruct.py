@@ -15,6 +15,7 @@ from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.similarity_config import Interpolation, Reconstruction, VolumeDrawing
+from medfm.evaluation.similarity_metrics import spec
 from medfm.workflows.probe import _protocol, _provenance, _refuse_existing, _training_data
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def reconstruct(
         if pictures:
             files, shown = interpolation_pictures(system, cohort, method, done)
     summary = summarise_similarity(
-        done.predictions, plan.statistics, plan.metrics, patients_known=cohort.patients_known, said=done.notes
+        done.predictions, plan.statistics, _computed(plan), patients_known=cohort.patients_known, said=done.notes
     )
     stand_in = Embeddings(np.zeros((0, 1), np.float32), (), about, tuple(done.failures))
     return Result(
@@ -129,6 +130,15 @@ def plan_of(protocol: str | Protocol = DEFAULT, overrides: Sequence[str] = ()) -
             expected="ldae-reconstruction@1 or ldae-interpolation@1",
         )
     return plan
+
+
+def _computed(plan: Protocol) -> list[str]:
+    """The protocol's metrics without those of windows that other settings left out."""
+    method = plan.method
+    assert isinstance(method, VolumeDrawing)
+    windows = [f"ssim_w{w}" for w in method.windows[1:]]
+    parts = {name: spec(name) for name in plan.metrics}
+    return [n for n, p in parts.items() if p is None or "_w" not in p.figure or p.figure in windows]
 
 
 def _fits(system: LatentDiffusionAutoencoder, cohort: Cohort, method: VolumeDrawing) -> None:
