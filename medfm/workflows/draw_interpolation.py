@@ -144,7 +144,7 @@ def run_interpolation(
         *([f"No two visits are {' or '.join(nobody)} months apart with one between them."] if nobody else []),
         window_note(method.windows),
     ]
-    return Drawn(Predictions(table, "similarity", names, "interpolation"), failures, notes)
+    return Drawn(Predictions(table, "similarity", names, "scan"), failures, notes)
 
 
 def _of_patient(

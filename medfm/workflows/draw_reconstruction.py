@@ -96,7 +96,7 @@ def run_reconstruction(
     table = pd.concat(tables, ignore_index=True)
     order = {name: place for place, name in enumerate(dict.fromkeys([MAIN, *table["variant"]]))}
     table = table.sort_values("variant", key=lambda v: v.map(order), kind="stable").reset_index(drop=True)
-    predictions = Predictions(table, "similarity", figure_names(method.windows), "reconstruction")
+    predictions = Predictions(table, "similarity", figure_names(method.windows), "scan")
     return Drawn(predictions, failures, [*said, window_note(method.windows)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,8 +83,7 @@ def test_ffmpeg_gets_every_frame_and_even_sides(tmp_path, monkeypatch):
         wide, high = map(int, size.split("x"))
         assert wide % 2 == high % 2 == 0 and len(input) == 6 * wide * high * 3
         calls.append(command)
-        with open(command[-1], "wb") as handle:
-            handle.write(b"film")
+        Path(command[-1]).write_bytes(b"film")
         return subprocess.CompletedProcess(command, 0, b"", b"")
 
     monkeypatch.setattr(moving_picture, "ffmpeg", lambda: "/usr/bin/ffmpeg")
