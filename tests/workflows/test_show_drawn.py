@@ -148,8 +148,8 @@ def test_an_ending_that_cannot_be_and_two_records(draw, tmp_path):
 
 def test_a_probe_keeps_its_direction_and_it_is_read_back(system, tmp_path):
     cohort = tiny_cohort(tmp_path)
-    values = np.random.default_rng(0).normal(size=(len(cohort), 32)).astype(np.float32)
-    values[:, 3] += 4 * (cohort.table["label"] == "AD")
+    values = np.random.default_rng(0).normal(size=(len(cohort), 4)).astype(np.float32)
+    values[:, 3] += 9 * (cohort.table["label"] == "AD")
     about = {"encoder": "tiny-ldae", "fingerprint": system.encoder.fingerprint}
     vectors = Embeddings(values, tuple(cohort.record_ids), about)
     few = (
@@ -162,7 +162,7 @@ def test_a_probe_keeps_its_direction_and_it_is_read_back(system, tmp_path):
         "method.lr=0.1",
     )
     made = probe(vectors, cohort, "label", "ldae-linear@1", overrides=few, allow=("L002",), embedding_map="none")
-    found = load_direction(made.save(tmp_path / "probe"), 32)
+    found = load_direction(made.save(tmp_path / "probe"), 4)
     assert found.towards == "CN" and found.fingerprint == system.encoder.fingerprint
     assert int(found.head.weight.abs().argmax()) == 3 and float(found.head.weight[3]) < 0
     entry = made.extras["direction"]
