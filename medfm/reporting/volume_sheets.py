@@ -62,7 +62,7 @@ def strip(columns: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int] |
         sheet: The rest.
         centre: Voxel (RAS) of the slices; the middle of the head of the first volume when absent.
     """
-    centre, reach = _common(columns, sheet, centre)
+    centre, reach, bright = _common(columns, sheet, centre)
     cut = [
         None if c.volume is None else slices(c.volume, sheet.affine, centre, sides_known=sheet.sides_known)
         for c in columns
@@ -96,7 +96,13 @@ def strip(columns: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int] |
         for number, three in enumerate(cut):
             if three is not None:
                 _picture(
-                    drawing, three[plane], grey(three[plane].values), left + number * (cell + gap), top, cell, scale
+                    drawing,
+                    three[plane],
+                    grey(three[plane].values, 0.0, bright),
+                    left + number * (cell + gap),
+                    top,
+                    cell,
+                    scale,
                 )
         top += high + 2.0
         if any(three is not None for three in off):
@@ -118,7 +124,7 @@ def panel_rows(rows: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int]
         sheet: The rest.
         centre: As of :func:`strip`.
     """
-    centre, reach = _common(rows, sheet, centre)
+    centre, reach, bright = _common(rows, sheet, centre)
     drawing = Drawing(WIDTH, 0.0, f"{len(rows)} volumes of {sheet.name} in slices")
     top, scale, coloured = _MARGIN, 1.0, False
     for shown in rows:
@@ -141,7 +147,7 @@ def panel_rows(rows: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int]
                 if first:
                     name = f"{part.name}, {part.at[0] + 1} of {part.at[1]}"
                     drawing.add(Text(x, top - 4.4, name, 2.6, colour=_QUIET))
-                pixels = diverging(part.values, reach) if colours else grey(part.values)
+                pixels = diverging(part.values, reach) if colours else grey(part.values, 0.0, bright)
                 _picture(drawing, part, pixels, x, top, wide, scale, frame=colours)
                 beside = top + high / 2 + 1.0
                 drawing.add(
@@ -157,11 +163,16 @@ def panel_rows(rows: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int]
 
 def _common(
     shown: Sequence[Shown], sheet: Sheet, centre: tuple[int, int, int] | None
-) -> tuple[tuple[int, int, int], float]:
+) -> tuple[tuple[int, int, int], float, float]:
+    """Voxel of the slices, end of the scale of differences, and the value shown as white."""
     volumes = [one.volume for one in shown if one.volume is not None]
     if centre is None:
         centre = centre_of(volumes[0], sheet.affine)
-    return centre, reach_of(*(one.difference for one in shown if one.difference is not None))
+    # A few bright vessels would leave the brain dark; where values fill their range nothing is changed.
+    inside = volumes[0][volumes[0] > 0]
+    bright = float(np.quantile(inside, 0.997)) if inside.size else 1.0
+    bright = bright if 0.05 < bright < 0.9 else 1.0
+    return centre, reach_of(*(one.difference for one in shown if one.difference is not None)), bright
 
 
 def _picture(

@@ -200,3 +200,14 @@ def test_slices_run_through_the_place_that_is_named():
     array = volume()
     drawing = panel_rows([Shown("scan", array)], Sheet("s", affine()), centre=(2, 3, 4))
     np.testing.assert_array_equal(pictures(drawing)[0].pixels, grey(array[2].T[::-1, ::-1]))
+
+
+def test_a_few_bright_voxels_do_not_leave_the_head_dark():
+    """All volumes of a sheet share one window, that of the first; a drawing that fills its range keeps 0 to 1."""
+    array = np.full(SHAPE, 0.4, np.float32)
+    array[0, 0, 0] = 1
+    drawing = strip([Shown("a", array), Shown("b", array / 2)], Sheet("s", affine()), centre=(5, 5, 5))
+    first, second = pictures(drawing)[:2]
+    assert first.pixels.max() == 255 and second.pixels.max() == 128
+    full = panel_rows([Shown("a", array / 0.4)], Sheet("s", affine()), centre=(5, 5, 5))
+    assert pictures(full)[0].pixels.max() == 255
