@@ -31,6 +31,7 @@ _PUBLIC = {
     "mil": "medfm.workflows.probe",
     "pretrain": "medfm.workflows.pretrain",
     "read_record": "medfm.modalities.registry",
+    "reconstruct": "medfm.workflows.reconstruct",
     "retrieve": "medfm.workflows.retrieve",
     "reproduce": "medfm.workflows.reproduce",
     "survival": "medfm.workflows.survival",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from medfm.cli.common import Verb, json_option, pairs, print_json, table
+
+if TYPE_CHECKING:
+    from medfm.workflows.show import ShownRecord
 
 
 @click.command("show", cls=Verb)
@@ -25,9 +31,16 @@ from medfm.cli.common import Verb, json_option, pairs, print_json, table
 @click.option(
     "--set", "reader", multiple=True, metavar="KEY=VALUE", help="Of a file: sampling_hz, units, leads, series."
 )
-@click.option("--encoder", help="Add where this encoder looks: attention, or Grad-CAM of --text.")
+@click.option("--encoder", help="Where this encoder looks: attention, or Grad-CAM of --text.")
 @click.option("--text", help="What Grad-CAM asks for, in words.")
-@click.option("--weights", help="Its weights: file, 'random' [the card's].")
+@click.option("--weights", multiple=True, help="Its weights: file, 'random', PART=FILE [the card's].")
+@click.option("--reconstruct", is_flag=True, help="Brain: draw it again with --encoder.")
+@click.option("--manipulate", metavar="PROBE", help="Brain: move along the direction of a probe.")
+@click.option("--strength", type=float, metavar="K", help="From -K to K [2].")
+@click.option("--with", "other", metavar="FILE|ID", help="Brain: towards this later scan.")
+@click.option("--between", metavar="FILE|ID", help="The true scan between the two.")
+@click.option("--share", type=float, help="Where it lies, 0 to 1 [0.5].")
+@click.option("--steps", type=int, help="Steps of drawing [the card's].")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @json_option
 def show_command(
@@ -48,7 +61,14 @@ def show_command(
     reader: tuple[str, ...],
     encoder: str | None,
     text: str | None,
-    weights: str | None,
+    weights: tuple[str, ...],
+    reconstruct: bool,
+    manipulate: str | None,
+    strength: float | None,
+    other: str | None,
+    between: str | None,
+    share: float | None,
+    steps: int | None,
     overwrite: bool,
     as_json: bool,
 ) -> int:
@@ -60,9 +80,11 @@ def show_command(
       medfm data show labels.csv --modality ecg --records 6 --out sheets.pdf
       medfm data show brain.nii.gz --out panels.png
       medfm data show eye.jpg --modality retina --encoder flair-resnet50 --text "hard exudates"
+      medfm data show brain.nii.gz --encoder runs/semantic --reconstruct --out again.png
+      medfm data show brain.nii.gz --encoder runs/semantic --manipulate runs/probe --out older.gif
 
     Several records share one file (a PDF has a page for each), or get one each in a folder.
-    Printed at 100 %, 25 mm are one second. Facts printed are of the acquisition, never a name.
+    Printed at 100 %, 25 mm are one second. Facts are of the acquisition, never a name.
 
     Common errors: the file exists (--overwrite); a rate or unit is unknown (--set units=uV).
     """
@@ -71,6 +93,34 @@ def show_command(
 
     settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start, "field": field}
     settings["text"] = text
+    wish = {"manipulate": manipulate, "strength": strength, "other": other, "middle": between, "share": share}
+    wish = {key: value for key, value in {**wish, "steps": steps}.items() if value is not None}
+    if reconstruct or wish:
+        from medfm.workflows.show_drawn import Wish, show_drawn
+
+        if encoder is None:
+            raise click.UsageError("--reconstruct, --manipulate and --with need --encoder.")
+        foreign = [key for key, value in settings.items() if value is not None]
+        if foreign or records > 1:
+            raise click.UsageError(
+                f"--{foreign[0] if foreign else 'records'} has no meaning for a scan drawn from codes."
+            )
+        drawn_scan = show_drawn(
+            source,
+            Wish(reconstruct=reconstruct, **wish),  # type: ignore[arg-type]
+            encoder=encoder,
+            weights=weights,
+            out=out,
+            modality=modality,
+            record_ids=record_ids,
+            cohort={"root": root, "map": pairs(mapping, "--map"), "where": pairs(where, "--where")},
+            reader=pairs(reader, "--set"),
+            overwrite=overwrite,
+            progress=Silent if as_json else for_people,
+        )
+        return _said([drawn_scan], as_json)
+    if len(weights) > 1:
+        raise click.UsageError("--weights names one file here; PART=FILE is for scans drawn from codes.")
     done = show(
         source,
         out=out,
@@ -81,10 +131,15 @@ def show_command(
         settings={key: value for key, value in settings.items() if value is not None},
         reader=pairs(reader, "--set"),
         encoder=encoder,
-        weights=weights,
+        weights=weights[0] if weights else None,
         overwrite=overwrite,
         progress=Silent if as_json or (len(record_ids) or records) == 1 else for_people,
     )
+    return _said(done, as_json)
+
+
+def _said(done: Sequence[ShownRecord], as_json: bool) -> int:
+    """Print what was drawn and where; the exit code."""
     if as_json:
         print_json(
             [

@@ -24,6 +24,7 @@ _VERBS = {
     "fewshot": ("medfm.cli.fewshot", "Adapt to a few labelled records per class: learning curve."),
     "retrieve": ("medfm.cli.retrieve", "Search a cohort by text or record, and measure the search."),
     "survival": ("medfm.cli.survival", "Tell who has an event sooner: C-index, Kaplan-Meier."),
+    "reconstruct": ("medfm.cli.reconstruct", "Draw scans from their codes, or visits between others."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),
     "knowledge": ("medfm.cli.knowledge", "Look at the knowledge and at the prompts made from it."),

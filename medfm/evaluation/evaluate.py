@@ -27,6 +27,7 @@ from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
+from medfm.evaluation.similarity_config import VolumeDrawing
 from medfm.evaluation.survival_config import Survival
 from medfm.evaluation.target import Target, make_target
 
@@ -63,6 +64,8 @@ class Evaluation:
         attention: For attention pooling one row per tested cell: ``record_id, patient_id`` and
             ``attention`` or ``attention:CLASS``, averaged over the runs of the main variant.
         weights: Of the trainings of the main variant, where the method is linear.
+        directions: Of the same: weights (rows, d) on standardised embeddings, and the deviations (d,); where they
+            were standardised.
     """
 
     predictions: Predictions
@@ -70,6 +73,7 @@ class Evaluation:
     notes: tuple[str, ...]
     attention: pd.DataFrame | None = None
     weights: tuple[FoldWeights, ...] = ()
+    directions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 def evaluate(
@@ -112,6 +116,11 @@ def evaluate(
         raise EvaluationError(
             f"The protocol '{protocol.id}' predicts the time of an event, not a label.",
             fix="medfm survival runs it (in Python medfm.survival)",
+        )
+    if isinstance(protocol.method, VolumeDrawing):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' draws volumes and predicts no label.",
+            fix="medfm reconstruct runs it (in Python medfm.reconstruct)",
         )
     if protocol.few_shot is not None or isinstance(protocol.method, (*TEXT_METHODS, *TOKEN_METHODS)):
         raise EvaluationError(
@@ -263,7 +272,7 @@ def _collect(
     wanted = [*_CARRIED, *protocol.statistics.subgroups]
     carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *carried]]
-    frames, chosen, weights = [], [], []
+    frames, chosen, weights, directions = [], [], [], []
     for fold, label, outcome in runs:
         parts = [f"fraction={fold.fraction:g}"] if fold.fraction != top else []
         variant = ",".join([*parts, *([label] if label else [])]) or MAIN
@@ -274,13 +283,17 @@ def _collect(
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
         if outcome.coef is not None and variant == MAIN:
             weights.append(FoldWeights(fold.repeat, fold.fold, outcome.coef, outcome.scale))
+        if outcome.standard is not None and outcome.scale is not None and variant == MAIN:
+            directions.append((outcome.standard, np.asarray(outcome.scale, np.float64)))
         notes += [note if variant == MAIN else f"{variant}: {note}" for note in outcome.notes]
     joined = pd.concat(frames, ignore_index=True)
     # The headline first, whatever the order of the folds.
     order = np.argsort((joined["variant"] != MAIN).to_numpy(), kind="stable")
     joined = joined.iloc[order].reset_index(drop=True)
     predictions = Predictions(joined, truth.task, truth.classes, truth.name)
-    return Evaluation(predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention, tuple(weights))
+    return Evaluation(
+        predictions, tuple(chosen), tuple(dict.fromkeys(notes)), attention, tuple(weights), tuple(directions)
+    )
 
 
 def _truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:

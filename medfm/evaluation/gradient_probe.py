@@ -266,7 +266,9 @@ def _reported(
         chosen = {"seed": fold.repeat % method.seeds, "epoch": last, **chosen}
         at = Path(path.coef[epoch : epoch + 1], path.intercept[epoch : epoch + 1])
         label = "" if rule == method.report_epoch else f"epoch={rule}"
-        runs.append((fold, label, Outcome(_probabilities(at.logits(test.X)[0], target), chosen, tuple(said))))
+        scores = _probabilities(at.logits(test.X)[0], target)
+        standard = None if problem.scale is None else path.coef[epoch].astype(np.float64)
+        runs.append((fold, label, Outcome(scores, chosen, tuple(said), scale=problem.scale, standard=standard)))
     return runs
 
 

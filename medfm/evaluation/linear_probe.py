@@ -33,6 +33,7 @@ class Outcome:
         coef: float64 (rows, features), what one unit of each feature *as given* adds to the logit of each class (one
             row, of the positive class, for two; of the prediction for regression); ``None`` where the method has none.
         scale: float64 (features,), the standard deviation that a feature was divided by; ``None`` where it was not.
+        standard: float64 (rows, features), the weights on standardised features, of which a direction is made.
     """
 
     scores: np.ndarray
@@ -40,6 +41,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     coef: np.ndarray | None = None
     scale: np.ndarray | None = None
+    standard: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,9 @@ def _one(
     if strength is None and len(grid) > 1 and pick in (0, len(grid) - 1):
         notes.append(f"C = {grid[pick]:g} lies at the edge of the grid.")
     model = models[pick][-1]
-    return Outcome(_score(model, test, target), chosen, tuple(notes), _raw_weights(model, scale, target))
+    raw = _raw_weights(model, scale, target)
+    kept, standard = (scale, raw * scale) if method.standardise else (None, None)
+    return Outcome(_score(model, test, target), chosen, tuple(notes), raw, kept, standard)
 
 
 def _fit(

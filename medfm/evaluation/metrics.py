@@ -17,7 +17,7 @@ from medfm.core.errors import EvaluationError
 from medfm.core.names import unknown_name
 from medfm.evaluation import metrics_labels as labels
 from medfm.evaluation import metrics_scores as scores
-from medfm.evaluation import retrieval_metrics, survival_metrics
+from medfm.evaluation import retrieval_metrics, similarity_metrics, survival_metrics
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions, TaskKind
 
@@ -126,6 +126,7 @@ _REGISTRY: dict[TaskKind, dict[str, Metric]] = {
     "regression": {m.name: m for m in _REGRESSION},
     "retrieval": {m.name: m for m in _RETRIEVAL},
     "survival": {m.name: m for m in _SURVIVAL},
+    "similarity": {},  # filled below: its names are made of parts
 }
 _DEFAULTS: dict[TaskKind, tuple[str, ...]] = {
     "binary": ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "brier"),
@@ -134,7 +135,20 @@ _DEFAULTS: dict[TaskKind, tuple[str, ...]] = {
     "regression": ("r2", "mae", "rmse", "spearman"),
     "retrieval": retrieval_metrics.headline(("record_to_text", "text_to_record"), (1, 5, 10)),
     "survival": ("c_index", "c_index_uno"),
+    "similarity": ("ssim", "psnr", "mse"),
 }
+
+
+def _similarity(name: str) -> Metric | None:
+    parts = similarity_metrics.spec(name)
+    if parts is None:
+        return None
+    low, high = parts.bounds
+    better: Direction = "lower" if parts.lower_is_better else "higher"
+    return Metric(name, parts.title, partial(similarity_metrics.mean, name), better, low, high)
+
+
+_REGISTRY["similarity"] |= {m.name: m for n in _DEFAULTS["similarity"] if (m := _similarity(n)) is not None}
 
 
 def list_metrics(task: TaskKind) -> list[str]:
@@ -159,6 +173,8 @@ def metric(name: str, task: TaskKind) -> Metric:
         return found
     if task == "survival" and (horizon := survival_metrics.time_of(name)) is not None:
         return Metric(name, f"AUC at {horizon:g}", partial(survival_metrics.auc_at, horizon))
+    if task == "similarity" and (made := _similarity(name)) is not None:
+        return made
     others = [kind for kind, table in _REGISTRY.items() if name in table]
     if others:
         raise EvaluationError(

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.metrics_ranking import RankPlan, indicator_matrix
-from medfm.evaluation.predictions import Predictions, TaskKind
+from medfm.evaluation.predictions import FIGURES_ONLY, Predictions, TaskKind
 
 BINS = 10
 THRESHOLD = 0.5
@@ -66,7 +66,7 @@ class Outcomes:
             return cls("regression", (), truth, predicted, np.zeros((len(table), 0)))
         scores = predictions.scores()
         _finite(scores, "score", table)
-        if predictions.task in ("retrieval", "survival"):
+        if predictions.task in FIGURES_ONLY:
             nothing = np.zeros(len(table), dtype=np.int64)
             return cls(predictions.task, predictions.classes, nothing, nothing, scores)
         if scores.min() < -1e-6 or scores.max() > 1 + 1e-6:

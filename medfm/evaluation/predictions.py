@@ -19,7 +19,8 @@ Columns of :attr:`Predictions.table`:
 
 A retrieval has in place of the last four the numbers per query that
 :mod:`medfm.evaluation.retrieval_metrics` names, a survival analysis those per record of
-:mod:`medfm.evaluation.survival_metrics`; they are listed in :attr:`Predictions.classes`.
+:mod:`medfm.evaluation.survival_metrics`, drawn volumes those of
+:mod:`medfm.evaluation.similarity_metrics`; they are listed in :attr:`Predictions.classes`.
 
 Further columns (``age``, ``sex``, ...) are carried for subgroup tables.
 """
@@ -34,7 +35,9 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "retrieval", "survival"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "retrieval", "survival", "similarity"]
+# Tasks whose predictions are numbers per record in place of truth and prediction.
+FIGURES_ONLY = ("retrieval", "survival", "similarity")
 MAIN = "main"
 
 
@@ -58,7 +61,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         needed = ["record_id", "patient_id", "variant", "repeat", "fold"]
-        if self.task in ("retrieval", "survival"):
+        if self.task in FIGURES_ONLY:
             needed += list(self.classes)
         else:
             needed += [f"score:{c}" for c in self.classes]
@@ -82,7 +85,7 @@ class Predictions:
 
     def scores(self) -> np.ndarray:
         """float64 (n, classes), columns in order of :attr:`classes`."""
-        if self.task in ("retrieval", "survival"):
+        if self.task in FIGURES_ONLY:
             return self.table[list(self.classes)].to_numpy(dtype=np.float64)
         return self.table[[f"score:{c}" for c in self.classes]].to_numpy(dtype=np.float64)
 

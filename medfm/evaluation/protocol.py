@@ -18,6 +18,7 @@ from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
+from medfm.evaluation.similarity_config import Interpolation, Reconstruction
 from medfm.evaluation.survival_config import Survival
 
 
@@ -112,7 +113,17 @@ class Protocol(StrictConfig):
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
     method: Annotated[
-        LinearProbe | GradientProbe | ConceptProbe | KNN | MIL | ZeroShot | Retrieval | Survival | AdapterMethod,
+        LinearProbe
+        | GradientProbe
+        | ConceptProbe
+        | KNN
+        | MIL
+        | ZeroShot
+        | Retrieval
+        | Survival
+        | Reconstruction
+        | Interpolation
+        | AdapterMethod,
         Field(discriminator="kind"),
     ]
     scheme: Scheme = Scheme()

@@ -165,6 +165,8 @@ def _undefined_reason(sample: Sample, positive: int | None) -> str:
     outcomes = sample.outcomes
     if outcomes.task == "regression":
         return "undefined: the target or the prediction does not vary"
+    if outcomes.task == "similarity":
+        return "undefined: no record"
     if outcomes.task == "survival":
         return "undefined: no pair of records whose order is known (too few events)"
     if positive is not None:

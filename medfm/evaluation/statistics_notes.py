@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medfm.evaluation.predictions import FIGURES_ONLY
 from medfm.evaluation.statistics_estimates import Sample
 
 # Below this the bootstrap over patients is known to give intervals that are too narrow.
@@ -43,7 +44,7 @@ def notes(sample: Sample, n_rows: int) -> list[str]:
 
 def _class_notes(sample: Sample, unit: str) -> list[str]:
     outcomes = sample.outcomes
-    if outcomes.task in ("regression", "retrieval", "survival"):
+    if outcomes.task in ("regression", *FIGURES_ONLY):
         return []
     absent, few, one_sided = [], [], []
     for c, name in enumerate(outcomes.classes):

@@ -24,6 +24,7 @@ _TASKS = {
     "regression": "image-regression",
     "retrieval": "feature-extraction",
     "survival": "survival-analysis",
+    "similarity": "image-to-image",
 }
 
 

@@ -150,7 +150,7 @@ def _element(part: Part) -> str:
         )
     uri = "data:image/png;base64," + base64.b64encode(_png(part.pixels)).decode("ascii")
     box = f'x="{units(part.x)}" y="{units(part.y)}" width="{units(part.width)}" height="{units(part.height)}"'
-    return f'<image {box} href="{uri}"/>'
+    return f'<image {box} preserveAspectRatio="none" href="{uri}"/>'  # a voxel need not be square
 
 
 def _path(lines: Iterable[np.ndarray], close: bool = False) -> str:

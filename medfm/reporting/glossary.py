@@ -41,6 +41,17 @@ _METHODS["survival"] = (
     "Patients are followed until an event or until they are last seen without it (censored). A Cox regression on the "
     "embedding predicts the hazard: how likely the event is from one moment to the next among those still without it.",
 )
+_METHODS["reconstruction"] = (
+    "semantic code, stochastic code",
+    "The semantic code is what the encoder says of a scan; the stochastic code holds the rest and is found by running the "
+    "drawing backwards. From both the scan is drawn again; from the semantic code alone, with noise in place of the other, a "
+    "scan that is alike.",
+)
+_METHODS["interpolation"] = (
+    "interpolation between visits",
+    "The codes of an earlier and a later visit are mixed by the time that has passed, and a scan is drawn from the mixture. "
+    "Blending mixes the two images instead, voxel by voxel.",
+)
 _GENERAL = (
     (
         "encoder, embedding",

@@ -15,6 +15,7 @@ from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_context
 from medfm.reporting.concepts import concepts_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
+from medfm.reporting.drawn_scans import drawn_section
 from medfm.reporting.error_pictures import error_words, shown_errors
 from medfm.reporting.explanations import explanations_context
 from medfm.reporting.few_shot import few_shot_section
@@ -44,6 +45,10 @@ _SHOWN = (  # extras with a table of their own
     "explanations",
     "concepts",
     "survival",
+    "drawn",
+    "distances",
+    "over_mean_image",
+    "direction",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -99,9 +104,10 @@ def _context(result: Result) -> dict[str, Any]:
         "calibration_table": tables.calibration_rows(summary),
         "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
         "few_shot": (few := few_shot_section(result)),
+        "drawn": (drawn := drawn_section(result)),
         # Its learning curve shows the variants.
-        "variant_plot": None if few else variant_plot(summary, main_variant(result.protocol)),
-        "variant_table": tables.variant_table(summary, main_variant(result.protocol)),
+        "variant_plot": None if few or drawn else variant_plot(summary, main_variant(result.protocol)),
+        "variant_table": None if drawn else tables.variant_table(summary, main_variant(result.protocol)),
         "fold_table": tables.fold_table(summary.folds, result.protocol.paper_std),
         "map_plots": map_plots(result),
         "batch_plot": batch_plot(result.batch_effect),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import KNN, Protocol, ZeroShot
+from medfm.evaluation.similarity_config import Reconstruction
 from medfm.evaluation.summary import ClassRow, Estimate, Summary
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.words import word
@@ -65,6 +66,8 @@ def main_variant(protocol: Protocol) -> str:
     parts = [f"fraction={max(protocol.fractions):g}"] if len(protocol.fractions) > 1 else []
     if isinstance(protocol.method, KNN) and len(protocol.method.k) > 1:
         parts.append(f"k={protocol.method.k[0]}")
+    if isinstance(protocol.method, Reconstruction):
+        parts.append(protocol.method.headline)
     if isinstance(protocol.method, ZeroShot):
         parts.append(protocol.method.strategy)
     return ",".join(parts)

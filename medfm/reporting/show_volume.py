@@ -10,11 +10,11 @@ import numpy as np
 
 from medfm.core.config import StrictConfig
 from medfm.core.errors import ConfigError
-from medfm.io.volumes.volume import obliqueness, spacing_of, to_ras
+from medfm.io.volumes.volume import obliqueness, to_ras
 from medfm.modalities.record import Record
-from medfm.modalities.volume_quality import body_centre
 from medfm.reporting.drawing import Drawing, Lines, Picture, Text
 from medfm.reporting.thumbnails import thumbnail
+from medfm.reporting.volume_slices import grey, slices
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 _WIDTH, _MARGIN, _GAP, _TITLE = 190.0, 7.0, 9.0, 7.0  # mm of the sheet
 _DARK, _BRIGHT = 1.0, 99.7  # percentiles of what is not air
 _LETTERS = 60
-# Panels: name, axis of the slice, axis along a row, axis along a column; letters at the sides. Both run backwards.
-_PANELS = (
-    ("sagittal", 0, 1, 2, "AP"),  # the nose to the left
-    ("coronal", 1, 0, 2, "RL"),
-    ("axial", 2, 0, 1, "RL"),
-)
-_UPWARDS = {"sagittal": "SI", "coronal": "SI", "axial": "AP"}
 
 
 @dataclass(frozen=True)
@@ -112,19 +105,10 @@ class VolumeShower:
 
 def panels(record: Record) -> tuple[Panel, Panel, Panel]:
     """The three slices through the middle of the head, the patient's right at the left of the picture."""
-    array, affine = to_ras(record.array, np.asarray(record.facts["affine"], np.float64))
-    sides = spacing_of(affine)
-    centre = body_centre(array, (float(sides[0]), float(sides[1]), float(sides[2])))
-    dark, bright = _window(array)
-    known = record.facts.get("left_right") == "known"
-    made = []
-    for name, through, across, up, letters in _PANELS:
-        plane = np.take(array, centre[through], axis=through)  # (across, up), since across < up always
-        shown = np.nan_to_num(plane.T[::-1, ::-1].astype(np.float64), nan=dark, posinf=bright, neginf=dark)
-        grey = np.rint(np.clip((shown - dark) / (bright - dark), 0.0, 1.0) * 255).astype(np.uint8)
-        size = (float(array.shape[across] * sides[across]), float(array.shape[up] * sides[up]))
-        letters = letters if known or "R" not in letters else "??"
-        made.append(Panel(name, grey, size, letters, _UPWARDS[name], (centre[through], array.shape[through])))
+    affine = np.asarray(record.facts["affine"], np.float64)
+    dark, bright = _window(to_ras(record.array, affine)[0])
+    found = slices(record.array, affine, sides_known=record.facts.get("left_right") == "known")
+    made = [Panel(s.name, grey(s.values, dark, bright)[:, :, 0], s.size, s.sides, s.ends, s.at) for s in found]
     return made[0], made[1], made[2]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from medfm.core.errors import MedfmError, StoreError
+from medfm.evaluation.predictions import FIGURES_ONLY
 from medfm.reporting.result import Result
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def confident_errors(result: Result, count: int | None = None) -> pd.DataFrame:
         count = SHEETS if result.provenance.get("modality") == "ecg" else SHOWN
     predictions = result.predictions.of_variant()
     table = predictions.table
-    if predictions.task in ("retrieval", "survival"):  # these have a section of their own
+    if predictions.task in FIGURES_ONLY:  # these have a section of their own
         return pd.DataFrame(columns=["record_id", "truth", "predicted", "score"])
     if predictions.task == "regression":
         error = (table["predicted"].astype(float) - table["truth"].astype(float)).abs()

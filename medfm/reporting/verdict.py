@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medfm.evaluation.summary import Estimate
+from medfm.reporting.drawn_words import drawn_verdict
 from medfm.reporting.result import Result
 from medfm.reporting.words import chance_level, figure, word
 
@@ -31,6 +32,8 @@ def deciding(result: Result) -> tuple[Estimate, float] | None:
 
 def verdict(result: Result) -> str:
     """Whether the first headline metric with a chance level is above guessing, with its interval."""
+    if result.summary.task == "similarity":
+        return drawn_verdict(result)
     found = deciding(result)
     if found is not None:
         estimate, chance = found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.summary import Estimate
+from medfm.reporting.drawn_words import similarity_words
 from medfm.reporting.retrieval_words import retrieval_words
 from medfm.reporting.survival_words import survival_words
 
@@ -105,7 +106,7 @@ def word(metric: str) -> Word:
     timed = survival_words(metric)
     if timed:
         return Word(*timed, "half")
-    found = retrieval_words(metric)
+    found = retrieval_words(metric) or similarity_words(metric)
     return _WORDS.get(metric) or (Word(*found) if found else Word(metric.replace("_", " "), ""))
 
 
@@ -184,5 +185,7 @@ def method_name(kind: str) -> str:
         "zero_shot": "zero-shot scoring",
         "few_shot": "few-shot adaptation",
         "survival": "survival analysis",
+        "reconstruction": "reconstruction from codes",
+        "interpolation": "interpolation between visits",
     }
     return names.get(kind, kind.replace("_", " "))

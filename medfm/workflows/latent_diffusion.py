@@ -128,17 +128,26 @@ class LatentDiffusionAutoencoder:
         return self.volumes_of(self.latent(batch))
 
     @torch.inference_mode()
-    def encode(self, batch: Tensor, *, steps: int | None = None, progress: ProgressMaker = Silent) -> Codes:
+    def encode(
+        self,
+        batch: Tensor,
+        *,
+        steps: int | None = None,
+        latent: Tensor | None = None,
+        progress: ProgressMaker = Silent,
+    ) -> Codes:
         """Both codes of every volume; the stochastic one takes `steps` passes of the denoiser.
 
         Args:
             batch: float32 (n, 1, slices, height, width), as ``encoder.preprocess`` gives them.
             steps: Steps of the inversion; the card's number when absent.
+            latent: What :meth:`latent` gave for the batch, such as drawn latents; their means when absent.
             progress: Shows the steps.
         """
         semantic = self.encoder(batch)
+        start = self.latent(batch) if latent is None else latent.to(self.device)
         stochastic = invert(
-            self.grid(steps), self._steered(semantic), self.latent(batch), clip=self.generator.clip, progress=progress
+            self.grid(steps), self._steered(semantic), start, clip=self.generator.clip, progress=progress
         )
         return Codes(semantic, stochastic)
 

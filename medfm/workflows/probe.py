@@ -123,6 +123,7 @@ def probed(
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
     from medfm.workflows.baseline import with_baseline
+    from medfm.workflows.probe_direction import direction_extras
 
     plan = _protocol(protocol, overrides)
     chosen_target = _target_names(cohort, target)
@@ -156,7 +157,7 @@ def probed(
         )
     said = (*epoch_notes(summary, plan.method), *order_notes(truth, plan.metrics), *notes, *done.notes)
     summary = summary.model_copy(update={"notes": (*summary.notes, *said)})
-    extras: dict[str, Any] = {"chosen": list(done.chosen)}
+    extras: dict[str, Any] = {"chosen": list(done.chosen), **direction_extras(done, truth, embeddings, cohort)}
     averages = paper_average(summary, plan)
     if averages:
         extras["paper_average"] = averages

@@ -21,6 +21,7 @@ from medfm.core.progress import ProgressMaker
 from medfm.encoders.weights import NOT_PUBLISHED
 from medfm.evaluation.predictions import MAIN
 from medfm.evaluation.protocol import KNN
+from medfm.evaluation.similarity_config import Reconstruction
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.reproduction import OFF_BY, SECOND_HAND, UNVERIFIED, Claim, Outcome, Reproduction
 from medfm.reporting.result import Result
@@ -203,6 +204,8 @@ def variant_of(claim: Claim, result: Result) -> str:
     heads = {f"fraction={max(result.protocol.fractions):g}"}
     if isinstance(method, KNN):
         heads.add(f"k={method.k[0]}")
+    if isinstance(method, Reconstruction):
+        heads.add(method.headline)
     if wanted in heads:
         return MAIN
     raise EvaluationError(
@@ -215,8 +218,13 @@ def _estimate(metric: str, variant: str, result: Result) -> Estimate:
         return result.summary.estimate(metric, variant)
     except KeyError:
         pass  # not among the protocol's headline metrics: compute it from the predictions
+    from medfm.evaluation.similarity_summary import summarise_similarity
     from medfm.evaluation.summarise import summarise
 
+    if result.predictions.task == "similarity":
+        plan, known = result.protocol.statistics, result.summary.patients_known
+        only = result.predictions.of_variant(variant)
+        return summarise_similarity(only, plan, (metric,), patients_known=known).headline[0]
     summary = summarise(
         result.predictions.of_variant(variant),
         result.protocol.statistics.model_copy(update={"subgroups": ()}),
@@ -336,10 +344,13 @@ class Site:
         from medfm.workflows.baseline import untrained
         from medfm.workflows.embed import embed
         from medfm.workflows.probe import probe
+        from medfm.workflows.reproduce_drawing import draws, run_drawing
         from medfm.workflows.reproduce_zero_shot import is_zero_shot, run_zero_shot
 
         if is_zero_shot(claim):
             return run_zero_shot(self, claim)
+        if draws(claim):
+            return run_drawing(self, claim)
         cohort = self.cohort(claim.cohort)
         encoder = self.encoder(self.variant(claim.cohort))
         settings: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}

@@ -101,7 +101,12 @@ def test_every_figure_in_prose_is_marked_as_not_measured():
 
 def test_figures_have_a_source_and_none_is_from_a_table_nobody_read():
     results = SPEC.results
-    assert {r.protocol for r in results} == {"ldae-linear@1", "ldae-reconstruction@1", "ldae-interpolation@1"}
+    assert {r.protocol for r in results} == {
+        "ldae-linear@1",
+        "brain-age@1",
+        "ldae-reconstruction@1",
+        "ldae-interpolation@1",
+    }
     assert len({(r.name, r.variant) for r in results}) == len(results)
     keys = {(r.cohort, r.target, r.protocol, r.metric, r.variant) for r in results}
     assert len(keys) == len(results)
@@ -110,7 +115,7 @@ def test_figures_have_a_source_and_none_is_from_a_table_nobody_read():
         assert result.sourcing == ("unverified" if result.value is None else "secondary")
     values = {(r.protocol, r.metric, r.variant): r.value for r in results}
     assert values["ldae-linear@1", "auroc", None] == 0.8948 and values["ldae-linear@1", "accuracy", None] == 0.8365
-    assert values["ldae-linear@1", "mae", None] == 4.16 and values["ldae-linear@1", "rmse", None] == 5.23
+    assert values["brain-age@1", "mae", None] == 4.16 and values["brain-age@1", "rmse", None] == 5.23
     assert values["ldae-interpolation@1", "ssim", "gap=6"] == 0.969
     assert values["ldae-interpolation@1", "ssim", "gap=24"] is None
     assert values["ldae-reconstruction@1", "ssim", "steps=100"] == 0.962
@@ -126,7 +131,7 @@ def test_figures_of_prose_and_front_matter_agree():
 def test_the_positive_class_is_told():
     """A user who takes the positive side for disease would turn every picture round."""
     notes = {r.metric: r.note for r in SPEC.results if r.target == "diagnosis"}
-    assert all("positive class is CN" in notes[metric] for metric in ("auroc", "precision", "sensitivity", "f1"))
+    assert all("positive class is CN" in notes[metric] for metric in ("auroc", "ppv", "sensitivity", "f1"))
     assert "In the published probe CN is positive" in CARD.prose
 
 

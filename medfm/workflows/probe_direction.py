@@ -1,0 +1,44 @@
+"""The direction that a linear probe found in semantic codes, kept in its result for ``medfm data show --manipulate``."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medfm.encoders.ldae.direction import KEY
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
+    from medfm.embeddings.embeddings import Embeddings
+    from medfm.evaluation.evaluate import Evaluation
+    from medfm.evaluation.target import Target
+
+
+def direction_extras(done: Evaluation, truth: Target, embeddings: Embeddings, cohort: Cohort) -> dict[str, Any]:
+    """``{"direction": ...}`` of a probe with one output on brain MRI; empty for every other one.
+
+    The direction is the mean of the trainings' directions, each of length 1 on standardised codes.
+    """
+    found = [(weights[0], scale) for weights, scale in done.directions if len(weights) == 1]
+    if cohort.modality != "brain_mri" or truth.task not in ("binary", "regression") or not found:
+        return {}
+    units, scales = (np.stack([pair[i] for pair in found]).astype(np.float64) for i in range(2))
+    lengths = np.linalg.norm(units, axis=1, keepdims=True)
+    if not np.isfinite(units).all() or (lengths <= 0).any() or not (scales > 0).all():
+        return {}
+    units /= lengths
+    agreement = [float(a @ b) for a, b in combinations(units, 2)]
+    about = embeddings.provenance
+    return {
+        KEY: {
+            "weight": units.mean(axis=0).tolist(),
+            "std": scales.mean(axis=0).tolist(),
+            "towards": truth.classes[1] if truth.task == "binary" else f"higher {truth.name}",
+            "encoder": about.get("encoder", ""),
+            "fingerprint": about.get("fingerprint", ""),
+            "trainings": len(units),
+            "agreement": float(np.mean(agreement)) if agreement else None,
+        }
+    }
