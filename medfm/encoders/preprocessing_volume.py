@@ -25,7 +25,7 @@ from medfm.encoders.preprocessing_volume_steps import (
 )
 from medfm.modalities.record import Record
 
-_FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
+_FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1), "axial_rows": (2, 1, 0)}
 _READ = "read the file with medfm.read_record, which brings every format to this form"
 
 
@@ -92,6 +92,27 @@ def unit_scale(volume: np.ndarray) -> np.ndarray:
     return scaled
 
 
+def above_zero_scale(volume: np.ndarray, where: str = "") -> np.ndarray:
+    """The volume in deviations from the mean of its voxels above 0, float32; voxels that are 0 stay 0.
+
+    In float64 throughout, the deviation that of the population.
+
+    Raises:
+        ReadError: Fewer than two different values lie above 0.
+    """
+    bright = volume[volume > 0].astype(np.float64)
+    spread = float(bright.std()) if bright.size else 0.0
+    if spread == 0:
+        raise ReadError(
+            "The volume has no two different values above 0 where the network looks.",
+            where=where,
+            expected="an image whose background is 0 or less",
+        )
+    scaled = (volume.astype(np.float64) - bright.mean()) / spread
+    scaled[volume == 0] = 0
+    return scaled.astype(np.float32)
+
+
 def axes_of(plane: Plane) -> tuple[int, int, int]:
     """The axes of the file in the order that puts the slices of `plane` first."""
     return _FIRST[plane]
@@ -149,7 +170,7 @@ class VolumeSteps:
                         "The volume has one value throughout where the network looks: there is nothing in it.",
                         where=item.record_id,
                     )
-                volume = unit_scale(volume)
+                volume = unit_scale(volume) if step.method == "min_max" else above_zero_scale(volume, item.record_id)
         return volume.astype(np.float32, copy=False), affine
 
 
