@@ -44,7 +44,7 @@ def resample(volume: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndar
         float32 array with round((n - 1) * spacing / mm) + 1 voxels per axis, and float64 (4, 4).
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    result = volume.astype(np.float64, copy=False)
+    result = volume
     sizes = [round((n - 1) * side / mm + 1) for n, side in zip(volume.shape, spacing, strict=True)]
     # Axes that shrink come first, so that no array in between is larger than need be.
     for axis in sorted(range(3), key=lambda one: sizes[one] / volume.shape[one]):
@@ -55,13 +55,14 @@ def resample(volume: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndar
 
 
 def _along(values: np.ndarray, axis: int, size: int, step: float) -> np.ndarray:
-    """Linear interpolation at 0, step, 2 step ... along one axis."""
+    """Linear interpolation at 0, step, 2 step ... along one axis, float64."""
     last = values.shape[axis] - 1
     places = np.minimum(np.arange(size) * step, last)
     low = np.floor(places).astype(np.intp)
     share = (places - low).reshape([-1 if one == axis else 1 for one in range(3)])
-    below = np.take(values, low, axis=axis)
-    above = np.take(values, np.minimum(low + 1, last), axis=axis)
+    # Made float64 once few voxels are left of many, which gives the same values in less time.
+    below = np.take(values, low, axis=axis).astype(np.float64, copy=False)
+    above = np.take(values, np.minimum(low + 1, last), axis=axis).astype(np.float64, copy=False)
     above -= below
     above *= share
     above += below
