@@ -115,10 +115,9 @@ def _trained(memory: ModuleType, sizes: object, stage: str) -> list[torch.nn.Par
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def test_recomputing_half_numbers_and_smaller_batches_need_less(memory: ModuleType, narrow: object) -> None:
+def test_recomputing_and_half_numbers_need_less(memory: ModuleType, narrow: object) -> None:
     whole = memory.computed("latent", narrow, 16, False, False)[0]
     assert memory.computed("latent", narrow, 16, True, True)[0] < 0.8 * whole
-    assert memory.computed("latent", narrow, 8, False, False)[0] < 0.7 * whole
     assert torch.nn.functional.group_norm.__module__ == "torch.nn.functional"  # put back
 
 
@@ -144,12 +143,28 @@ def test_counted_operations_are_those_of_a_convolution_written_out(diffusion: Mo
 
 
 @pytest.mark.parametrize("split", [1, 2])
-def test_written_volumes_differ_and_keep_their_size_in_mm(tmp_path: Path, split: int) -> None:
+def test_written_volumes_differ_and_keep_their_size_in_mm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int
+) -> None:
     bench = script("bench_volumes")
+    head = np.arange(6 * 7 * 5, dtype=np.int16).reshape(6, 7, 5)
+    monkeypatch.setattr(bench, "made_up_head", lambda seed: (head, np.diag([2.0, 2.0, 2.0, 1.0])))
     files = bench.write_volumes(tmp_path, None, "", 2, split)
     records = [read_record(file, "brain_mri") for file in files]
-    assert [record.array.shape for record in records] == [(90 * split, 108 * split, 90 * split)] * 2
+    assert [record.array.shape for record in records] == [(6 * split, 7 * split, 5 * split)] * 2
     np.testing.assert_allclose(records[0].facts["spacing_mm"], [2 / split] * 3, rtol=1e-6)
-    assert not np.array_equal(records[0].array, records[1].array)
-    wall, processor = bench.timed(lambda: sum(range(1000)))
-    assert wall > 0 and processor >= 0
+    assert int((records[0].array != records[1].array).sum()) == 1
+    whole = records[0].array[::split, ::split, ::split]
+    assert int((whole != head).sum()) <= 1
+
+
+def test_a_made_up_head_is_whole_numbers_within_air() -> None:
+    values, affine = script("bench_volumes").made_up_head(3)
+    assert values.dtype == np.int16 and values[0, 0, 0] == 0 and values[45, 54, 45] > 200
+    assert affine[0, 0] == 2.0
+
+
+def test_times_are_of_the_call_alone() -> None:
+    done: list[int] = []
+    wall, processor = script("bench_volumes").timed(lambda: done.append(1))
+    assert done == [1] and processor >= 0 and 0 < wall < 5
