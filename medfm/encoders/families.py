@@ -27,6 +27,9 @@ _FAMILIES = {
     "merl": ("medfm.encoders.merl_args:MerlArgs", "medfm.encoders.merl:FAMILY"),
     "radiograph": ("medfm.encoders.radiograph_args:RadiographArgs", "medfm.encoders.radiograph:FAMILY"),
     "resnet": ("medfm.encoders.resnet_args:ResNetArgs", "medfm.encoders.resnet:FAMILY"),
+    "resnet3d": ("medfm.encoders.volume_args:ResNet3dArgs", "medfm.encoders.resnet3d:FAMILY"),
+    "swin-unetr": ("medfm.encoders.volume_args:SwinArgs", "medfm.encoders.swin_unetr:FAMILY"),
+    "volume-stats": ("medfm.encoders.volume_args:VolumeStatsArgs", "medfm.encoders.volume_stats:FAMILY"),
     "dinov2": ("medfm.encoders.vit_args:ViTArgs", "medfm.encoders.dinov2:FAMILY"),
 }
 

@@ -47,7 +47,13 @@ def _other_size(report: KeyReport, card: Card) -> list[str]:
 
 
 def _fits(checkpoint: Mapping[str, Any], card: Card, where: str) -> bool:
+    spec = card.spec.architecture
     try:
+        # A file without a kernel of as many axes is another network: no need to build this one (and to import MONAI).
+        axes = getattr(family_args(spec.family, spec.args, str(card.path)), "kernel_axes", None)
+        tensors, _ = unnest(checkpoint, card.spec.weights.key_map.nesting, where)
+        if axes is not None and all(tensor.ndim != axes for tensor in tensors.values()):
+            return False
         wanted = plain_shapes(card.spec, str(card.path))
         return match(checkpoint, wanted, card.spec.weights.key_map, where)[1].ok
     except MedfmError:

@@ -31,7 +31,7 @@ from medfm.io.volumes.volume import spacing_of, to_axes, to_ras
 from medfm.modalities.record import Record
 from medfm.modalities.volume_quality import head_mask
 
-_FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
+_FIRST = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1), "axial_rows": (2, 1, 0)}
 _READ = "read the file with medfm.read_record, which brings every format to this form"
 
 
@@ -50,7 +50,7 @@ def resample(volume: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndar
         float32 array with round((n - 1) * spacing / mm) + 1 voxels per axis, and float64 (4, 4).
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    result = volume.astype(np.float64, copy=False)
+    result = volume
     sizes = [round((n - 1) * side / mm + 1) for n, side in zip(volume.shape, spacing, strict=True)]
     # Axes that shrink come first, so that no array in between is larger than need be.
     for axis in sorted(range(3), key=lambda one: sizes[one] / volume.shape[one]):
@@ -61,13 +61,14 @@ def resample(volume: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndar
 
 
 def _along(values: np.ndarray, axis: int, size: int, step: float) -> np.ndarray:
-    """Linear interpolation at 0, step, 2 step ... along one axis."""
+    """Linear interpolation at 0, step, 2 step ... along one axis, float64."""
     last = values.shape[axis] - 1
     places = np.minimum(np.arange(size) * step, last)
     low = np.floor(places).astype(np.intp)
     share = (places - low).reshape([-1 if one == axis else 1 for one in range(3)])
-    below = np.take(values, low, axis=axis)
-    above = np.take(values, np.minimum(low + 1, last), axis=axis)
+    # Made float64 once few voxels are left of many, which gives the same values in less time.
+    below = np.take(values, low, axis=axis).astype(np.float64, copy=False)
+    above = np.take(values, np.minimum(low + 1, last), axis=axis).astype(np.float64, copy=False)
     above -= below
     above *= share
     above += below
@@ -179,6 +180,27 @@ def reoriented(
         ) from error
 
 
+def above_zero_scale(volume: np.ndarray, where: str = "") -> np.ndarray:
+    """The volume in deviations from the mean of its voxels above 0, float32; voxels that are 0 stay 0.
+
+    In float64 throughout, the deviation that of the population.
+
+    Raises:
+        ReadError: Fewer than two different values lie above 0.
+    """
+    bright = volume[volume > 0].astype(np.float64)
+    spread = float(bright.std()) if bright.size else 0.0
+    if spread == 0:
+        raise ReadError(
+            "The volume has no two different values above 0 where the network looks.",
+            where=where,
+            expected="an image whose background is 0 or less",
+        )
+    scaled = (volume.astype(np.float64) - bright.mean()) / spread
+    scaled[volume == 0] = 0
+    return scaled.astype(np.float32)
+
+
 def axes_of(plane: Plane) -> tuple[int, int, int]:
     """The axes of the file in the order that puts the slices of `plane` first."""
     return _FIRST[plane]
@@ -243,10 +265,12 @@ class VolumeSteps:
                         "The volume has one value throughout where the network looks: there is nothing in it.",
                         where=item.record_id,
                     )
-                if isinstance(step, VolumeScale):
+                if isinstance(step, VolumeRobustScale):
+                    volume = robust_scale(volume, step.lower, step.upper, step.of)
+                elif step.method == "min_max":
                     volume = unit_scale(volume)
                 else:
-                    volume = robust_scale(volume, step.lower, step.upper, step.of)
+                    volume = above_zero_scale(volume, item.record_id)
         return volume.astype(np.float32, copy=False), affine
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from medfm.core.config import StrictConfig
 
-Plane = Literal["axial", "coronal", "sagittal"]
+Plane = Literal["axial", "coronal", "sagittal", "axial_rows"]
 
 
 class VolumeReorient(StrictConfig):
@@ -79,10 +79,15 @@ class VolumeSize(StrictConfig):
 
 
 class VolumeScale(StrictConfig):
-    """(value - smallest) / (largest - smallest) over the whole volume, padding included."""
+    """Bring the values of the whole volume, padding included, to one scale.
+
+    ``min_max``: (value - smallest) / (largest - smallest). ``z_score_above_zero``: (value - mean) /
+    deviation, both (population) over the voxels above 0; voxels that are exactly 0, the background,
+    stay 0 (MedicalNet fills them with standard normal noise, whose mean that is).
+    """
 
     step: Literal["volume_scale"] = "volume_scale"
-    method: Literal["min_max"] = "min_max"
+    method: Literal["min_max", "z_score_above_zero"] = "min_max"
 
 
 class VolumeRobustScale(StrictConfig):
@@ -109,7 +114,8 @@ class SliceFirst(StrictConfig):
     """Put the axis across the slices first; the two others keep their order.
 
     ``axial``: the third axis of the file (feet to head in a template's orientation); ``coronal``:
-    the second; ``sagittal``: the first, so nothing changes.
+    the second; ``sagittal``: the first, so nothing changes. ``axial_rows``: axial slices as pictures
+    are kept, front-back before left-right (the axes of the file in reverse).
     """
 
     step: Literal["slice_first"] = "slice_first"

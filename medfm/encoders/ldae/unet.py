@@ -14,7 +14,7 @@ from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError, WeightsError
 from medfm.encoders.first_weights import draw
 from medfm.encoders.ldae.args import DenoiserArgs
-from medfm.encoders.ldae.blocks import Attention, ResidualBlock, Sequence, time_features
+from medfm.encoders.ldae.blocks import Attention, Conv3d, ResidualBlock, Sequence, time_features
 
 _SHOWN = 5
 
@@ -150,7 +150,7 @@ class ShiftUNet(UNet):
 def _way_down(args: DenoiserArgs) -> tuple[nn.ModuleList, list[int]]:
     """The blocks, and the channels that each of them leaves as a skip."""
     channels = args.width * args.multipliers[0]
-    blocks = nn.ModuleList([Sequence(nn.Conv3d(args.latent_channels, channels, 3, padding=1))])
+    blocks = nn.ModuleList([Sequence(Conv3d(args.latent_channels, channels, 3, padding=1))])
     skips = [channels]
     for level, multiplier in enumerate(args.multipliers):
         for _ in range(args.blocks):
@@ -186,7 +186,7 @@ def _way_up(args: DenoiserArgs, skips: list[int], with_code: bool = False) -> nn
 def _last(args: DenoiserArgs) -> nn.Sequential:
     channels = args.width * args.multipliers[0]
     return nn.Sequential(
-        nn.GroupNorm(args.groups, channels), nn.SiLU(), nn.Conv3d(channels, args.latent_channels, 3, padding=1)
+        nn.GroupNorm(args.groups, channels), nn.SiLU(), Conv3d(channels, args.latent_channels, 3, padding=1)
     )
 
 
