@@ -15,6 +15,7 @@ from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
 from medfm.evaluation.protocol_concepts import ConceptProbe
+from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
@@ -112,7 +113,16 @@ class Protocol(StrictConfig):
     title: str
     source: str = Field("", description="paper section and code the procedure follows")
     method: Annotated[
-        LinearProbe | GradientProbe | ConceptProbe | KNN | MIL | ZeroShot | Retrieval | Survival | AdapterMethod,
+        LinearProbe
+        | GradientProbe
+        | ConceptProbe
+        | KNN
+        | MIL
+        | ZeroShot
+        | Retrieval
+        | Survival
+        | FineTune
+        | AdapterMethod,
         Field(discriminator="kind"),
     ]
     scheme: Scheme = Scheme()

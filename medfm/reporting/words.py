@@ -184,5 +184,6 @@ def method_name(kind: str) -> str:
         "zero_shot": "zero-shot scoring",
         "few_shot": "few-shot adaptation",
         "survival": "survival analysis",
+        "finetune": "fine-tuning",
     }
     return names.get(kind, kind.replace("_", " "))
