@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medfm.reporting.figures import COLOURS, GREY, Plot, colour, draw, short
+from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
 from medfm.reporting.words import figure, signed, word
 
 _MOST_GROUPS = 16
 _WIDTH = 7.0
+_HEAD, _OTHERS = COLOURS[1], (COLOURS[0], *COLOURS[2:6])
 
 
 def finetune_section(result: Result) -> dict[str, Any] | None:
@@ -161,10 +162,15 @@ def _rates(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
                 continue
             x += [number + 0.5, number + 1.5]
             y += [row["rates"][name], row["rates_end"][name]]
-        shade = COLOURS[1] if name == "head" else f"{0.15 + 0.6 * place / len(names):.2f}" if many else colour(place)
+        shade = _HEAD if name == "head" else _OTHERS[(place - 1) % len(_OTHERS)]
+        if many and name != "head":
+            shade = f"{0.15 + 0.6 * place / len(names):.2f}"
         labelled = not many or name == "head" or place in (1, len(names) - 1)
         axes.plot(x, y, color=shade, linewidth=1.4, label=short(name, 18) if labelled else None)
     axes.set_yscale("log")
+    highest = max(max(row["rates"].values()) for row in rows)
+    axes.set_ylim(highest * 1e-4, highest * 2)  # the last steps of a cycle go down to nearly nothing
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
     axes.set_ylabel("learning rate")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 

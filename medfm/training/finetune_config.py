@@ -35,8 +35,8 @@ class Decay(StrictConfig):
         gt=0, description="highest learning rate of the head; the first layer below it has it times factor"
     )
     factor: float = Field(gt=0, le=1, description="rate of a layer over that of the one above it")
-    from_top: Literal["head_and_top_equal", "head_above_top"] = Field(
-        "head_and_top_equal", description="whether the head counts as a layer of its own above the last norm"
+    top: Literal["with_last_layer", "own_layer"] = Field(
+        "with_last_layer", description="whether what comes after the last layer (norm, projection) shares its rate"
     )
     blocks: bool = Field(True, description="whether every block of a stage is a layer of its own")
     weight_decay: float = Field(0.05, ge=0)

@@ -128,10 +128,10 @@ def _whole(
 def _decay(
     layers: Decay, groups: Sequence[LayerGroup], parameters: dict[str, nn.Parameter], first: list[dict[str, Any]]
 ) -> Plan:
-    shared = layers.from_top == "head_and_top_equal" and groups[-1].name == "top"
+    shared = layers.top == "with_last_layer" and groups[-1].name == "top" and len(groups) > 1
     optimiser, wakes = list(first), {}
     for below, group in enumerate(reversed(groups)):
-        depth = below if shared else below + 1
+        depth = max(below, 1) if shared else below + 1
         peak = layers.lr * layers.factor**depth
         vectors = [n for n in group.parameters if parameters[n].ndim <= 1]
         matrices = [n for n in group.parameters if parameters[n].ndim > 1]
@@ -143,7 +143,7 @@ def _decay(
             if vectors:
                 optimiser.append(_group(f"{group.name} (no decay)", vectors, parameters, peak, 0.0))
         # The head learns alone in the first epoch; then one more layer group per epoch.
-        wakes[group.name] = 0 if layers.unfreezing == "none" else below + 1
+        wakes[group.name] = 0 if layers.unfreezing == "none" else depth
     return Plan(tuple(groups), tuple(optimiser), wakes)
 
 
@@ -154,7 +154,8 @@ def _parts(
     parameters: dict[str, nn.Parameter],
     first: list[dict[str, Any]],
 ) -> Plan:
-    known = {**quarters(list(groups)), **{g.name: [g] for g in groups if g.name not in ("stem", "top")}}
+    # The words for quarters win: a ConvNeXt of two stages has a "stage2" of its own.
+    known = {**{g.name: [g] for g in groups}, **quarters(list(groups))}
     optimiser, wakes = list(first), {}
     for part in layers.parts:
         if not known.get(part.part):

@@ -58,9 +58,7 @@ def split_parts(cohort: Cohort, truth: Target, recipe: FinetuneRecipe) -> Parts:
             fix="--set validation.source=patients draws validation patients from the split 'train'",
         )
     if given and rule.source != "patients":
-        return Parts(
-            fold.train, fold.validation, fold.test, ("The epoch and the threshold are chosen on the split 'val'.",)
-        )
+        return Parts(fold.train, fold.validation, fold.test, (f"{_chosen(truth)} chosen on the split 'val'.",))
     parts = max(2, round(1 / rule.share))
     try:
         pairs, _ = split_rows(parts, patients[fold.train], strata[fold.train], seed=recipe.seed, count=len(fold.train))
@@ -71,9 +69,13 @@ def split_parts(cohort: Cohort, truth: Target, recipe: FinetuneRecipe) -> Parts:
             fix="give a split 'val', a larger --set validation.share, or a recipe without validation",
         ) from error
     train, validation = (fold.train[rows] for rows in pairs[0])
-    said = [f"The epoch and the threshold are chosen on {len(validation)} records of patients taken out of training."]
+    said = [f"{_chosen(truth)} chosen on {len(validation)} records of patients taken out of training."]
     said += [f"{len(fold.validation)} records of the split 'val' are not used."] if given else []
     return Parts(train, validation, fold.test, tuple(said))
+
+
+def _chosen(truth: Target) -> str:
+    return "The epoch and the threshold are" if truth.task == "binary" else "The epoch is"
 
 
 @dataclass(frozen=True)
