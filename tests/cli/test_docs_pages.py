@@ -174,7 +174,8 @@ def test_protocols_strategies_and_recipes_of_examples_exist() -> None:
         build_prompts(load_knowledge("ecg"), "ptbxl-super", value)
         assert value.endswith("@1"), line
     for value, line in given("--recipe"):
-        assert (data_folder("configs") / "pretrain" / f"{value}.yaml").is_file() or value.endswith(".yaml"), line
+        found = [(data_folder("configs") / kind / f"{value}.yaml").is_file() for kind in ("pretrain", "finetune")]
+        assert any(found) or value.endswith(".yaml"), line
     for value, line in given("--transfer"):
         assert value in list_transfer_maps(), line
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import timm
 import torch
@@ -127,7 +129,7 @@ def test_ulmfit_falls_by_2_6_and_wakes_one_layer_per_epoch() -> None:
     order = ["top", "layer4", "layer3", "layer2", "layer1", "stem"]
     assert [g["name"] for g in found.optimiser] == ["head", *order]
     rates = [g["peak"] for g in found.optimiser]
-    assert [a / b for a, b in zip(rates, rates[1:], strict=False)] == pytest.approx([2.6] * 6)
+    assert [a / b for a, b in pairwise(rates)] == pytest.approx([2.6] * 6)
     assert [found.wakes[name] for name in order] == [1, 2, 3, 4, 5, 6]
     assert found.learning(0) == set() and found.learning(2) == {"top", "layer4"}
 
