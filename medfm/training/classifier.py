@@ -46,12 +46,15 @@ class LinearHead(nn.Module):
         self.register_buffer("deviation", torch.ones(dim))
 
     def standardise(self, embeddings: Tensor) -> None:
-        """Fix the z-score to the mean and deviation of float (n, d); constant features keep deviation 1."""
+        """Fix the z-score to the mean and deviation of float (n, d).
+
+        No deviation is taken as less than a tenth of the embedding's root mean square: a feature that hardly
+        varies would otherwise be blown up so far that the encoder's first steps throw the logits about.
+        """
         self.mean.copy_(embeddings.mean(dim=0))
-        spread = embeddings.std(dim=0, unbiased=False)
-        self.deviation.copy_(
-            torch.where(spread > 1e-6 * spread.max().clamp(min=1e-12), spread, torch.ones_like(spread))
-        )
+        least = 0.1 * embeddings.square().mean().sqrt()
+        spread = embeddings.std(dim=0, unbiased=False).clamp(min=float(least))
+        self.deviation.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Logits."""

@@ -126,7 +126,8 @@ class Head(StrictConfig):
     bias: float = Field(0.0, description="first value of the biases; weights start by Xavier's uniform rule")
     standardise: bool = Field(
         True,
-        description="the embedding is z-scored by the untouched encoder's mean and deviation over the training records",
+        description="the embedding is z-scored by the untouched encoder's mean and deviation (at least a tenth of the "
+        "embedding's root mean square) over the training records",
     )
 
 

@@ -201,7 +201,7 @@ def beside_probe(result: Result, predictions: Predictions, protocol: str, encode
     plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
     names = [e.metric for e in result.summary.headline]
     rival = summarise(predictions, plan, metrics=names, patients_known=known)
-    pair = match(predictions, result.predictions, patients_known=known)
+    pair = match(predictions.of_variant(), result.predictions.of_variant(), patients_known=known)
     rows = []
     for found in compare_pair(pair, metrics_for(names, result.summary.task), plan):
         sides = [_ends(s.estimate(found.metric, "main")) for s in (rival, result.summary)]

@@ -39,9 +39,19 @@ def test_standardising_and_taking_it_back_into_the_weights() -> None:
     head = LinearHead(6, 3, generator=seeded())
     head.standardise(x)
     z = (x - head.mean) / head.deviation
-    assert torch.allclose(z.mean(0), torch.zeros(6), atol=1e-5) and float(head.deviation[2]) == 1.0
+    assert torch.allclose(z.mean(0), torch.zeros(6), atol=1e-5)
+    varying = [0, 1, 3, 4, 5]
+    assert torch.allclose(z.std(0, unbiased=False)[varying], torch.ones(5), atol=1e-5)
+    # A feature that does not vary is not blown up.
+    assert float(head.deviation[2]) == pytest.approx(0.1 * float(x.square().mean().sqrt()), rel=1e-5)
     weight, bias = head.affine()
     assert torch.allclose(head.eval()(x), x @ weight.T + bias, atol=1e-4)
+
+
+def test_embeddings_of_nought_do_no_harm() -> None:
+    head = LinearHead(3, 1, generator=seeded())
+    head.standardise(torch.zeros(4, 3))
+    assert head.deviation.tolist() == [1.0] * 3 and bool(torch.isfinite(head(torch.zeros(1, 3))).all())
 
 
 def test_dropout_acts_in_training_alone() -> None:

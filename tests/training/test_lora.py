@@ -83,7 +83,7 @@ def test_attention_is_chosen_in_transformers_and_kernels_elsewhere() -> None:
     assert len(vit) == 8 and all(".attn." in name for name in vit)
     assert all("to_qkv" in n or "to_out" in n for n in targets_of("merl-vit-tiny"))
     assert {n.rpartition(".")[2] for n in targets_of("quiltnet-tiny")} == {"in_proj_weight", "weight"}
-    resnet = targets_of("merl-resnet18")
+    resnet = targets_of("merl-tiny")
     assert "ecg_encoder.layer1.0.conv1.weight" in resnet  # the pooling head's attention alone is not enough
     assert not any(".bn" in name for name in resnet)
     assert len(targets_of("dinov2-tiny", "all")) > 16
