@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from medfm.core.errors import ConfigError
@@ -139,3 +141,41 @@ def test_a_network_without_weights_is_refused() -> None:
     module = build(card)
     with pytest.raises(ConfigError, match="no weights to train"):
         layer_groups(module, unused_by(module, card))
+
+
+@st.composite
+def nested(draw: st.DrawFn, depth: int = 3) -> nn.Module:
+    """A random tree of small layers."""
+    leaves = [nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.1), nn.Identity()]
+    if depth == 0 or draw(st.booleans()):
+        return draw(st.sampled_from(leaves))
+    names = draw(
+        st.lists(st.sampled_from(["a", "b", "layer1", "blocks", "conv1", "norm"]), min_size=1, max_size=3, unique=True)
+    )
+    return nn.ModuleDict({name: draw(nested(depth - 1)) for name in names})
+
+
+@settings(max_examples=60, deadline=None)
+@given(nested())
+def test_whatever_the_network_every_parameter_has_one_group(module: nn.Module) -> None:
+    names = [name for name, _ in module.named_parameters()]
+    for blocks in (False, True):
+        if not names:
+            with pytest.raises(ConfigError):
+                layer_groups(module, blocks=blocks)
+            continue
+        groups = layer_groups(module, blocks=blocks)
+        assert sorted(p for g in groups for p in g.parameters) == sorted(names)
+        assert len({g.name for g in groups}) == len(groups)
+        parts = quarters(groups)
+        assert [g.name for part in parts.values() for g in part if g.name not in ("stem", "top")] == [
+            g.name for g in groups if g.name not in ("stem", "top")
+        ]
+
+
+@pytest.mark.parametrize("layers", range(1, 26))
+def test_quarters_are_as_near_to_equal_as_can_be(layers: int) -> None:
+    groups = [LayerGroup(f"block{i}", (f"p{i}",), ()) for i in range(layers)]
+    sizes = [len(quarters(groups)[f"stage{i}"]) for i in range(1, 5)]
+    assert sum(sizes) == layers and max(sizes) - min(sizes) <= 1
+    assert sizes[3] >= 1  # the top quarter is never empty

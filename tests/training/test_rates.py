@@ -79,3 +79,35 @@ def test_a_cosine_ends_where_it_should() -> None:
     rule = Cosine(warmup=0.0, final=0.1)
     assert rule.factor(0, 50) == 1.0 and rule.factor(49, 50) == pytest.approx(0.1)
     assert Cosine(warmup=0.2).factor(0, 50) == pytest.approx(1 / 11)
+
+
+# Rates of the published procedure at the first step of chosen epochs (20 epochs of 17 batches): share of the
+# peaks 1e-3, 2.5e-4, 5e-4 and 1e-4 of head, layer3, layer4 and layer2.
+@pytest.mark.parametrize("epoch", [0, 2, 6, 12, 19])
+def test_the_published_rates_of_every_group(epoch: int) -> None:
+    share = OneCycle().factor(17 * epoch, 340)
+    rates = {
+        name: peak * share for name, peak in (("head", 1e-3), ("layer3", 2.5e-4), ("layer4", 5e-4), ("layer2", 1e-4))
+    }
+    assert rates["head"] == pytest.approx(1e-3 * PUBLISHED[epoch], abs=5e-7)
+    assert rates["layer4"] == pytest.approx(2 * rates["layer3"]) and rates["layer4"] == pytest.approx(
+        5 * rates["layer2"]
+    )
+
+
+def test_the_first_and_last_rate_of_a_cycle() -> None:
+    cycle = OneCycle()
+    assert cycle.factor(0, 340) == pytest.approx(1 / 25)
+    assert cycle.factor(339, 340) == pytest.approx(1 / 25 / 1e4)
+    peak = max(range(340), key=lambda step: cycle.factor(step, 340))
+    assert peak in (101, 102)  # 0.3 x 340 - 1, between steps only by rounding
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.integers(1, 300), rise=st.floats(0.05, 0.95))
+def test_moment_and_rate_move_against_each_other(steps: int, rise: float) -> None:
+    cycle = OneCycle(rise=rise)
+    for step in range(steps - 1):
+        up = cycle.factor(step + 1, steps) - cycle.factor(step, steps)
+        moment = (cycle.beta1(step + 1, steps) or 0) - (cycle.beta1(step, steps) or 0)
+        assert up * moment <= 1e-15

@@ -80,32 +80,45 @@ def test_differences_are_fine_tuned_minus_untouched_on_the_common_records() -> N
     assert row["difference"]["low"] > 0 and row["p"] < 0.05
 
 
+FILES = ("result.json", "predictions.parquet", "config.yaml", "report.html", "card.md")
+
+
+def saving(text: str) -> Any:
+    """Stands in for a result: its ``save`` writes the files of a result folder."""
+
+    def save(folder: Path) -> None:
+        folder.mkdir()
+        for name in FILES:
+            (folder / name).write_text(text)
+
+    return SimpleNamespace(save=save)
+
+
 def test_the_result_lies_beside_the_model_and_a_second_one_replaces_it(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "keep.txt").write_text("mine")
-    for seed in (0, 1):
-        result = tiny_result(seed=seed)
-        save_into(result, tmp_path)
-        assert medfm.load_result(tmp_path).id == result.id
-    names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"model", "result.json", "predictions.parquet", "config.yaml", "report.html", "card.md"}
+    for text in ("first", "second"):
+        save_into(saving(text), tmp_path)
+        assert {(tmp_path / name).read_text() for name in FILES} == {text}
+    assert {p.name for p in tmp_path.iterdir()} == {"model", *FILES}
     assert (tmp_path / "model" / "keep.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("broken", FILES)
 def test_a_break_while_moving_leaves_no_result_that_looks_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    save_into(tiny_result(), tmp_path)
+    save_into(saving("first"), tmp_path)
     real = Path.replace
 
     def failing(self: Path, target: Any) -> Any:
-        if self.name == "report.html" and self.parent.name.startswith(".result"):
+        if self.name == broken and self.parent.name.startswith(".result"):
             raise OSError("the disk went away")
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises(OSError, match="went away"):
-        save_into(tiny_result(seed=1), tmp_path)
+        save_into(saving("second"), tmp_path)
     assert not list(tmp_path.glob(".result*"))
     with pytest.raises(StoreError, match="so it is not a result folder"):
         medfm.load_result(tmp_path)
