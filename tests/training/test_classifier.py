@@ -20,8 +20,8 @@ def test_the_first_weights_are_xavier_uniform_and_the_bias_as_said() -> None:
     head = LinearHead(300, 5, generator=seeded(), bias=0.01)
     bound = math.sqrt(6 / 305)
     weight = head.linear.weight
-    assert float(weight.abs().max()) <= bound and float(weight.abs().max()) > 0.98 * bound
-    assert float(weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert 0.98 * bound < weight.abs().max().item() <= bound
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
     assert head.linear.bias.tolist() == pytest.approx([0.01] * 5)
     again = LinearHead(300, 5, generator=seeded())
     assert torch.equal(weight, again.linear.weight)

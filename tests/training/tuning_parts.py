@@ -21,7 +21,7 @@ BINARY = Labels("binary", "binary", ("no", "yes"), "sick")
 @cache
 def signal_encoder() -> Encoder:
     """The smallest encoder of the package: a one-dimensional ResNet for ECGs, untrained."""
-    return load_encoder("merl-tiny", weights="random", device="cpu")
+    return load_encoder("merl-tiny", weights="random", device="cpu", architecture={"stem": 8})
 
 
 @cache
