@@ -45,15 +45,15 @@ class LinearHead(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
 
-    def standardise(self, embeddings: Tensor) -> None:
+    def standardise(self, embeddings: Tensor, least: float = 0.1) -> None:
         """Fix the z-score to the mean and deviation of float (n, d).
 
-        No deviation is taken as less than a tenth of the embedding's root mean square: a feature that hardly
+        No deviation is taken as less than `least` of the embedding's root mean square: a feature that hardly
         varies would otherwise be blown up so far that the encoder's first steps throw the logits about.
         """
         self.mean.copy_(embeddings.mean(dim=0))
-        least = 0.1 * embeddings.square().mean().sqrt()
-        spread = embeddings.std(dim=0, unbiased=False).clamp(min=float(least))
+        floor = max(least, 1e-6) * embeddings.square().mean().sqrt()
+        spread = embeddings.std(dim=0, unbiased=False).clamp(min=float(floor))
         self.deviation.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def forward(self, embedding: Tensor) -> Tensor:

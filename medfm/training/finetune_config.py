@@ -126,8 +126,10 @@ class Head(StrictConfig):
     bias: float = Field(0.0, description="first value of the biases; weights start by Xavier's uniform rule")
     standardise: bool = Field(
         True,
-        description="the embedding is z-scored by the untouched encoder's mean and deviation (at least a tenth of the "
-        "embedding's root mean square) over the training records",
+        description="the embedding is z-scored by the untouched encoder's mean and deviation over the training records",
+    )
+    least_deviation: float = Field(
+        0.1, ge=0, description="deviations are taken as at least this share of the embedding's root mean square"
     )
 
 
