@@ -176,8 +176,8 @@ class _Run:
         memory = self._memory(saved)
         if recipe.head.standardise and saved is None:
             self.model.to(make_fabric(self.fabric_machine).device)
-            found = self._embedded(self.train, progress, "embedding records")
-            self.model.head.standardise(found, recipe.head.least_deviation)
+            embedded = self._embedded(self.train, progress, "embedding records")
+            self.model.head.standardise(embedded, recipe.head.least_deviation)
         total = sum(stage.epochs for stage in recipe.stages) * steps_per_epoch(len(self.train), recipe.batch_size)
         log = _NoLog() if folder is None else TrainingLog(folder, first)
         with progress("fine-tuning", total, "steps") as shown, log as written, StopRequest() as stop:
