@@ -25,6 +25,8 @@ _VERBS = {
     "retrieve": ("medfm.cli.retrieve", "Search a cohort by text or record, and measure the search."),
     "survival": ("medfm.cli.survival", "Tell who has an event sooner: C-index, Kaplan-Meier."),
     "reconstruct": ("medfm.cli.reconstruct", "Draw scans from their codes, or visits between others."),
+    "finetune": ("medfm.cli.finetune", "Adapt an encoder to labels: progressive, LoRA, LP-FT ..."),
+    "predict": ("medfm.cli.predict", "Classify new records with a fine-tuned encoder."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),
     "knowledge": ("medfm.cli.knowledge", "Look at the knowledge and at the prompts made from it."),
@@ -101,6 +103,8 @@ _STOPPED = {
     "retrieve": "What was embedded is kept; the same command goes on from there.",
     "reproduce": "What was embedded is kept; the same command goes on from there.",
     "pretrain": "If training had begun, its checkpoint is saved: the same command with --resume goes on from there.",
+    "finetune": "Epochs that were done are saved: the same command with --resume goes on from there.",
+    "predict": "What was embedded is kept; the same command goes on from there.",
     "demo": "The same command with --overwrite starts again.",
 }
 _PIPE_CLOSED = 141

@@ -24,6 +24,7 @@ from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
 from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS
 from medfm.evaluation.protocol_concepts import ConceptProbe
+from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
@@ -121,6 +122,11 @@ def evaluate(
         raise EvaluationError(
             f"The protocol '{protocol.id}' draws volumes and predicts no label.",
             fix="medfm reconstruct runs it (in Python medfm.reconstruct)",
+        )
+    if isinstance(protocol.method, FineTune):
+        raise EvaluationError(
+            f"The protocol '{protocol.id}' trains the encoder itself, not a probe of its embeddings.",
+            fix="medfm finetune runs it (in Python medfm.finetune)",
         )
     if protocol.few_shot is not None or isinstance(protocol.method, (*TEXT_METHODS, *TOKEN_METHODS)):
         raise EvaluationError(

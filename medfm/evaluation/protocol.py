@@ -15,6 +15,7 @@ from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
 from medfm.evaluation.protocol_concepts import ConceptProbe
+from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.protocol_gradient import GradientProbe
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
@@ -123,6 +124,7 @@ class Protocol(StrictConfig):
         | Survival
         | Reconstruction
         | Interpolation
+        | FineTune
         | AdapterMethod,
         Field(discriminator="kind"),
     ]

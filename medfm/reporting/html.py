@@ -20,6 +20,7 @@ from medfm.reporting.error_pictures import error_words, shown_errors
 from medfm.reporting.explanations import explanations_context
 from medfm.reporting.few_shot import few_shot_section
 from medfm.reporting.figures import Plot
+from medfm.reporting.finetune import finetune_section
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
@@ -49,6 +50,7 @@ _SHOWN = (  # extras with a table of their own
     "distances",
     "over_mean_image",
     "direction",
+    "finetune",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -113,6 +115,7 @@ def _context(result: Result) -> dict[str, Any]:
         "batch_plot": batch_plot(result.batch_effect),
         "retrieval": retrieval_section(result),
         "survival": survival_section(result),
+        "finetune": finetune_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
         "explanations": explanations_context(result, errors),

@@ -187,5 +187,6 @@ def method_name(kind: str) -> str:
         "survival": "survival analysis",
         "reconstruction": "reconstruction from codes",
         "interpolation": "interpolation between visits",
+        "finetune": "fine-tuning",
     }
     return names.get(kind, kind.replace("_", " "))

@@ -174,8 +174,9 @@ def test_protocols_strategies_and_recipes_of_examples_exist() -> None:
         build_prompts(load_knowledge("ecg"), "ptbxl-super", value)
         assert value.endswith("@1"), line
     for value, line in given("--recipe"):
-        folder = "preparation" if " data standardize " in line else "pretrain"
-        assert (data_folder("configs") / folder / f"{value}.yaml").is_file() or value.endswith(".yaml"), line
+        kinds = ("preparation",) if " data standardize " in line else ("pretrain", "finetune")
+        found = [(data_folder("configs") / kind / f"{value}.yaml").is_file() for kind in kinds]
+        assert any(found) or value.endswith(".yaml"), line
     for value, line in given("--transfer"):
         assert value in list_transfer_maps(), line
 

@@ -1,0 +1,161 @@
+"""Classify the records of a cohort with a fine-tuned encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfm.core.errors import ConfigError, WeightsError
+from medfm.core.files import atomic_path, write_json
+from medfm.core.progress import ProgressMaker
+from medfm.embeddings.embeddings import Failure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medfm.cohorts.cohort import Cohort
+    from medfm.training.tuned import TunedClassifier
+
+_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What :func:`predict` gives.
+
+    Attributes:
+        table: One row per record: ``record_id``, ``predicted`` and ``probability:CLASS``; for several
+            labels ``predicted:LABEL`` (0 or 1) and ``probability:LABEL``; for a measurement ``predicted`` alone.
+        classifier: What predicted.
+        encoder_id: Id of the encoder.
+        failures: Records that could not be read, with the reason.
+        notes: What a reader must know.
+    """
+
+    table: pd.DataFrame
+    classifier: TunedClassifier
+    encoder_id: str
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """How the predictions came about (JSON-like)."""
+        labels = self.classifier.labels
+        return {
+            "encoder": self.encoder_id,
+            "target": labels.name,
+            "task": labels.task,
+            "classes": list(labels.classes),
+            "threshold": {"value": self.classifier.threshold, "chosen": self.classifier.rule},
+            "trained": {k: self.classifier.about.get(k) for k in ("recipe", "trained_on", "from_encoder", "synthetic")},
+            "records": len(self.table),
+            "failures": [{"record_id": f.record_id, "reason": f.reason} for f in self.failures],
+            "notes": list(self.notes),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table (``.csv`` or ``.parquet``) and :meth:`about` beside it as ``NAME.json``.
+
+        Raises:
+            ConfigError: Another suffix.
+            StoreError: The place cannot be written to.
+        """
+        target = check_out(path)
+        with atomic_path(target) as temporary:
+            if target.suffix == ".csv":
+                self.table.to_csv(temporary, index=False)
+            else:
+                self.table.to_parquet(temporary, index=False)
+        write_json(target.with_suffix(".json"), self.about())
+        return target
+
+    def __str__(self) -> str:
+        labels = self.classifier.labels
+        lines = [f"{len(self.table)} records, '{labels.name}' by {self.encoder_id}"]
+        if labels.task in ("binary", "multiclass"):
+            counts = self.table["predicted"].value_counts()
+            lines += [f"  {name:<20} {int(counts.get(name, 0))}" for name in labels.classes]
+        if labels.task == "multilabel":
+            lines += [f"  {name:<20} {int(self.table[f'predicted:{name}'].sum())}" for name in labels.classes]
+        if labels.task == "binary":
+            lines.append(f"  positive from {self.classifier.threshold:.4f} on: {self.classifier.rule}")
+        lines += [f"  note     {note}" for note in self.notes]
+        lines += [f"failed: {f.record_id}: {f.reason}" for f in self.failures]
+        return "\n".join(lines)
+
+
+def check_out(path: str | Path) -> Path:
+    """The output file; raises :class:`ConfigError` unless its suffix is one of ours."""
+    target = Path(path)
+    if target.suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"Predictions cannot be written as '{target.suffix or target.name}'.",
+            where=str(target),
+            expected=" or ".join(_SUFFIXES),
+        )
+    return target
+
+
+def predict(
+    folder: str | Path,
+    cohort: Cohort,
+    *,
+    device: str = "auto",
+    embed_settings: Mapping[str, Any] | None = None,
+    progress: ProgressMaker | None = None,
+) -> Predicted:
+    """Classify the records of `cohort`; no labels are needed and none are looked at.
+
+    Args:
+        folder: Of ``medfm finetune``.
+        cohort: The records.
+        device: ``"auto"`` or a torch device.
+        embed_settings: Of the embedding run.
+        progress: Makes the progress displays.
+
+    Raises:
+        WeightsError: There is no classifier, or it belongs to another encoder.
+        ConfigError: The encoder is of another modality than the cohort.
+    """
+    from medfm.encoders.load import load_encoder
+    from medfm.training.tuned import load_classifier
+    from medfm.workflows.embed import embed
+
+    classifier = load_classifier(folder)
+    assert classifier.folder is not None
+    encoder = load_encoder(classifier.folder, device=device, variant=classifier.about.get("preprocessing_variant"))
+    if encoder.fingerprint != classifier.about["encoder_fingerprint"]:
+        raise WeightsError(
+            "The classifier was trained on another encoder than the one beside it.",
+            where=str(classifier.folder),
+            fix="copy the whole folder of the fine-tuning run again",
+        )
+    found = embed(encoder, cohort, progress=progress, **dict(embed_settings or {}))
+    notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
+    return Predicted(
+        _table(classifier, found.values, list(found.record_ids)),
+        classifier,
+        encoder.id,
+        tuple(found.failures),
+        tuple(notes),
+    )
+
+
+def _table(classifier: TunedClassifier, values: Any, record_ids: list[str]) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    labels = classifier.labels
+    scores = classifier.scores(values)
+    decided = classifier.decide(scores)
+    columns: dict[str, Any] = {"record_id": record_ids}
+    if labels.task == "regression":
+        return pd.DataFrame({**columns, "predicted": decided})
+    if labels.task == "multilabel":
+        columns |= {f"predicted:{name}": decided[:, i] for i, name in enumerate(labels.classes)}
+    else:
+        columns["predicted"] = np.array(labels.classes, dtype=object)[decided]
+    columns |= {f"probability:{name}": scores[:, i] for i, name in enumerate(labels.classes)}
+    return pd.DataFrame(columns)
