@@ -130,11 +130,12 @@ def _table(result: Result, names: Sequence[str]) -> Table:
             cells.append(_cell(_estimate(result, name, variant), part[name].to_numpy(np.float64)))
         rows.append(tuple(cells))
     what = "visits" if isinstance(result.protocol.method, Interpolation) else "scans"
+    gains = " Gains are paired differences, above 0 where codes are nearer than blended images."
     return Table(
         ("variant", what, *(_short(name) for name in names)),
         tuple(rows),
-        "Mean, and in brackets its interval over patients; SD: standard deviation over "
-        f"{what}. Gains are paired differences, above 0 where codes are nearer than blended images.",
+        f"Mean, and in brackets its interval over patients; SD: standard deviation over {what}."
+        + (gains if any("gain_" in name for name in names) else ""),
         figures=True,
     )
 
@@ -150,8 +151,8 @@ def _cell(estimate: Estimate | None, values: np.ndarray) -> str:
 
 
 def digits(value: float) -> str:
-    """Three figures that matter, also of small errors."""
-    return figure(value) if abs(value) >= 0.1 or value == 0 else f"{value:.2g}".replace("-", "−")
+    """As everywhere from 0.1 on; of smaller values, such as errors, two figures that matter."""
+    return figure(value) if abs(value) >= 0.1 or value == 0 else f"{value:#.2g}".replace("-", "−")
 
 
 def _short(name: str) -> str:
