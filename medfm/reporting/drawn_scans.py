@@ -146,7 +146,7 @@ def _cell(estimate: Estimate | None, values: np.ndarray) -> str:
     inside = (
         [] if estimate.low is None or estimate.high is None else [f"{digits(estimate.low)} to {digits(estimate.high)}"]
     )
-    inside += [f"SD {digits(float(values.std(ddof=1)))}"] if len(values) > 1 else []
+    inside += [f"SD\u00a0{digits(float(values.std(ddof=1)))}"] if len(values) > 1 else []
     return digits(estimate.value) + (f" ({', '.join(inside)})" if inside else "")
 
 
