@@ -23,6 +23,6 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{purpose} needs the Python package '{module}', which is not installed.",
+            f"{purpose} needs the Python package '{module.partition('.')[0]}', which is not installed.",
             fix=f"pip install 'medfm[{extra}]'",
         ) from error

@@ -135,6 +135,8 @@ def get_card(name: str | Path) -> Card:
         return _card_at(path)
     cards = _index()
     if text not in cards:
+        if path.is_dir():  # a training that has not finished has no card yet
+            return _card_at(path)
         raise unknown_name("encoder", text, cards, where="shipped cards, MEDFM_CARDS and installed packages")
     return cards[text]
 
@@ -146,6 +148,7 @@ def _card_at(path: Path) -> Card:
                 "This folder holds no encoder.",
                 where=str(path),
                 expected="a folder with card.md, as 'medfm pretrain' writes it",
+                fix="a training writes card.md when it ends: let it end, or run the same command again to go on with it",
             )
         return read_card(path / "card.md")
     if not path.exists():

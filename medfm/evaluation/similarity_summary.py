@@ -58,5 +58,5 @@ def summarise_similarity(
         variants=tuple(e for other in others for e in estimates_of(other, chosen)),
         sites=sites,
         subgroups=tuple(row for rows in subgroups for row in rows),
-        notes=(*said, *notes(sample, len(sample.outcomes))),
+        notes=(*notes(sample, len(sample.outcomes)), *said),  # a screen shows the first few alone
     )

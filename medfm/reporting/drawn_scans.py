@@ -130,11 +130,12 @@ def _table(result: Result, names: Sequence[str]) -> Table:
             cells.append(_cell(_estimate(result, name, variant), part[name].to_numpy(np.float64)))
         rows.append(tuple(cells))
     what = "visits" if isinstance(result.protocol.method, Interpolation) else "scans"
+    gains = " Gains are paired differences, above 0 where codes are nearer than blended images."
     return Table(
         ("variant", what, *(_short(name) for name in names)),
         tuple(rows),
-        "Mean, and in brackets its interval over patients; SD: standard deviation over "
-        f"{what}. Gains are paired differences, above 0 where codes are nearer than blended images.",
+        f"Mean, and in brackets its interval over patients; SD: standard deviation over {what}."
+        + (gains if any("gain_" in name for name in names) else ""),
         figures=True,
     )
 
@@ -145,13 +146,13 @@ def _cell(estimate: Estimate | None, values: np.ndarray) -> str:
     inside = (
         [] if estimate.low is None or estimate.high is None else [f"{digits(estimate.low)} to {digits(estimate.high)}"]
     )
-    inside += [f"SD {digits(float(values.std(ddof=1)))}"] if len(values) > 1 else []
+    inside += [f"SD\u00a0{digits(float(values.std(ddof=1)))}"] if len(values) > 1 else []
     return digits(estimate.value) + (f" ({', '.join(inside)})" if inside else "")
 
 
 def digits(value: float) -> str:
-    """Three figures that matter, also of small errors."""
-    return figure(value) if abs(value) >= 0.1 or value == 0 else f"{value:.2g}".replace("-", "−")
+    """As everywhere from 0.1 on; of smaller values, such as errors, two figures that matter."""
+    return figure(value) if abs(value) >= 0.1 or value == 0 else f"{value:#.2g}".replace("-", "−")
 
 
 def _short(name: str) -> str:

@@ -155,7 +155,7 @@ def _fits(system: LatentDiffusionAutoencoder, cohort: Cohort, method: VolumeDraw
         raise ConfigError(
             f"A window of {large[0]} voxels does not fit volumes whose shortest side has {smallest}.",
             where="method.windows",
-            fix=f"--set method.windows=[4,{min(7, smallest)}]",
+            fix=f"--set method.windows=[{f'4,{min(7, smallest)}' if smallest > 4 else smallest}]",
         )
 
 

@@ -31,6 +31,7 @@ from medfm.workflows.show import TABLES, ShownRecord, _found
 
 _COLUMNS, _FRAMES = 5, 9
 _WINDOW = 4
+STRENGTH, SHARE = 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,37 @@ class Wish:
 
     reconstruct: bool = False
     manipulate: str | Path | None = None
-    strength: float = 2.0
+    strength: float = STRENGTH
     other: str | Path | None = None
     middle: str | Path | None = None
-    share: float = 0.5
+    share: float = SHARE
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.reconstruct, self.manipulate is not None, self.other is not None).count(True) != 1:
-            raise ConfigError("Only one thing is drawn at a time.", expected="--reconstruct, --manipulate or --with")
+        asked = (self.reconstruct, self.manipulate is not None, self.other is not None).count(True)
         if self.middle is not None and self.other is None:
             raise ConfigError("A visit in between needs the later one.", where="--between", fix="name it with --with")
+        if asked != 1:
+            raise ConfigError(
+                "Only one thing is drawn at a time." if asked else "Nothing is asked to be drawn.",
+                expected="one of --reconstruct, --manipulate and --with",
+            )
         if not (np.isfinite(self.strength) and self.strength > 0):
             raise ConfigError(f"The strength is {self.strength:g}.", where="--strength", expected="above 0")
         if not 0 < self.share < 1:
             raise ConfigError(f"The share is {self.share:g}.", where="--share", expected="between 0 and 1")
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"{self.steps} steps cannot be taken.", where="--steps", expected="1 or more")
+        if self.strength != STRENGTH and self.manipulate is None:
+            raise ConfigError(
+                "A strength belongs to a direction.", where="--strength", fix="name one with --manipulate"
+            )
+        if self.share != SHARE and self.middle is None:
+            raise ConfigError(
+                "A share says where a true visit lies, and none is named.",
+                where="--share",
+                fix="name it with --between",
+            )
 
 
 def show_drawn(
@@ -113,6 +128,12 @@ def show_drawn(
     given = dict(cohort or {})
     record, synthetic = _record(Path(source), list(record_ids), modality, given, reader)
     target = _target(out, record.record_id, overwrite)
+    if wish.middle is not None and target.suffix in MOVING:
+        raise ConfigError(
+            "A film shows the way from one scan to the other, without the true visit in between.",
+            where="--between",
+            fix=f"leave --between away, or take a sheet: {', '.join(FORMATS)}",
+        )
     card = get_card(encoder)
     system = load_system(encoder, weights=part_weights(card, weights), device=device)
     others = []

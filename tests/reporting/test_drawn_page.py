@@ -79,7 +79,7 @@ def test_the_standard_deviation_is_that_of_the_scans():
     result = made("reconstruction", ("main",))
     values = result.predictions.table["mse"]
     (row,) = drawn_section(result)["table"].rows
-    assert f"SD {digits(float(values.std(ddof=1)))}" in row[-1]
+    assert f"SD\u00a0{digits(float(values.std(ddof=1)))}" in row[-1]
     assert row[-1].startswith(digits(float(values.mean())))
     assert drawn_section(result)["plots"] == []
 

@@ -88,6 +88,9 @@ def test_interpolation_with_and_without_the_visit_in_between(draw, tmp_path, pla
     for label in ("first visit", "from codes", "true visit", "blended images", "last visit", "share 0.25"):
         assert label in page, label
     assert page.count("<image") == 3 * (5 + 4)
+    with pytest.raises(ConfigError, match="without the true visit in between"):
+        draw(Wish(**wish, middle=place / "D-6.nii.gz"), tmp_path / "a.gif")
+    assert not (tmp_path / "a.gif").exists()
     page = words(draw(Wish(**wish), tmp_path / "b.svg").path)
     assert "share 0.75" in page and "minus the first column" in page
 
@@ -125,8 +128,17 @@ def test_mp4_without_ffmpeg_is_refused_before_the_work(draw, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({}, "Only one thing"),
+        ({}, "Nothing is asked"),
+        ({"steps": 3}, "Nothing is asked"),
         ({"reconstruct": True, "manipulate": "a"}, "Only one thing"),
+        ({"reconstruct": True, "other": "a"}, "Only one thing"),
+        ({"manipulate": "a", "other": "b"}, "Only one thing"),
+        ({"manipulate": "a", "middle": "b"}, "needs the later one"),
+        ({"reconstruct": True, "strength": 3}, "belongs to a direction"),
+        ({"other": "a", "strength": 3}, "belongs to a direction"),
+        ({"reconstruct": True, "share": 0.3}, "none is named"),
+        ({"other": "a", "share": 0.3}, "none is named"),
+        ({"other": "a", "share": float("nan")}, "share is nan"),
         ({"reconstruct": True, "middle": "a"}, "needs the later one"),
         ({"manipulate": "a", "strength": 0}, "strength is 0"),
         ({"manipulate": "a", "strength": float("nan")}, "strength"),

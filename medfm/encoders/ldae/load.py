@@ -43,7 +43,9 @@ def generator_of(card: Card) -> Generator:
     """
     if card.spec.generator is None:
         raise CardError(
-            f"The encoder '{card.id}' has no generator: nothing makes records from its codes.", where=str(card.path)
+            f"The encoder '{card.id}' has no generator: nothing makes records from its codes.",
+            where=str(card.path),
+            expected="a latent diffusion autoencoder: ldae-brain-mri, ldae-tiny, or the folder of such a training",
         )
     return card.spec.generator
 
