@@ -18,7 +18,8 @@ def session(schedule: Schedule) -> Any:
     """What ``Session.rates`` looks at: a schedule, and groups of an optimiser."""
     groups = [{"name": name, "peak": peak, "lr": 1.0, "betas": (0.9, 0.999)} for name, peak in PEAKS.items()]
     return SimpleNamespace(
-        stage=SimpleNamespace(schedule=schedule), optimizer=SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups))
+        stage=SimpleNamespace(schedule=schedule),
+        optimizer=SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups)),
     )
 
 
