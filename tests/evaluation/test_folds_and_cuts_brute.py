@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_the_cut_is_the_best_gap_nearest_to_one_half(pairs: list[tuple[int, bool
         assert found is None
         return
     best: list[tuple[float, float]] = []
-    for low, high in zip(values, values[1:], strict=False):
+    for low, high in pairwise(values):
         cut = (low + high) / 2
         hits = sum(s >= cut for s, t in zip(scores, truth, strict=True) if t) / sum(truth)
         spared = sum(s < cut for s, t in zip(scores, truth, strict=True) if not t) / (len(truth) - sum(truth))
