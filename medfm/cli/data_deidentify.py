@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,9 +12,10 @@ import click
 from medfm.cli.common import Verb, json_option, print_json, table
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from medfm.workflows.deidentify import Report
+
+# DICOM's modality -> whose reader opens such files.
+_READERS = {"CR": "chest_xray", "DX": "chest_xray", "MR": "brain_mri", "ECG": "ecg"}
 
 
 @click.command("deidentify", cls=Verb)
@@ -81,7 +85,17 @@ def _print(report: Report, key_file: str) -> None:
         click.echo("  (which files: --link FILE)")
     already = f", {report.before:,} were there already" if report.before else ""
     click.echo(f"{report.written:,} files written{already}; {report.patients:,} patients -> {report.out}")
-    click.echo(f"next: look at the pictures, then medfm data check {report.out}/files.csv --deidentified")
+    check = f"medfm data check {report.out}/files.csv --modality {_reader(report.out / 'files.csv')} --deidentified"
+    click.echo(f"next: look at the pictures, then {check}")
+
+
+def _reader(files: Path) -> str:
+    """The modality whose reader takes most of the files written; ``NAME`` where none is known to."""
+    if not files.is_file():
+        return "NAME"
+    with files.open(encoding="utf-8", newline="") as opened:
+        kinds = Counter(_READERS.get(row["dicom_modality"], "NAME") for row in csv.DictReader(opened))
+    return kinds.most_common(1)[0][0] if kinds else "NAME"
 
 
 def _lines(head: str, counts: Counter[str]) -> None:

@@ -9,6 +9,7 @@ ResNets (1-D to 3-D)   ``stem`` (conv1, bn1), ``layer1`` .. ``layer4``, ``top``
 vision transformers    ``stem`` (patches, positions), ``block0`` .., ``top`` (norm, projection)
 ConvNeXt               ``stem``, ``stage1`` .. ``stage4`` (each with its downsampling), ``top``
 DenseNet               ``stem``, ``denseblock1`` .. (each with its transition), ``top``
+MONAI's Swin           ``stem``, ``layers1`` .. ``layers4`` (each with its downsampling)
 anything else          its children in order
 =====================  =============================================================
 """
@@ -63,6 +64,11 @@ _TRUNKS = (
         lambda n: f"stage{n}",
         _convnext_stage,
         finer=re.compile(r"(\d+)\."),
+    ),
+    _Trunk(
+        re.compile(r"^(.*?)layers([1-4])\."),
+        lambda n: f"layers{n}",
+        finer=re.compile(r"\d+\.(?:blocks\.(\d+)|downsample)\."),
     ),
 )
 
@@ -182,7 +188,9 @@ def _placer(names: list[str], blocks: bool) -> Callable[[str], tuple[float, ...]
     return place
 
 
-def _block(layer: str, block: str, trunk: _Trunk) -> float:
+def _block(layer: str, block: str | None, trunk: _Trunk) -> float:
+    if block is None:  # a Swin's downsampling comes after the blocks of its stage
+        return float("inf")
     # A ConvNeXt's downsampling (an even place) comes before the blocks of its stage.
     return -1.0 if trunk.number is _convnext_stage and int(layer) % 2 == 0 else float(block)
 
@@ -200,7 +208,7 @@ def _titles(names: list[str], blocks: bool) -> Callable[[tuple[float, ...]], str
         if key[0] == float("inf"):
             return TOP
         base = trunk.name(int(key[0]))
-        return base if len(key) == 1 else f"{base}.{'down' if key[1] < 0 else int(key[1])}"
+        return base if len(key) == 1 else f"{base}.{int(key[1]) if 0 <= key[1] < float('inf') else 'down'}"
 
     return title
 

@@ -43,9 +43,18 @@ def split_parts(cohort: Cohort, truth: Target, recipe: FinetuneRecipe) -> Parts:
     table, rule = cohort.table, recipe.validation
     patients = table["patient_id"].astype(str).to_numpy(dtype=object)
     strata = truth.strata(5)
-    fold = make_folds(
-        Scheme(kind="split"), split=table["split"].to_numpy(dtype=object), patients=patients, strata=strata
-    )[0][0]
+    try:
+        fold = make_folds(
+            Scheme(kind="split"), split=table["split"].to_numpy(dtype=object), patients=patients, strata=strata
+        )[0][0]
+    except EvaluationError as error:
+        # The scheme's own advice, folds, is not for fine-tuning: one network is trained.
+        raise EvaluationError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            fix="give a column 'split' by patient, with 'train' and 'test'",
+        ) from error
     given = len(fold.validation) > 0
     if rule.source == "none":
         said = ["No validation records: nothing is chosen on data."]

@@ -48,6 +48,14 @@ def result() -> Result:
     return replace(made, extras={**made.extras, "finetune": entry()})
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are put together, but not turned into SVG, which is most of a page's time."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg></svg>"))
+
+
 def with_before(result: Result, before: dict[str, Any]) -> Result:
     from medfm.reporting.verdict import deciding
 
@@ -71,13 +79,13 @@ def test_one_sentence_says_whether_it_helped(result: Result, ends: tuple[Any, An
     assert said in before_line(with_before(result, beside(*ends)))
 
 
-def test_without_a_probe_it_says_so(result: Result) -> None:
+def test_without_a_probe_it_says_so(result: Result, blank_pictures: None) -> None:
     section = finetune_section(result)
     assert section is not None and section["table"] is None and "No probe" in section["sentence"]
     assert finetune_section(SimpleNamespace(extras={})) is None  # type: ignore[arg-type]
 
 
-def test_the_section_is_on_the_page_and_escaped(result: Result) -> None:
+def test_the_section_is_on_the_page_and_escaped(result: Result, blank_pictures: None) -> None:
     page = render_report(with_before(result, beside(0.1, 0.02, 0.2)))
     assert "Did fine-tuning help?" in page and "&lt;0.001" in page
     assert "bpd &lt;b&gt;" in page and "one &lt;i&gt;" in page and "<b>" not in page
@@ -92,7 +100,7 @@ def test_the_picture_is_the_same_every_time_and_has_its_three_panels() -> None:
     assert training_plot(entry(rows=[])) is None
 
 
-def test_many_groups_and_no_validation_can_be_drawn() -> None:
+def test_many_groups_and_no_validation_can_be_drawn(blank_pictures: None) -> None:
     layers = {f"block{i}": 5 for i in range(24)} | {"head": 1}
     rates = {name: 1e-3 * 0.75**i for i, name in enumerate(["head", *(f"block{i}" for i in range(24))])}
     rows = [

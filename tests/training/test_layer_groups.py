@@ -16,7 +16,7 @@ from medfm.training.layer_groups import LayerGroup, layer_groups, quarters, unus
 # One or two of every family: the others differ in size alone.
 ENCODERS = [
     "convirt-tiny", "dinobloom-s", "dinov2-tiny", "flair-tiny", "imagenet-resnet50", "keep", "ldae-brain-mri", "ldae-tiny",
-    "merl-resnet18", "merl-tiny", "merl-vit-tiny", "quiltnet-tiny",
+    "medicalnet-resnet18-3d", "merl-resnet18", "merl-tiny", "merl-vit-tiny", "quiltnet-tiny", "swinunetr-encoder", "xrv-densenet121", "xrv-resnet50",
 ]  # fmt: skip
 RESNET = ["stem", "layer1", "layer2", "layer3", "layer4"]
 
@@ -28,7 +28,7 @@ def groups_of(name: str, blocks: bool = False) -> tuple[nn.Module, list[LayerGro
 
 
 def test_every_family_with_weights_is_among_them() -> None:
-    every = {get_card(name).spec.architecture.family for name in list_encoders()} - {"color-histogram"}
+    every = {get_card(name).spec.architecture.family for name in list_encoders()} - {"color-histogram", "volume-stats"}
     assert {get_card(name).spec.architecture.family for name in ENCODERS} >= every
 
 
@@ -100,6 +100,16 @@ def test_blocks_cut_stages_in_order() -> None:
     brain = [group.name for group in groups_of("ldae-brain-mri", blocks=True)[1]]
     assert brain[1:6] == ["stage1.0", "stage1.1", "stage1.2", "stage2.down", "stage2.0"]
     assert [g.name for g in groups_of("dinov2-tiny", blocks=True)[1]] == [g.name for g in groups_of("dinov2-tiny")[1]]
+
+
+def test_a_swin_goes_by_its_stages_and_a_downsampling_closes_its_stage() -> None:
+    groups = {group.name: group for group in groups_of("swinunetr-encoder")[1]}
+    assert list(groups) == ["stem", "layers1", "layers2", "layers3", "layers4"]
+    assert groups["stem"].parameters == ("network.patch_embed.proj.weight", "network.patch_embed.proj.bias")
+    assert "network.layers3.0.downsample.norm.weight" in groups["layers3"].parameters
+    fine = [group.name for group in groups_of("swinunetr-encoder", blocks=True)[1]]
+    assert fine[:5] == ["stem", "layers1.0", "layers1.1", "layers1.down", "layers2.0"] and len(fine) == 13
+    assert [g.name for g in quarters(groups_of("swinunetr-encoder")[1])["stage4"]] == ["layers4"]
 
 
 def test_quarters_are_the_layers_of_a_resnet_and_three_blocks_of_a_vit() -> None:

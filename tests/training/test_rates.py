@@ -108,6 +108,8 @@ def test_the_first_and_last_rate_of_a_cycle() -> None:
 def test_moment_and_rate_move_against_each_other(steps: int, rise: float) -> None:
     cycle = OneCycle(rise=rise)
     for step in range(steps - 1):
+        if step < rise * steps - 1 < step + 1:
+            continue  # the turn lies between the two, on slopes of different steepness
         up = cycle.factor(step + 1, steps) - cycle.factor(step, steps)
         moment = (cycle.beta1(step + 1, steps) or 0) - (cycle.beta1(step, steps) or 0)
         assert up * moment <= 1e-15

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_one_encoder_on_three_modalities(table):
     encoder = medfm.load_encoder("color-histogram")
-    assert encoder.also_for == ("retina", "histopathology")
+    assert encoder.also_for == ("retina", "histopathology", "chest_xray")
     results = {
         modality: medfm.embed(encoder, medfm.load_cohort(table, modality=modality))
         for modality in ("blood_cell", "retina", "histopathology")

@@ -61,8 +61,9 @@ def test_what_cannot_be_is_said(cohort: Cohort) -> None:
     assert len(parts(bare).validation) > 0  # auto falls back to patients
     with pytest.raises(EvaluationError, match="has the split"):
         parts(bare, "validation.source=split")
-    with pytest.raises(EvaluationError, match="'test'"):
+    with pytest.raises(EvaluationError, match="'test'") as found:
         parts(cohort.subset((cohort.table["split"] != "test").to_numpy()))
+    assert "by patient" in (found.value.fix or "") and "kfold" not in str(found.value)  # folds are not for one network
     few = cohort.subset(np.array([0, 2, 34, 36]))
     with pytest.raises(EvaluationError, match="Validation patients cannot be drawn"):
         parts(few)
