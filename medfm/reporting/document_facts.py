@@ -206,6 +206,8 @@ class Facts:
         """How records were divided."""
         scheme = self.result.protocol.to_dict()["scheme"]
         said = ", ".join(f"{k.replace('_', ' ')}: {_yes(v)}" for k, v in scheme.items() if isinstance(v, (str, int)))
+        if scheme.get("kind") == "split":  # the other settings are of folds
+            said = "the column 'split' of the table, seed: " + str(scheme.get("seed"))
         known = "" if self.result.summary.patients_known else " Patients are unknown: every record counts as one."
         seeds = ", ".join(f"{k} {v}" for k, v in (self.provenance.get("seeds") or {}).items())
         return f"Scheme ({said}).{known} Seeds: {seeds or 'none'}."

@@ -143,6 +143,7 @@ def finetune(
     from medfm.training.threads import processor_threads
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_data import prepare, split_parts
+    from medfm.workflows.finetune_gate import add_gate
     from medfm.workflows.finetune_output import claim_folder, save_into, write_model
     from medfm.workflows.participants import with_participants
 
@@ -189,6 +190,7 @@ def finetune(
     tested = cohort.subset(parts.test)
     after = embed(fresh, tested, progress=shown, **settings)
     notes += [*parts.notes, *_mirror_note(config, cohort)]
+    notes.append(add_gate(folder / MODEL, fresh, cohort, parts, after, settings, shown))
     done = _evaluation(
         classifier.scores(after.values), classifier.decide, after, tested, truth.take(parts.test), data, tuned
     )
