@@ -2,7 +2,7 @@
 
 Errors and bins follow the definition of ``metrics_scores.ece``. The slope and intercept are those
 of Cox (Biometrika 45, 1958): logistic regression of the outcome on the logit of the score.
-Scaling (temperature: Guo et al., ICML 2017; isotonic: Zadrozny and Elkan, KDD 2002) is fitted on
+Scaling (temperature: Guo et al., ICML 2017; Platt 1999; isotonic: Zadrozny and Elkan, KDD 2002) is fitted on
 validation records only and then applied to test records.
 """
 
@@ -198,6 +198,50 @@ def fit_isotonic(scores: np.ndarray, truth: np.ndarray) -> IsotonicScaling:
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(np.asarray(scores, dtype=np.float64), labels)
     return IsotonicScaling(tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
+
+
+@dataclass(frozen=True)
+class PlattScaling:
+    """Logistic recalibration: a line on the logit scale."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Rescaled probabilities (n,)."""
+        return np.asarray(expit(self.intercept + self.slope * _logit(scores)))
+
+
+def fit_platt(scores: np.ndarray, truth: np.ndarray) -> PlattScaling:
+    """Slope and intercept by maximum likelihood on *validation* records of a binary task (Platt 1999).
+
+    Args:
+        scores: float (n,) probabilities.
+        truth: (n,) of 0 and 1.
+
+    Raises:
+        EvaluationError: One class only, or scores that separate the classes: no finite optimum.
+    """
+    fit = calibration_fit(scores, truth)
+    if fit.slope is None or fit.intercept is None:
+        raise EvaluationError(
+            "A logistic recalibration has no finite optimum here.",
+            expected="both classes in validation, with scores that overlap",
+            fix="use temperature scaling, or more validation patients",
+        )
+    return PlattScaling(fit.slope, fit.intercept)
+
+
+def scaled_brier(scores: np.ndarray, truth: np.ndarray) -> float | None:
+    """``1 - Brier / Brier of the prevalence``: 1 is perfect, 0 no better than the prevalence; ``None`` for one class.
+
+    Args:
+        scores: float (n,) probabilities of a binary task.
+        truth: (n,) of 0 and 1.
+    """
+    labels = np.asarray(truth, dtype=np.float64)
+    reference = labels.mean() * (1 - labels.mean())
+    return None if reference == 0 else float(1 - np.mean((np.asarray(scores) - labels) ** 2) / reference)
 
 
 def _logit(scores: np.ndarray) -> np.ndarray:

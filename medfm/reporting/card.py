@@ -30,8 +30,12 @@ _TASKS = {
 
 def result_card(result: Result) -> str:
     """The text of ``card.md``; equal results give equal texts."""
-    front = yaml.safe_dump(_front_matter(result), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n" + "\n".join(_prose(result)).rstrip() + "\n"
+    return f"---\n{front_matter(result)}---\n\n" + "\n".join(_prose(result)).rstrip() + "\n"
+
+
+def front_matter(result: Result) -> str:
+    """Hugging Face front matter with the ``model-index``, as YAML."""
+    return str(yaml.safe_dump(_front_matter(result), sort_keys=False, allow_unicode=True))
 
 
 def markdown(text: object) -> str:
@@ -118,7 +122,7 @@ def _prose(result: Result) -> list[str]:
     )
     for title, table in parts:
         if table is not None:
-            lines += [f"## {title}", "", *_table(table), ""]
+            lines += [f"## {title}", "", *markdown_table(table), ""]
     lines += ["## Checks", ""]
     failed = [f for f in result.findings if f.severity in ("error", "warning")]
     passed = sum(f.severity == "passed" for f in result.findings)
@@ -137,7 +141,8 @@ def _prose(result: Result) -> list[str]:
     return lines
 
 
-def _table(table: Table) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
+    """The lines of `table` in Markdown."""
     rows = [f"| {' | '.join(markdown(cell) for cell in row)} |" for row in table.rows]
     return [
         f"| {' | '.join(markdown(name) for name in table.header)} |",

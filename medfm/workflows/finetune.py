@@ -143,14 +143,16 @@ def finetune(
     from medfm.training.threads import processor_threads
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_data import prepare, split_parts
+    from medfm.workflows.finetune_gate import add_gate
     from medfm.workflows.finetune_output import claim_folder, save_into, write_model
+    from medfm.workflows.participants import with_participants
 
     plan = _plan(protocol)
     config = load_finetune_recipe(recipe, overrides) if isinstance(recipe, (str, Path)) else changed(recipe, overrides)
     if device != "auto":
         config = changed(config, [f"machine.accelerator={'cpu' if device == 'cpu' else 'cuda'}"])
     shown: ProgressMaker = progress if progress is not None else Silent
-    columns = _target_names(cohort, target)
+    columns, asked = _target_names(cohort, target), cohort
     notes = []
     if drop_unlabelled:
         kept = labelled(cohort, columns)
@@ -188,6 +190,7 @@ def finetune(
     tested = cohort.subset(parts.test)
     after = embed(fresh, tested, progress=shown, **settings)
     notes += [*parts.notes, *_mirror_note(config, cohort)]
+    notes.append(add_gate(folder / MODEL, fresh, cohort, parts, after, settings, shown))
     done = _evaluation(
         classifier.scores(after.values), classifier.decide, after, tested, truth.take(parts.test), data, tuned
     )
@@ -196,7 +199,8 @@ def finetune(
         result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name
     )
     result = _with_probe(result, before, cohort, columns, plan, loaded, shown)
-    save_into(result, folder)
+    rows = {"train": parts.train, "validation": parts.validation, "test": parts.test}
+    save_into(with_participants(result, asked, cohort, truth, rows), folder)
     return FinetuneRun(result, folder, len(before.failures) + len(after.failures) + len(data.failures))
 
 

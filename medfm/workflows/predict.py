@@ -28,6 +28,7 @@ class Predicted:
     Attributes:
         table: One row per record: ``record_id``, ``predicted`` and ``probability:CLASS``; for several
             labels ``predicted:LABEL`` (0 or 1) and ``probability:LABEL``; for a measurement ``predicted`` alone.
+            Where the model has a gate also ``unusual`` (0 or 1) and ``unusual_percentile`` (0 to 100).
         classifier: What predicted.
         encoder_id: Id of the encoder.
         failures: Records that could not be read, with the reason.
@@ -120,6 +121,7 @@ def predict(
         ConfigError: The encoder is of another modality than the cohort.
     """
     from medfm.encoders.load import load_encoder
+    from medfm.training.gate_file import load_gate
     from medfm.training.tuned import load_classifier
     from medfm.workflows.embed import embed
 
@@ -134,8 +136,15 @@ def predict(
         )
     found = embed(encoder, cohort, progress=progress, **dict(embed_settings or {}))
     notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
+    table = _table(classifier, found.values, list(found.record_ids))
+    gate = load_gate(classifier.folder, encoder.fingerprint)
+    if gate is not None:
+        table["unusual"] = gate.unusual(found.values).astype(int)
+        table["unusual_percentile"] = gate.percentiles(found.values)
+        far = int(table["unusual"].sum())
+        notes += [f"{far} of {len(table)} records are unusual: far from what the model was trained on."] if far else []
     return Predicted(
-        _table(classifier, found.values, list(found.record_ids)),
+        table,
         classifier,
         encoder.id,
         tuple(found.failures),

@@ -123,10 +123,11 @@ def probed(
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
     from medfm.workflows.baseline import with_baseline
+    from medfm.workflows.participants import probe_participants
     from medfm.workflows.probe_direction import direction_extras
 
     plan = _protocol(protocol, overrides)
-    chosen_target = _target_names(cohort, target)
+    chosen_target, asked = _target_names(cohort, target), cohort
     notes = []
     if drop_unlabelled:
         kept = labelled(cohort, chosen_target)
@@ -180,7 +181,7 @@ def probed(
         },
         batch_effect=_batch_effect(embeddings, cohort, plan),
         embedding_map=_map(embeddings, cohort, done, plan, embedding_map),
-        extras=extras,
+        extras=extras | probe_participants(asked, cohort, truth, embeddings, plan),
         name=name,
     )
     return with_baseline(made, cohort, baseline, device=device, progress=progress), done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import medfm
 from medfm.cli.main import cli
 from medfm.cohorts.load import load_cohort
 from medfm.core.errors import ConfigError, MedfmError, StoreError, TrainingError, WeightsError
+from medfm.evaluation.unusual import fit_gate
+from medfm.training.gate_file import save_gate
 from medfm.training.log import read_log
 from medfm.training.tuned import load_classifier
 from medfm.workflows.finetune_output import claim_folder
@@ -128,6 +131,27 @@ def test_predicting_needs_no_labels_and_writes_parquet(cache: Path, tmp_path: Pa
     assert len(pd.read_parquet(tmp_path / "p.parquet")) == 3
 
 
+def test_a_model_with_a_gate_tells_unusual_records(cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache / "ft" / "model", tmp_path / "model")
+    encoder = medfm.load_encoder(tmp_path / "model", device="cpu")
+    rng, width = np.random.default_rng(0), load_classifier(tmp_path / "model").weight.shape[1]
+    gate = fit_gate(rng.normal(size=(60, width)) + 1e3, rng.normal(size=(30, width)) + 1e3)
+    save_gate(tmp_path / "model", gate, encoder.fingerprint)
+    words = ["predict", str(tmp_path / "model"), str(cache / "ecg" / "labels.csv"), "--modality", "ecg", "--out"]
+    done = call(*words, str(tmp_path / "p.csv"))
+    assert done.exit_code == 0 and "30 of 30 records are unusual" in done.output
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert (table["unusual"] == 1).all() and (table["unusual_percentile"] == 100).all()
+
+
+def test_the_run_says_who_took_part_and_why_there_is_no_gate(place: Path) -> None:
+    result = medfm.load_result(place / "ft")
+    entry = result.extras["participants"]
+    assert entry["asked"]["records"] == 30 == sum(part["records"] for part in entry["parts"])
+    assert [part["name"] for part in entry["parts"]] == ["train", "validation", "test"] and entry["excluded"] == []
+    assert any(note.startswith("No gate for unusual records") for note in result.summary.notes)
+
+
 def test_an_unreadable_record_is_named_and_the_rest_predicted(cache: Path, tmp_path: Path) -> None:
     table = pd.read_csv(cache / "ecg" / "labels.csv")[["record_id", "path"]].head(3)
     table.loc[1, "path"] = "records/none"
@@ -169,8 +193,6 @@ def test_resuming_a_finished_run_changes_nothing(cache: Path, monkeypatch: pytes
 
 
 def test_other_weights_beside_the_classifier_are_found_out(cache: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(cache / "ft" / "model", tmp_path / "model")
     about = json.loads((tmp_path / "model" / "classifier.json").read_text())
     (tmp_path / "model" / "classifier.json").write_text(json.dumps({**about, "encoder_fingerprint": "0" * 64}))

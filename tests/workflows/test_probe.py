@@ -41,6 +41,9 @@ def test_a_complete_result() -> None:
     assert result.provenance["seeds"] == {"folds": 0, "resampling": 0}
     assert result.config["target"] == "label" and result.config["task"] == "multiclass"
     assert result.extras["chosen"][0]["C"] > 0
+    taking_part = result.extras["participants"]
+    assert taking_part["asked"] == taking_part["kept"] == {"records": 160, "patients": 40}
+    assert [(part["name"], part["records"]) for part in taking_part["parts"]] == [("train", 120), ("test", 40)]
     assert result.embedding_map is not None and len(result.embedding_map) == 40
     assert result.batch_effect is not None and result.batch_effect.sites == ("north", "south")
     assert any(f.severity == "passed" for f in result.findings)
