@@ -24,6 +24,7 @@ from medfm.reporting.finetune import finetune_section
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
+from medfm.reporting.nested import nested_section
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
@@ -51,6 +52,7 @@ _SHOWN = (  # extras with a table of their own
     "over_mean_image",
     "direction",
     "finetune",
+    "nested",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -116,6 +118,7 @@ def _context(result: Result) -> dict[str, Any]:
         "retrieval": retrieval_section(result),
         "survival": survival_section(result),
         "finetune": finetune_section(result),
+        "nested": nested_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
         "explanations": explanations_context(result, errors),
