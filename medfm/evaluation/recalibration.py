@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
-from medfm.evaluation.calibration import TINY, calibration_fit, fit_temperature
+from medfm.evaluation.calibration import calibration_fit, fit_temperature
 from medfm.evaluation.target import Target
 
 # A few dozen records that happen to be separable would ask for certainty; no scaling goes beyond these.
 LEAST, MOST = 0.2, 5.0
+# As near to 0 and 1 as float64 tells apart, so that scores here are those of the classifier that takes the line in.
+_FLOOR = 1e-15
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Recalibration:
         if self.rule == "none" or task not in ("binary", "multiclass"):
             return scores
         if task == "multiclass":
-            return np.asarray(softmax(self.slope * np.log(np.clip(scores, TINY, None)), axis=1))
-        inside = np.clip(scores[:, 1], TINY, 1 - TINY)
+            return np.asarray(softmax(self.slope * np.log(np.clip(scores, _FLOOR, None)), axis=1))
+        inside = np.clip(scores[:, 1], _FLOOR, 1 - _FLOOR)
         positive = expit(self.slope * (np.log(inside) - np.log1p(-inside)) + self.intercept)
         return np.column_stack([1 - positive, positive])
 

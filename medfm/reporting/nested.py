@@ -48,7 +48,7 @@ def nested_line(result: Result) -> str:
     )
     # The two tests may disagree: the interval does not hold how much other folds would change the models.
     p = row["corrected_t"]
-    over = "" if p is None else f"; corrected t test over folds {_p(p)}"
+    over = "" if p is None else f"; corrected t test over folds, p {_p(p)}"
     if min(sign * low, sign * high) > 0:
         if p is not None and p >= 1 - own["level"]:
             return f"Fine-tuning may have helped, but the folds do not agree: {said}{over}."

@@ -35,6 +35,7 @@ def claim_folder(out: str | Path, resume: bool, overwrite: bool) -> Path:
     """
     folder = Path(out)
     started = any((folder / "training" / "checkpoint" / n).exists() for n in ("last.ckpt", "previous.ckpt"))
+    started = started or (folder / "training" / "plan.json").is_file()  # of a nested cross-validation
     ours = started or (folder / "result.json").is_file()
     if ours and overwrite and not resume:
         (folder / "result.json").unlink(missing_ok=True)  # what is left is no result from now on

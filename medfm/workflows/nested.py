@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.target import labelled, make_target
-from medfm.workflows.finetune import MODEL, TRAINING, FinetuneRun, changed, load_finetune_recipe
+from medfm.workflows.finetune import TRAINING, FinetuneRun, changed, load_finetune_recipe
 from medfm.workflows.probe import _protocol, _target_names
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def nested_finetune(
     )  # what cannot work comes out before the work
     loaded, second = (load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, beside))
     assert loaded is not None
-    folder = _claimed(Path(out), resume, overwrite, claim_folder)
+    folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     found = []
     for one in (loaded, *([second] if second is not None else [])):
@@ -214,22 +213,6 @@ def _patients(cohort: Cohort) -> np.ndarray:
     return cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
 
 
-def _claimed(out: Path, resume: bool, overwrite: bool, claim: Any) -> Path:
-    """The output folder; one that holds a nested run, finished or not, is kept unless told otherwise."""
-    started = (out / TRAINING / PLAN).is_file()
-    if started and not (resume or overwrite):
-        raise TrainingError(
-            "The output folder holds a nested cross-validation already.",
-            where=str(out),
-            fix="pass --resume to go on with it, --overwrite to replace it, or choose another folder",
-        )
-    folder: Path = claim(out, resume, overwrite)
-    if started and overwrite and not resume:
-        for name in (TRAINING, MODEL):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    return folder
-
-
 def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
     from medfm.training.checkpoint import check_same_run
 
@@ -243,5 +226,11 @@ def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
             ) from error
         check_same_run(saved, json.loads(json.dumps(identity)), str(path))
         return
+    if any(folder.iterdir()):
+        raise TrainingError(
+            "The output folder holds another kind of run, which cannot be gone on with here.",
+            where=str(folder),
+            fix="choose another folder, or --overwrite",
+        )
     make_folder(folder / TRAINING)
     write_json(path, identity)

@@ -92,7 +92,7 @@ def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
     known = result.summary.patients_known
     plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
     names = [e.metric for e in result.summary.headline]
-    entries = []
+    entries: list[dict[str, Any]] = []
     for encoder, probe, predictions in others:
         rival = summarise(predictions, plan, metrics=names, patients_known=known)
         pair = match(predictions.of_variant(), result.predictions.of_variant(), patients_known=known)
