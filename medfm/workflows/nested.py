@@ -226,7 +226,7 @@ def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
             ) from error
         check_same_run(saved, json.loads(json.dumps(identity)), str(path))
         return
-    if any(folder.iterdir()):
+    if resume and any(folder.iterdir()):
         raise TrainingError(
             "The output folder holds another kind of run, which cannot be gone on with here.",
             where=str(folder),

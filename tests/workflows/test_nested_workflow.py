@@ -18,7 +18,7 @@ from medfm.cohorts.load import load_cohort
 from medfm.core.errors import ConfigError, EvaluationError, MedfmError, TrainingError
 from medfm.evaluation.protocol import load_protocol
 from medfm.training.tuned import load_classifier
-from medfm.workflows import nested_fit
+from medfm.workflows import finetune_output, nested_fit
 from medfm.workflows.nested import nested_finetune, nested_plan
 
 HEAD = "name: tiny-head\nstages:\n  - {name: probe, epochs: 2, layers: {kind: head}, augment: false}\nbatch_size: 8\n"
@@ -78,7 +78,10 @@ def again(home: Path, out: str, **changes: Any) -> Any:
     cohort = load_cohort(home / "ecg" / "labels.csv", modality="ecg")
     encoder = medfm.load_encoder("merl-tiny", weights="random", device="cpu")
     given = {"positive": "old", "overrides": settings(home), "device": "cpu", "embed_settings": {}, **changes}
-    return nested_finetune(encoder, cohort, "old", out=home / out, **given)
+    with pytest.MonkeyPatch.context() as patch:
+        # Drawing the page costs more than all else; the run of the fixture has one.
+        patch.setattr(finetune_output, "save_into", lambda result, folder: None)
+        return nested_finetune(encoder, cohort, "old", out=home / out, **given)
 
 
 def test_every_patient_has_one_out_of_fold_prediction(place: Path) -> None:
