@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from medfm.core.errors import TrainingError
 from medfm.core.files import atomic_path, make_folder
 from medfm.core.progress import Progress, ProgressMaker
 from medfm.encoders.encoder import Encoder
@@ -160,11 +162,14 @@ def _write(path: Path, found: Fitted) -> None:
 
 
 def _read(path: Path) -> Fitted:
-    with np.load(path, allow_pickle=False) as file:
-        loss = float(file["loss"])
-        kept = {
-            "stage": str(file["stage"]),
-            "epoch": int(file["epoch"]),
-            "loss": None if np.isnan(loss) else loss,
-        }
-        return Fitted(file["validation"], file["tested"], kept)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            loss = float(file["loss"])
+            kept = {"stage": str(file["stage"]), "epoch": int(file["epoch"]), "loss": None if np.isnan(loss) else loss}
+            return Fitted(file["validation"], file["tested"], kept)
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise TrainingError(
+            f"The scores of a finished training are damaged: {error}.",
+            where=str(path),
+            fix="delete the folder of this training, then --resume",
+        ) from error

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from medfm.core.errors import TrainingError
 from medfm.core.progress import Silent
 from medfm.evaluation.nested import Job
 from medfm.evaluation.target import Target
@@ -125,6 +126,15 @@ def test_a_loss_is_kept_through_the_file(tmp_path: Path) -> None:
     nested_fit._write(tmp_path / SCORES, found)
     again = nested_fit._read(tmp_path / SCORES)
     assert again.kept == found.kept and np.array_equal(again.tested, found.tested)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive at all"], ids=["empty", "cut off", "other"])
+def test_damaged_scores_are_named(tmp_path: Path, calls: list[dict[str, Any]], content: bytes) -> None:
+    (tmp_path / "r0-f1-c0-p0").mkdir()
+    (tmp_path / "r0-f1-c0-p0" / SCORES).write_bytes(content)
+    with pytest.raises(TrainingError, match="damaged") as found:
+        fitter(tmp_path)(job())
+    assert "r0-f1-c0-p0" in str(found.value) and not calls
 
 
 def test_logits_do_not_depend_on_the_batch_and_leave_the_model_in_evaluation_mode() -> None:
