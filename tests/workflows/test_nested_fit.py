@@ -162,3 +162,24 @@ def test_recalibration_goes_into_the_head(rule: str) -> None:
     assert BINARY.scores(after) == pytest.approx(expected, abs=1e-6)
     weight, bias = tuned.model.head.affine()
     assert torch.allclose(ROWS @ weight.T + bias, after, atol=1e-6)
+
+
+def test_separable_records_are_told_apart_out_of_fold(tmp_path: Path) -> None:
+    """The real training, end to end: a faster wave is found in patients that no model saw."""
+    from medfm.evaluation.nested import plan_folds, run_fold
+    from medfm.evaluation.protocol import Scheme
+    from medfm.evaluation.protocol_nested import NestedFineTune
+    from medfm.evaluation.selection import quality
+    from tests.training.test_known_inputs import _vectors
+    from tests.training.tuning_parts import signal_encoder, signals
+
+    truth = Target("sick", "binary", ("no", "yes"), np.arange(24) % 2)
+    owner = np.array([f"P{i}" for i in range(24)], dtype=object)
+    given = Material(signal_encoder(), "ecg", truth, Records(signals(24)), _vectors(signals(24)).numpy(), {})  # type: ignore[arg-type]
+    head = {"name": "probe", "epochs": 10, "layers": {"kind": "head"}, "head": {"lr": 0.05}, "augment": False}
+    method = NestedFineTune(candidates=("probe",), inner_folds=2)
+    fit = JobFitter(given, (recipe(head),), tmp_path, Silent, 2)
+    scores = np.empty((24, 2))
+    for outer in plan_folds(truth, owner, Scheme(kind="kfold", folds=2), method)[0]:
+        scores[outer.test] = run_fold(outer, truth, owner, method, fit).scores
+    assert quality("auroc", truth, scores) > 0.95
