@@ -23,6 +23,7 @@ _PUBLIC = {
     "embed": "medfm.workflows.embed",
     "few_shot": "medfm.workflows.few_shot",
     "finetune": "medfm.workflows.finetune",
+    "nested_finetune": "medfm.workflows.nested",
     "knn": "medfm.workflows.probe",
     "linear_probe": "medfm.workflows.probe",
     "list_encoders": "medfm.encoders.registry",

@@ -28,6 +28,7 @@ from medfm.cli.common import (
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="finetune@1", show_default=True, metavar="ID|FILE", help="How it is evaluated.")
+@click.option("--beside", metavar="ID", help="With nested-cv@1: a second encoder, probed on the same folds.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder to write [runs/RECIPE].")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in --out.")
@@ -46,6 +47,8 @@ def command(
     preprocessing: str | None,
     recipe: str,
     targets: tuple[str, ...],
+    protocol: str,
+    beside: str | None,
     out: str | None,
     modality: str | None,
     root: str | None,
@@ -65,21 +68,30 @@ def command(
       medfm finetune labels.csv --encoder dinobloom-s --target label --out runs/ft
       medfm finetune labels.csv --encoder dinobloom-s --recipe lora --set stages.tune.epochs=10
       medfm finetune ecgs.csv --encoder merl-resnet18 --recipe lp-ft --target afib --out runs/afib --resume
+      medfm finetune labels.csv --encoder dinobloom-s --protocol nested-cv@1 --out runs/nested
     Recipes: linear-probe, lp-ft, bpd-progressive, ulmfit, layer-decay, lora, norm-only, bias-only, full;
     as published: bpd-progressive@1 and its ablations; or a YAML file. --dry-run shows one.
     Trains on the split 'train', chooses epoch and threshold on 'val' or on patients taken out of
     'train', tests once on 'test' beside a linear probe of the untouched encoder. --out gets the result
     (report.html), model/ (an encoder, and a classifier for medfm predict) and training/ (log, checkpoints).
+    --protocol nested-cv@1 chooses among recipes inside outer folds by patient instead (--set changes
+    the protocol, --dry-run counts the trainings, --resume skips finished ones); no column split is needed.
     Checked before any work: the table, leakage between splits, classes, the encoder's training data.
     Exit code 1: done, but records could not be read.
     Common errors: no split 'test', a patient in two splits (mend it, or --allow CODE), missing labels
     (--drop-unlabelled), a published recipe on another network, the folder holds a run (--resume).
     """
+    from medfm.cli.finetune_nested import check_nested_options, is_nested, run_nested
     from medfm.workflows.finetune import finetune, load_finetune_recipe
+    from medfm.workflows.nested import NestedPlan, nested_plan
 
-    config = load_finetune_recipe(recipe, overrides)
+    nested = is_nested(protocol)
+    config = nested_plan(protocol, overrides, options["device"]) if nested else load_finetune_recipe(recipe, overrides)
+    check_nested_options(nested, beside)
     if dry_run:
-        print_config(config, as_json)
+        print_config(config.protocol if isinstance(config, NestedPlan) else config, as_json)
+        if isinstance(config, NestedPlan):
+            click.echo(f"# {config}".replace("\n", "\n# "), err=as_json)
         return 0
     if encoder is None:
         raise click.UsageError("Name the encoder to start from: --encoder ID (medfm encoders lists them).")
@@ -98,12 +110,17 @@ def command(
     )
     loaded = load_encoder(encoder, weights=weights, device=options["device"], variant=preprocessing)
     target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    if isinstance(config, NestedPlan):
+        return run_nested(
+            config, loaded, cohort, target, out, beside, allow, {"cache": cache, "on_error": on_error}, as_json, options
+        )
     run = finetune(
         loaded,
         cohort,
         target,
         config,
         out or f"runs/{config.name}",
+        protocol=protocol,
         allow=allow,
         embed_settings={"cache": cache, "on_error": on_error},
         progress=Silent if as_json else for_people,

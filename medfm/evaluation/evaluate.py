@@ -26,6 +26,7 @@ from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.schemes import Fold, draw_fractions, draw_fractions_by_record, make_folds
 from medfm.evaluation.similarity_config import VolumeDrawing
@@ -123,7 +124,7 @@ def evaluate(
             f"The protocol '{protocol.id}' draws volumes and predicts no label.",
             fix="medfm reconstruct runs it (in Python medfm.reconstruct)",
         )
-    if isinstance(protocol.method, FineTune):
+    if isinstance(protocol.method, (FineTune, NestedFineTune)):
         raise EvaluationError(
             f"The protocol '{protocol.id}' trains the encoder itself, not a probe of its embeddings.",
             fix="medfm finetune runs it (in Python medfm.finetune)",

@@ -17,6 +17,7 @@ from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.protocol_gradient import GradientProbe
+from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.protocol_zero_shot import ZeroShot as ZeroShot
 from medfm.evaluation.retrieval_config import Retrieval
 from medfm.evaluation.similarity_config import Interpolation, Reconstruction
@@ -125,6 +126,7 @@ class Protocol(StrictConfig):
         | Reconstruction
         | Interpolation
         | FineTune
+        | NestedFineTune
         | AdapterMethod,
         Field(discriminator="kind"),
     ]

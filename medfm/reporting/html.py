@@ -25,6 +25,7 @@ from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.participants import participants_section
+from medfm.reporting.nested import nested_section
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
@@ -53,6 +54,7 @@ _SHOWN = (  # extras with a table of their own
     "direction",
     "finetune",
     "participants",
+    "nested",
 )
 _ELSEWHERE = ("protocol", "encoder", "cohort", "seeds")  # settings that the page shows in another place
 
@@ -119,6 +121,7 @@ def _context(result: Result) -> dict[str, Any]:
         "survival": survival_section(result),
         "finetune": finetune_section(result),
         "participants": participants_section(result),
+        "nested": nested_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),
         "explanations": explanations_context(result, errors),

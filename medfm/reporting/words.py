@@ -188,5 +188,6 @@ def method_name(kind: str) -> str:
         "reconstruction": "reconstruction from codes",
         "interpolation": "interpolation between visits",
         "finetune": "fine-tuning",
+        "nested_finetune": "nested cross-validation of fine-tuning",
     }
     return names.get(kind, kind.replace("_", " "))

@@ -28,6 +28,7 @@ from medfm.training.finetune_labels import Labels
 from medfm.training.finetune_views import steps_for
 from medfm.training.freezing import Freezing
 from medfm.training.interrupt import StopRequest
+from medfm.training.known_inputs import KnownInputs
 from medfm.training.layer_groups import layer_groups, unused_by
 from medfm.training.local import Evaluated, Session, local_evaluate, local_train, open_session, trainable_total
 from medfm.training.log import TrainingLog
@@ -145,6 +146,7 @@ class _Run:
             head = LinearHead(dim, labels.outputs, dropout=drop, generator=source, bias=recipe.head.bias)
         self.source = source
         self.model = Classifier(network, family_of(encoder.card)[0].embed, head)
+        self.untouched = True
         self.fabric_machine = Machine(accelerator=recipe.machine.accelerator)
         balance = recipe.objective.balance
         if balance == "sampler" and labels.kind in ("multilabel", "regression"):
@@ -172,6 +174,7 @@ class _Run:
             saved = newest_checkpoint(target)
             check_same_run(saved["identity"], identity, str(target))
             at = _Progress(saved["step"], saved["best"], saved["best_weights"], saved["best_adapted"], saved["ended"])
+        self.untouched = saved is None  # a checkpoint's network may have moved
         first, rows = at.epochs, []
         memory = self._memory(saved)
         if recipe.head.standardise and saved is None:
@@ -200,6 +203,7 @@ class _Run:
                     saved = None
                 todo = range(stage.epochs if over else max(0, at.epochs - before), stage.epochs)
                 forward, data = self._shortcut(session, stage, progress) if todo else (None, self.train)
+                self.untouched = self.untouched and forward is not None
                 inner = (
                     None if self.validation is None or forward is None else self._features(self.validation, progress)
                 )
@@ -268,6 +272,8 @@ class _Run:
 
     @torch.no_grad()
     def _embedded(self, data: Labelled, progress: ProgressMaker, title: str) -> Tensor:
+        if self.untouched and isinstance(data.inputs, KnownInputs):
+            return data.inputs.embeddings
         self.model.eval()
         device, parts = next(self.model.parameters()).device, []
         with progress(title, len(data), "records") as shown:

@@ -35,6 +35,7 @@ def claim_folder(out: str | Path, resume: bool, overwrite: bool) -> Path:
     """
     folder = Path(out)
     started = any((folder / "training" / "checkpoint" / n).exists() for n in ("last.ckpt", "previous.ckpt"))
+    started = started or (folder / "training" / "plan.json").is_file()  # of a nested cross-validation
     ours = started or (folder / "result.json").is_file()
     if ours and overwrite and not resume:
         (folder / "result.json").unlink(missing_ok=True)  # what is left is no result from now on
@@ -61,6 +62,8 @@ def write_model(
     cohort: Cohort,
     data: Prepared,
     device: str = "auto",
+    split: str = "train",
+    more: str = "",
 ) -> tuple[TunedClassifier, Encoder]:
     """Write encoder, card and classifier; give both back as they load.
 
@@ -72,6 +75,8 @@ def write_model(
         cohort: On what.
         data: What was used of it.
         device: Of the encoder that is given back.
+        split: Which records of the cohort it has seen.
+        more: Added to the text of its card.
     """
     from medfm.encoders.card_schema import TrainingSet
     from medfm.encoders.load import load_encoder
@@ -84,7 +89,7 @@ def write_model(
         name=re.sub(r"[^a-z0-9_-]+", "-", cohort.name.lower()).strip("-_") or "cohort",
         title=cohort.name,
         status="used",
-        split="train",
+        split=split,
         note=f"{len(data.train)} records with labels, table sha256 {cohort.digest()}",
     )
     deviations = list(recipe.deviations)
@@ -101,7 +106,7 @@ def write_model(
         encoder_id=new_id,
         title=f"{encoder.id}, fine-tuned with {recipe.name} on {cohort.name}",
         summary=f"Fine-tuned here on {len(data.train)} labelled records ('{data.labels.name}').",
-        prose=_prose(new_id, tuned, encoder, recipe, cohort, data, threshold, rule),
+        prose=_prose(new_id, tuned, encoder, recipe, cohort, data, threshold, rule, split) + more,
         training_data=[*encoder.card.spec.training_data, seen],
         deviations=deviations,
     )
@@ -142,6 +147,7 @@ def _prose(
     data: Prepared,
     threshold: float,
     rule: str,
+    split: str,
 ) -> str:
     classes = ", ".join(data.labels.classes) or "a measurement"
     synthetic = "The records are synthetic: nothing here has been shown on a patient.\n\n" if cohort.synthetic else ""
@@ -153,7 +159,7 @@ def _prose(
 Fine-tuned with `medfm finetune` by the recipe `{recipe.name}` from `{encoder.id}` ({encoder.weights_note}).
 
 {synthetic}- Predicts: `{data.labels.name}` ({classes}).
-- Trained on: {len(data.train)} records of the cohort `{cohort.name}`, split `train`. Epoch chosen on: {chosen}.
+- Trained on: {len(data.train)} records of the cohort `{cohort.name}`, split `{split}`. Epoch chosen on: {chosen}.
 - Kept: epoch {tuned.kept["epoch"]} of the stage `{tuned.kept["stage"]}`{loss}.{cut}
 - How good it is on held-out records: `report.html` in the folder above this one.
 

@@ -1,0 +1,254 @@
+"""Nested cross-validation by patient: outer folds test, everything that is chosen is chosen inside their training patients.
+
+What trains is a function, so that this file knows nothing of networks. It is handed rows that train, rows that
+choose and rows that are tested; selection sees scores and truth of the choosing rows alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medfm.core.errors import EvaluationError
+from medfm.evaluation.protocol import Scheme
+from medfm.evaluation.protocol_nested import NestedFineTune
+from medfm.evaluation.recalibration import recalibrate
+from medfm.evaluation.schemes import make_folds, split_rows
+from medfm.evaluation.selection import quality
+from medfm.evaluation.target import Target
+from medfm.evaluation.thresholds import youden
+
+# Groups of patients of the jackknife; more say little more and cost more.
+_MOST_GROUPS = 50
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """Rows (int64) that train and test, and the pairs of rows (train, validation) inside the training rows."""
+
+    repeat: int
+    fold: int
+    train: np.ndarray
+    test: np.ndarray
+    inner: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a candidate on the rows `train`; `validation` chooses its epoch; `test` is only scored."""
+
+    repeat: int
+    fold: int
+    candidate: int
+    part: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Such as ``r0-f2-c1-p0``: repeat, outer fold, candidate, inner part."""
+        return f"r{self.repeat}-f{self.fold}-c{self.candidate}-p{self.part}"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Scores, float64 (rows, classes) or (rows, 1), of the validation and test rows of a job, and what was kept."""
+
+    validation: np.ndarray
+    tested: np.ndarray
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoldOutcome:
+    """Recalibrated scores of an outer fold's test rows, its threshold, and everything that was chosen."""
+
+    outer: OuterFold
+    scores: np.ndarray
+    threshold: float
+    chosen: dict[str, Any]
+
+
+def plan_folds(
+    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune
+) -> tuple[list[OuterFold], list[str]]:
+    """The outer folds with their inner parts, and notes. Nothing is trained; what cannot work is said here.
+
+    Args:
+        truth: Of n records.
+        patients: object (n,).
+        scheme: Outer folds; its kind is taken as ``kfold``.
+        method: Inner parts.
+
+    Raises:
+        EvaluationError: A patient with two classes, too few patients of a class, a part of a single class.
+    """
+    if truth.task in ("binary", "multiclass"):
+        _check_patients(truth, patients, scheme, method)
+    strata = truth.strata(scheme.folds)
+    plan = scheme.model_copy(update={"kind": "kfold"})
+    folds, notes = make_folds(plan, split=np.full(len(truth), "", dtype=object), patients=patients, strata=strata)
+    found = []
+    for fold in folds:
+        place = f"outer fold {fold.fold + 1} of {scheme.folds}"
+        _check_classes(truth, fold.test, f"the tested records of {place}", all_of_them=False)
+        inner = inner_parts(truth, patients, fold.train, method, seed=scheme.seed + 1 + fold.repeat, place=place)
+        found.append(OuterFold(fold.repeat, fold.fold, fold.train, fold.test, inner))
+    return found, notes
+
+
+def inner_parts(
+    truth: Target, patients: np.ndarray, rows: np.ndarray, method: NestedFineTune, *, seed: int, place: str
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Pairs (train, validation) of rows out of `rows`, cut by patient; ``inner_trained`` of them.
+
+    Raises:
+        EvaluationError: Too few patients, or a part of a single class.
+    """
+    strata = truth.take(rows).strata(method.inner_folds)
+    pairs, _ = split_rows(method.inner_folds, patients[rows], strata, seed=seed, count=len(rows))
+    parts = tuple((rows[a], rows[b]) for a, b in pairs[: method.inner_trained])
+    for train, validation in parts:
+        _check_classes(truth, train, f"the inner training records of {place}", all_of_them=True)
+        _check_classes(truth, validation, f"the validation records of {place}", all_of_them=False)
+    return parts
+
+
+def _check_patients(truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune) -> None:
+    owners = patients.astype(str)
+    pairs = {(p, int(c)) for p, c in zip(owners, truth.values, strict=True)}
+    double = sorted(p for p, n in Counter(p for p, _ in pairs).items() if n > 1)
+    if double and method.patient_labels == "one":
+        raise EvaluationError(
+            f"{len(double)} patients have records of two or more classes.",
+            where=f"column '{truth.name}', patients {', '.join(double[:5])}{' ...' if len(double) > 5 else ''}",
+            expected="one class per patient",
+            fix="mend the table; where a label belongs to the record: --set method.patient_labels=any",
+        )
+    # Every class must reach every outer test fold and every inner part.
+    need = max(scheme.folds, method.inner_folds + 1)
+    counts = Counter(c for _, c in pairs)
+    few = [f"{truth.classes[c]} ({counts[c]})" for c in range(len(truth.classes)) if counts[c] < need]
+    if few:
+        raise EvaluationError(
+            f"Too few patients for {scheme.folds} outer folds with {method.inner_folds} inner parts: {', '.join(few)}.",
+            where=f"column '{truth.name}'",
+            expected=f"at least {need} patients of each class, in practice many more",
+            fix="fewer folds (--set scheme.folds=3 --set method.inner_folds=2), or leave the class out (--where)",
+        )
+
+
+def _check_classes(truth: Target, rows: np.ndarray, what: str, *, all_of_them: bool) -> None:
+    if truth.task not in ("binary", "multiclass"):
+        return
+    present = set(np.unique(truth.values[rows]).tolist())
+    wanted = len(truth.classes) if all_of_them else 2
+    if len(present) < wanted:
+        absent = [name for c, name in enumerate(truth.classes) if c not in present]
+        raise EvaluationError(
+            f"There is no record of the class {', '.join(absent)} among {what}.",
+            where=f"column '{truth.name}'",
+            fix="fewer folds (--set scheme.folds=3), another --set scheme.seed, or more patients of that class",
+        )
+
+
+def run_fold(
+    outer: OuterFold,
+    truth: Target,
+    patients: np.ndarray,
+    method: NestedFineTune,
+    fit: Callable[[Job], Fitted],
+) -> FoldOutcome:
+    """Train every candidate inside, choose on validation rows, and score the test rows with the chosen one.
+
+    With several inner parts the probabilities of their models are averaged; no model is trained on top.
+    """
+    fits = [
+        [fit(Job(outer.repeat, outer.fold, c, p, *rows, outer.test)) for p, rows in enumerate(outer.inner)]
+        for c in range(len(method.candidates))
+    ]
+    rows = np.concatenate([validation for _, validation in outer.inner])
+    inner = truth.take(rows)
+    given = {n: np.concatenate([f.validation for f in own]) for n, own in zip(method.candidates, fits, strict=True)}
+    picked, table = choose(given, inner, patients[rows], method)
+    mend = recalibrate(given[picked], inner, method.recalibration)
+    threshold, rule = inner_threshold(mend(given[picked], inner.task), inner, method)
+    own = fits[method.candidates.index(picked)]
+    scores = mend(np.mean([f.tested for f in own], axis=0), truth.task)
+    chosen = {
+        "candidate": picked,
+        "inner": table,
+        "threshold": threshold,
+        "threshold_rule": rule,
+        "recalibration": mend.about(),
+        "kept": [f.kept for f in own],
+        "validation": len(rows),
+    }
+    return FoldOutcome(outer, scores, threshold, chosen)
+
+
+def choose(
+    scores: Mapping[str, np.ndarray], truth: Target, patients: np.ndarray, method: NestedFineTune
+) -> tuple[str, list[dict[str, Any]]]:
+    """The candidate to take, and each candidate's quality with the standard error of the best one.
+
+    Args:
+        scores: Candidate -> scores of the validation records, the simplest candidate first.
+        truth: Of the same records.
+        patients: object, of the same records.
+        method: Metric (higher is better; the log loss counts negative) and rule.
+    """
+    names = list(scores)
+    values = np.array([quality(method.metric, truth, scores[name]) for name in names])
+    ranked = np.where(np.isnan(values), -np.inf, values)
+    best = int(np.argmax(ranked))
+    error = _jackknife_error(scores[names[best]], truth, patients, method.metric)
+    picked = best
+    if method.rule == "one_standard_error" and np.isfinite(error):
+        picked = int(np.flatnonzero(ranked >= ranked[best] - error)[0])
+    table = [
+        {
+            "candidate": name,
+            "quality": None if np.isnan(value) else float(value),
+            "error": float(error) if place == best and np.isfinite(error) else None,
+        }
+        for place, (name, value) in enumerate(zip(names, values, strict=True))
+    ]
+    return names[picked], table
+
+
+def _jackknife_error(scores: np.ndarray, truth: Target, patients: np.ndarray, metric: str) -> float:
+    """Standard error of the quality by leaving out (groups of) patients in turn; NaN where it cannot be had."""
+    codes = np.unique(patients.astype(str), return_inverse=True)[1].reshape(-1)
+    groups = codes % min(_MOST_GROUPS, int(codes.max()) + 1)
+    count = int(groups.max()) + 1
+    values = np.array(
+        [quality(metric, truth.take(np.flatnonzero(k)), scores[k]) for k in groups != np.arange(count)[:, None]]
+    )
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float("nan")
+    return float(np.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum()))
+
+
+def inner_threshold(scores: np.ndarray, truth: Target, method: NestedFineTune) -> tuple[float, str]:
+    """The threshold of two classes and how it was chosen, on recalibrated scores of validation records."""
+    if truth.task != "binary":
+        return 0.5, "not used"
+    if method.threshold == "half":
+        return 0.5, "0.5 by convention"
+    found = youden(scores[:, 1], truth.values == 1)
+    if found is None:
+        return 0.5, "0.5, since the validation scores are all equal"
+    return found, f"highest sensitivity + specificity on {len(truth)} validation records"
+
+
+def majority(outcomes: Sequence[FoldOutcome], candidates: Sequence[str]) -> str:
+    """The candidate that most outer folds chose; of equals the first, which is the simplest."""
+    counts = Counter(o.chosen["candidate"] for o in outcomes)
+    return max(candidates, key=lambda name: (counts[name], -list(candidates).index(name)))

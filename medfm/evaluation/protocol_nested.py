@@ -1,0 +1,51 @@
+"""Settings of nested cross-validation of fine-tuning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from medfm.core.config import StrictConfig
+
+
+class NestedFineTune(StrictConfig):
+    """Choose recipe, epoch, threshold and recalibration inside the training patients of each outer fold; test outside."""
+
+    kind: Literal["nested_finetune"] = "nested_finetune"
+    candidates: tuple[str, ...] = Field(
+        ("linear-probe", "lp-ft", "bpd-progressive"),
+        min_length=1,
+        description="fine-tuning recipes (names or YAML files), the simplest first",
+    )
+    inner_folds: int = Field(4, ge=2, description="parts that the training patients of an outer fold are cut into")
+    inner_trained: int = Field(
+        1, ge=1, description="how many of these parts take their turn as validation; 1: one part is held out"
+    )
+    metric: Literal["log_loss", "auroc", "balanced_accuracy", "accuracy"] = Field(
+        "log_loss", description="what chooses the recipe on validation patients; R2 for a measurement"
+    )
+    rule: Literal["best", "one_standard_error"] = Field(
+        "best", description="the best recipe, or the first in the list within one standard error of the best"
+    )
+    threshold: Literal["youden", "half"] = Field(
+        "youden", description="two classes: 0.5, or the highest sensitivity + specificity on validation patients"
+    )
+    recalibration: Literal["temperature", "platt", "none"] = Field(
+        "temperature", description="fitted on validation patients; platt is for two classes"
+    )
+    patient_labels: Literal["one", "any"] = Field(
+        "one", description="one: all records of a patient have the same class; any: a label belongs to the record"
+    )
+    beside: str = Field("linear-probe@1", description="probe of the untouched encoder on the same folds; empty: none")
+    final: Literal["refit", "none"] = Field(
+        "refit", description="train the recipe chosen most often once more on all patients, or leave it"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> NestedFineTune:
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("a candidate is named twice")
+        if self.inner_trained > self.inner_folds:
+            raise ValueError("inner_trained cannot exceed inner_folds")
+        return self

@@ -1,0 +1,166 @@
+"""The report's section on nested cross-validation: choices per fold, before and after, the final model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from medfm.reporting.finetune import _cell, _signed
+from medfm.reporting.result import Result
+from medfm.reporting.tables import Table
+from medfm.reporting.words import figure, word
+
+
+def nested_section(result: Result) -> dict[str, Any] | None:
+    """What the partial template needs; ``None`` for other results."""
+    entry = result.extras.get("nested")
+    if not isinstance(entry, dict):
+        return None
+    return {
+        "sentence": nested_line(result),
+        "folds": _folds(result, entry),
+        "averages": _averages(result, entry),
+        "tables": [(f"Against {e['encoder']}, untouched", _against(e)) for e in entry["beside"]],
+        "facts": _facts(entry),
+    }
+
+
+def nested_line(result: Result) -> str:
+    """Whether the procedure is better than a probe of the untouched encoder, by the figure of the verdict."""
+    from medfm.reporting.verdict import deciding
+
+    entry = result.extras["nested"]
+    if not entry["beside"]:
+        return "No probe of the untouched encoder stands beside it."
+    decided = deciding(result)
+    name = decided[0].metric if decided else result.summary.headline[0].metric
+    own = entry["beside"][0]
+    row = next(r for r in own["rows"] if r["metric"] == name)
+    title, ends = word(name).title, row["difference"]
+    value, low, high = ends["value"], ends["low"], ends["high"]
+    if value is None or low is None or high is None:
+        return f"Whether fine-tuning helped cannot be said: {title} has no difference with an interval here."
+    sign = 1 if row["better"] == "higher" else -1
+    said = (
+        f"{title}, pooled out of fold, {figure(row['after']['value'])} against {figure(row['before']['value'])} by a probe "
+        f"of the untouched encoder, difference {value:+.3f} ({100 * own['level']:g} % CI {low:+.3f} to {high:+.3f})"
+    )
+    # The two tests may disagree: the interval does not hold how much other folds would change the models.
+    p = row["corrected_t"]
+    over = "" if p is None else f"; corrected t test over folds, p {_p(p)}"
+    if min(sign * low, sign * high) > 0:
+        if p is not None and p >= 1 - own["level"]:
+            return f"Fine-tuning may have helped, but the folds do not agree: {said}{over}."
+        return f"Fine-tuning helped: {said}{over}."
+    if max(sign * low, sign * high) < 0:
+        return f"Fine-tuning did harm: {said}{over}."
+    return f"Fine-tuning is not shown to help: {said}{over}."
+
+
+def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
+    names = [e.metric for e in result.summary.headline][:3]
+    metrics = {(row.repeat, row.fold): row.metrics for row in result.summary.folds}
+    many = len({f["repeat"] for f in entry["folds"]}) > 1
+    binary = result.summary.task == "binary"
+    rows = []
+    for fold in entry["folds"]:
+        label = f"{fold['repeat'] + 1}.{fold['fold'] + 1}" if many else str(fold["fold"] + 1)
+        own = metrics.get((fold["repeat"], fold["fold"]), {})
+        inner = ", ".join(
+            f"{c['candidate']} {figure(c['quality'])}" + (f" ± {figure(c['error'])}" if c["error"] is not None else "")
+            for c in fold["inner"]
+        )
+        slope, rule = fold["recalibration"]["slope"], fold["recalibration"]["rule"]
+        cells = (
+            f"{fold['train']} / {fold['validation']} / {fold['test']}",
+            inner,
+            f"{fold['candidate']}, epoch {', '.join(str(k['epoch']) for k in fold['kept'])}",
+            *((figure(fold["threshold"]),) if binary else ()),
+            "–" if rule == "none" else f"{rule}, slope {slope:.2f}",
+        )
+        rows.append((label, *cells, *(figure(own.get(name)) for name in names)))
+    header = ("fold", "records: train / of them choosing / test", f"inner {word(entry['metric']).title}", "chosen")
+    cut = ("threshold",) if binary else ()
+    note = (
+        "Every choice was made on patients of the fold's training part; the tested ones were scored once, afterwards. "
+        "± is the jackknife standard error over patients of the best candidate"
+        + (
+            "; the log loss is shown as its negative, so that higher is better."
+            if entry["metric"] == "log_loss"
+            else "."
+        )
+    )
+    titles = tuple(word(name).title for name in names)
+    return Table((*header, *cut, "recalibration", *titles), tuple(rows), note, figures=False)
+
+
+def _averages(result: Result, entry: Mapping[str, Any]) -> Table:
+    ours = [row.metrics for row in result.summary.folds]
+    rows = []
+    for estimate in result.summary.headline:
+        name = estimate.metric
+        pooled = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        others = [_spread([f["metrics"].get(name) for f in e["folds"]]) for e in entry["beside"]]
+        rows.append((word(name).title, _cell(pooled), _spread([m.get(name) for m in ours]), *others))
+    header = ("figure", "pooled out of fold (CI)", "mean of folds ± SD")
+    titles = tuple(f"{e['encoder']}, untouched: mean of folds ± SD" for e in entry["beside"])
+    note = (
+        "Two different numbers: the pooled one takes all out-of-fold predictions together, with an interval over "
+        "patients; the other averages the folds, and its SD is no interval, since folds share training patients."
+    )
+    return Table((*header, *titles), tuple(rows), note, figures=False)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    return figure(mean(known)) + (f" ± {figure(stdev(known))}" if len(known) > 1 else "")
+
+
+def _against(entry: Mapping[str, Any]) -> Table:
+    rows = []
+    for row in entry["rows"]:
+        less = " (less is better)" if row["better"] == "lower" else ""
+        cells = (_cell(row["after"]), _cell(row["before"]), _signed(row["difference"]))
+        tests = tuple(_p(row.get(key)) for key in ("p", "p_holm", "corrected_t", "corrected_t_holm"))
+        rows.append((word(row["metric"]).title + less, *cells, *tests))
+    methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))
+    header = (
+        "figure",
+        "fine-tuned",
+        "untouched",
+        "difference",
+        "p",
+        "p, Holm",
+        "corrected t over folds, p",
+        "the same, Holm",
+    )
+    note = (
+        f"Both sides out of fold, on the same folds and {entry['common']} records; brackets give the {100 * entry['level']:g} % "
+        f"confidence interval over patients{f' ({methods})' if methods else ''}. The corrected t test over folds is Nadeau and "
+        "Bengio's. Holm corrects each figure for the number of encoders compared, not for the number of figures. "
+        f"Untouched: {entry['encoder']} under {entry['protocol']}."
+    )
+    return Table(header, tuple(rows), note, figures=False)
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rules = {"best": "the best one", "one_standard_error": "the first within one standard error of the best"}
+    facts = [
+        ("trainings inside", str(entry["trainings"])),
+        ("recipe chosen by", f"{word(entry['metric']).title} on validation patients: {rules[entry['rule']]}"),
+    ]
+    final = entry.get("final")
+    if final is None:
+        return [*facts, ("final model", "none was trained")]
+    text = (
+        f"{final['candidate']}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
+        "threshold and recalibration. It was tested on nobody: the pooled figures stand for it"
+    )
+    return [*facts, ("final model", text)]

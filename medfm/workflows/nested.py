@@ -1,0 +1,236 @@
+"""Nested cross-validation of fine-tuning: what is chosen is chosen inside, every patient is tested outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from medfm.core.errors import ConfigError, EvaluationError, TrainingError
+from medfm.core.files import make_folder, write_json
+from medfm.core.progress import ProgressMaker, Silent
+from medfm.evaluation.predictions import TaskKind
+from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol_nested import NestedFineTune
+from medfm.evaluation.target import labelled, make_target
+from medfm.workflows.finetune import TRAINING, FinetuneRun, changed, load_finetune_recipe
+from medfm.workflows.probe import _protocol, _target_names
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
+    from medfm.encoders.encoder import Encoder
+    from medfm.evaluation.nested import FoldOutcome
+    from medfm.training.finetune_config import FinetuneRecipe
+
+PROTOCOL, PLAN = "nested-cv@1", "plan.json"
+
+
+@dataclass(frozen=True)
+class NestedPlan:
+    """What will be trained: the protocol, one recipe per candidate, and how many trainings that makes."""
+
+    protocol: Protocol
+    recipes: tuple[FinetuneRecipe, ...]
+
+    @property
+    def method(self) -> NestedFineTune:
+        """Of the protocol."""
+        assert isinstance(self.protocol.method, NestedFineTune)
+        return self.protocol.method
+
+    @property
+    def inside(self) -> int:
+        """Trainings of the outer folds."""
+        scheme, method = self.protocol.scheme, self.method
+        return scheme.folds * scheme.repeats * len(method.candidates) * method.inner_trained
+
+    def __str__(self) -> str:
+        scheme, method = self.protocol.scheme, self.method
+        final = method.final == "refit"
+        epochs = ", ".join(f"{r.name} ({r.epochs} epochs at most)" for r in self.recipes)
+        times = f" x {scheme.repeats} repeats" if scheme.repeats > 1 else ""
+        return (
+            f"{self.inside + final} trainings: {scheme.folds} outer folds{times} x {len(self.recipes)} candidates x "
+            f"{method.inner_trained} of {method.inner_folds} inner parts{', and 1 for the final model' if final else ''}\n"
+            f"candidates: {epochs}"
+        )
+
+
+def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = (), device: str = "auto") -> NestedPlan:
+    """The plan of a protocol of nested cross-validation, every setting checked.
+
+    Raises:
+        ConfigError: The protocol is of another method, is not by patient, or a recipe is wrong.
+    """
+    plan = _protocol(protocol, overrides)
+    if not isinstance(plan.method, NestedFineTune):
+        raise ConfigError(
+            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'nested_finetune'.", expected=PROTOCOL
+        )
+    if not plan.scheme.group_by_patient or plan.scheme.kind != "kfold":
+        raise ConfigError(
+            "Nested cross-validation is by patient, in k folds.",
+            where="scheme",
+            fix="--set scheme.kind=kfold --set scheme.group_by_patient=true",
+        )
+    recipes = [load_finetune_recipe(name) for name in plan.method.candidates]
+    if device != "auto":
+        recipes = [changed(r, [f"machine.accelerator={'cpu' if device == 'cpu' else 'cuda'}"]) for r in recipes]
+    if any(r.objective.ordinal for r in recipes) and plan.method.recalibration != "none":
+        raise ConfigError(
+            "Recalibration is not for grades with ordered thresholds.", fix="--set method.recalibration=none"
+        )
+    return NestedPlan(plan, tuple(recipes))
+
+
+def nested_finetune(
+    encoder: Encoder | str | Path,
+    cohort: Cohort,
+    target: str | Sequence[str] | None = None,
+    protocol: str | Protocol | NestedPlan = PROTOCOL,
+    out: str | Path = "nested",
+    *,
+    beside: Encoder | str | Path | None = None,
+    task: Literal["auto"] | TaskKind = "auto",
+    positive: str | None = None,
+    allow: Sequence[str] = (),
+    drop_unlabelled: bool = False,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    name: str = "",
+    embed_settings: Mapping[str, Any] | None = None,
+    progress: ProgressMaker | None = None,
+) -> FinetuneRun:
+    """Judge fine-tuning of `encoder` on `cohort` by nested cross-validation, and train a final model.
+
+    `out` becomes a result folder of out-of-fold predictions; in it lie ``model`` (the final one) and ``training``
+    (a folder per training, with its log). A column ``split`` is not looked at: every patient is tested once per repeat.
+
+    Args:
+        encoder: An encoder, its id, or a folder; it is not changed.
+        cohort: Records with labels and patients.
+        target: Label column, or a list of 0/1 columns; the cohort's own when ``None``.
+        protocol: A protocol of nested cross-validation, or a plan of :func:`nested_plan`.
+        out: The folder to write.
+        beside: A second encoder, whose probe is compared on the same folds.
+        task: Kind of task.
+        positive: Positive class of a binary task.
+        allow: Codes of checks that may fail; they are stamped on the result.
+        drop_unlabelled: Leave out records without a label.
+        overrides: ``KEY=VALUE`` changes of the protocol.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        resume: Go on with the run in `out`; finished trainings are not done again.
+        overwrite: Replace an earlier run in `out`.
+        name: What people call the result.
+        embed_settings: Of the embedding runs.
+        progress: Makes the progress displays.
+
+    Raises:
+        ChecksFailedError: A check failed whose code is not in `allow`.
+        ConfigError: A setting is wrong, or a recipe does not fit.
+        EvaluationError: The folds are impossible: too few patients, a patient with two classes.
+        TrainingError: A folder in use, another run in it, a loss that is not finite.
+        KeyboardInterrupt: After Ctrl-C; what is trained is kept, and `resume` goes on.
+    """
+    from medfm.encoders.load import load_encoder
+    from medfm.evaluation.nested import plan_folds, run_fold
+    from medfm.training.record_tensors import load_record_tensors
+    from medfm.workflows.embed import check_modality, embed
+    from medfm.workflows.finetune_output import claim_folder, save_into
+    from medfm.workflows.nested_fit import JobFitter, Material
+    from medfm.workflows.nested_output import final_model, nested_result, rivals
+    from medfm.workflows.probe import _checked
+
+    plan = protocol if isinstance(protocol, NestedPlan) else nested_plan(protocol, overrides, device)
+    shown: ProgressMaker = progress if progress is not None else Silent
+    columns = _target_names(cohort, target)
+    notes = []
+    if drop_unlabelled:
+        kept = labelled(cohort, columns)
+        notes += [f"{len(cohort) - len(kept)} records without a label are left out."] if len(kept) < len(cohort) else []
+        cohort = kept
+    truth = make_target(cohort, columns, task, positive=positive)
+    plan_folds(
+        truth, _patients(cohort), plan.protocol.scheme, plan.method
+    )  # what cannot work comes out before the work
+    loaded, second = (load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, beside))
+    assert loaded is not None
+    folder = claim_folder(out, resume, overwrite)
+    settings = dict(embed_settings or {})
+    found = []
+    for one in (loaded, *([second] if second is not None else [])):
+        check_modality(one, cohort)
+        found.append((one, embed(one, cohort, progress=shown, **settings)))
+    before = found[0][1]
+    findings = _checked(cohort, columns, truth.task, plan.protocol, before, allow)
+    # Every encoder is judged on the same records, so that the folds are the same.
+    readable = np.all([e.rows(cohort.record_ids) >= 0 for _, e in found], axis=0)
+    lost = len(cohort) - int(readable.sum())
+    notes += [f"{lost} records could not be read and are left out."] if lost else []
+    cohort = cohort.subset(readable)
+    truth = make_target(cohort, columns, truth.task, positive=positive)
+    patients = _patients(cohort)
+    folds, said = plan_folds(truth, patients, plan.protocol.scheme, plan.method)
+    memory = max(recipe.machine.memory_mb for recipe in plan.recipes)
+    records = load_record_tensors(cohort, loaded.preprocess, memory, shown)
+    if records.failures:
+        raise EvaluationError(
+            "A record that was embedded cannot be read now.", where=records.failures[0][0], fix="run it again"
+        )
+    identity = {
+        "protocol": plan.protocol.digest(),
+        "recipes": [recipe.procedure() for recipe in plan.recipes],
+        "cohort": cohort.digest(),
+        "target": columns if isinstance(columns, str) else "+".join(columns),
+        "classes": list(truth.classes),
+        "encoder": loaded.fingerprint,
+        "records": len(cohort),
+        "content": records.digest(),
+    }
+    _same_plan(folder, identity, resume)
+    vectors = before.values[before.rows(cohort.record_ids)]
+    material = Material(loaded, cohort.modality, truth, records, vectors, identity)
+    fit = JobFitter(material, plan.recipes, folder / TRAINING, shown, plan.inside)
+    outcomes: list[FoldOutcome] = [run_fold(outer, truth, patients, plan.method, fit) for outer in folds]
+    compared = rivals(found, cohort, columns, truth, plan.protocol, shown)
+    result = nested_result(outcomes, before, cohort, columns, truth, plan, findings, [*said, *notes], compared, shown)
+    if plan.method.final == "refit":
+        result = final_model(result, outcomes, material, cohort, plan, folder, shown, device)
+    result = replace(
+        result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name
+    )
+    save_into(result, folder)
+    return FinetuneRun(result, folder, len(before.failures))
+
+
+def _patients(cohort: Cohort) -> np.ndarray:
+    return cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
+
+
+def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
+    from medfm.training.checkpoint import check_same_run
+
+    path = folder / TRAINING / PLAN
+    if resume and path.is_file():
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainingError(
+                "The plan of the run is damaged.", where=str(path), fix="start anew with --overwrite"
+            ) from error
+        check_same_run(saved, json.loads(json.dumps(identity)), str(path))
+        return
+    if resume and any(folder.iterdir()):
+        raise TrainingError(
+            "The output folder holds another kind of run, which cannot be gone on with here.",
+            where=str(folder),
+            fix="choose another folder, or --overwrite",
+        )
+    make_folder(folder / TRAINING)
+    write_json(path, identity)

@@ -1,0 +1,286 @@
+"""What a nested cross-validation leaves: pooled figures, comparisons on the same folds, the final model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medfm.core.progress import ProgressMaker
+from medfm.evaluation.nested import FoldOutcome, inner_parts, majority
+from medfm.evaluation.predictions import MAIN, Predictions
+from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol_nested import NestedFineTune
+from medfm.evaluation.recalibration import Recalibration, recalibrate
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
+    from medfm.embeddings.embeddings import Embeddings
+    from medfm.encoders.encoder import Encoder
+    from medfm.evaluation.target import Target
+    from medfm.reporting.result import Result
+    from medfm.training.finetune import FineTuned
+    from medfm.workflows.nested import NestedPlan
+    from medfm.workflows.nested_fit import Material
+
+Rival = tuple[str, str, Predictions]
+
+
+def out_of_fold(outcomes: Sequence[FoldOutcome], cohort: Cohort, truth: Target) -> Predictions:
+    """One row per record and repeat, decided by the threshold of the fold that tested it."""
+    import pandas as pd
+
+    from medfm.evaluation.evaluate import _CARRIED, _truth_columns
+
+    carried = [column for column in _CARRIED if column in cohort.table.columns]
+    base = cohort.table[["record_id", "patient_id", "site", *carried]]
+    frames = []
+    for one in outcomes:
+        rows = one.outer.test
+        own = truth.take(rows)
+        frame = (
+            base.iloc[rows].reset_index(drop=True).assign(variant=MAIN, repeat=one.outer.repeat, fold=one.outer.fold)
+        )
+        frame = frame.assign(**_truth_columns(own, one.scores))
+        if truth.task == "binary":
+            frame = frame.assign(predicted=own.names((one.scores[:, 1] >= one.threshold).astype(np.int64)))
+        frames.append(frame)
+    return Predictions(pd.concat(frames, ignore_index=True), truth.task, truth.classes, truth.name)
+
+
+def rivals(
+    found: Sequence[tuple[Encoder, Embeddings]],
+    cohort: Cohort,
+    columns: str | list[str],
+    truth: Target,
+    plan: Protocol,
+    progress: ProgressMaker,
+) -> list[Rival]:
+    """Out-of-fold predictions of a probe of every untouched encoder on the very same folds."""
+    from medfm.evaluation.evaluate import evaluate
+    from medfm.evaluation.protocol import load_protocol
+
+    assert isinstance(plan.method, NestedFineTune)
+    if not plan.method.beside:
+        return []
+    scheme = [f"scheme.{key}={str(value).lower()}" for key, value in plan.scheme.model_dump().items()]
+    probe = load_protocol(plan.method.beside, overrides=tuple(scheme))
+    positive = truth.classes[1] if truth.task == "binary" else None
+    return [
+        (
+            encoder.id,
+            probe.id,
+            evaluate(values, cohort, columns, probe, task=truth.task, positive=positive, progress=progress).predictions,
+        )
+        for encoder, values in found
+    ]
+
+
+def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
+    """One entry per rival: figures of both sides, paired difference, p-values corrected over the rivals by Holm."""
+    from medfm.evaluation.metrics import metrics_for
+    from medfm.evaluation.multiple import holm
+    from medfm.evaluation.paired import compare_pair, match
+    from medfm.evaluation.summarise import summarise
+    from medfm.workflows.baseline import _ends
+
+    known = result.summary.patients_known
+    plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
+    names = [e.metric for e in result.summary.headline]
+    entries: list[dict[str, Any]] = []
+    for encoder, probe, predictions in others:
+        rival = summarise(predictions, plan, metrics=names, patients_known=known)
+        pair = match(predictions.of_variant(), result.predictions.of_variant(), patients_known=known)
+        rows = [
+            {
+                "metric": found.metric,
+                "better": found.better,
+                "before": _ends(rival.estimate(found.metric)),
+                "after": _ends(result.summary.estimate(found.metric)),
+                "difference": {"value": found.difference, "low": found.low, "high": found.high},
+                "p": found.p,
+                "corrected_t": found.others.get("nadeau_bengio"),
+                "method": found.method,
+            }
+            for found in compare_pair(pair, metrics_for(names, result.summary.task), plan)
+        ]
+        folds = [{"metrics": row.metrics} for row in rival.folds]
+        entries.append(
+            {
+                "encoder": encoder,
+                "protocol": probe,
+                "level": plan.level,
+                "common": pair.n_common,
+                "rows": rows,
+                "folds": folds,
+            }
+        )
+    for place in range(len(names)):
+        for key in ("p", "corrected_t"):
+            own = [e["rows"][place] for e in entries if e["rows"][place][key] is not None]
+            for row, value in zip(own, holm([row[key] for row in own]).tolist(), strict=True):
+                row[f"{key}_holm"] = value
+    return entries
+
+
+def nested_result(
+    outcomes: Sequence[FoldOutcome],
+    before: Embeddings,
+    cohort: Cohort,
+    columns: str | list[str],
+    truth: Target,
+    plan: NestedPlan,
+    findings: Any,
+    notes: Sequence[str],
+    others: Sequence[Rival],
+    progress: ProgressMaker,
+) -> Result:
+    """The result of pooled out-of-fold predictions, with ``nested`` in its extras."""
+    from medfm.evaluation.evaluate import Evaluation
+    from medfm.evaluation.grades import headline_with_kappa, order_notes
+    from medfm.evaluation.paper import paper_average
+    from medfm.evaluation.summarise import summarise
+    from medfm.reporting.result import Result
+    from medfm.workflows.probe import _batch_effect, _map, _provenance, _resolved
+
+    predictions, protocol = out_of_fold(outcomes, cohort, truth), plan.protocol
+    with progress("resampling", protocol.statistics.resamples, "resamples") as resampling:
+        summary = summarise(
+            predictions,
+            protocol.statistics,
+            metrics=headline_with_kappa(protocol.metrics, truth),
+            patients_known=cohort.patients_known,
+            progress=resampling,
+        )
+    chosen = [
+        {
+            "repeat": o.outer.repeat,
+            "fold": o.outer.fold,
+            "train": len(o.outer.train),
+            "test": len(o.outer.test),
+            **o.chosen,
+        }
+        for o in outcomes
+    ]
+    said = (*summary.notes, *order_notes(truth, protocol.metrics), *notes)
+    result = Result(
+        kind="nested_finetune",
+        protocol=protocol,
+        summary=summary.model_copy(update={"notes": said}),
+        predictions=predictions,
+        provenance=_provenance(before, cohort, protocol),
+        findings=findings,
+        config={
+            "target": columns if isinstance(columns, str) else list(columns),
+            "task": truth.task,
+            "positive": truth.classes[1] if truth.task == "binary" else None,
+            "recipes": [recipe.to_dict() for recipe in plan.recipes],
+            **_resolved(before, cohort, protocol),
+        },
+        batch_effect=_batch_effect(before, cohort, protocol),
+        embedding_map=_map(before, cohort, Evaluation(predictions, (), ()), protocol, "pca"),
+        extras={"paper_average": averages} if (averages := paper_average(summary, protocol)) else {},
+    )
+    entry = {
+        "trainings": plan.inside,
+        "metric": plan.method.metric if truth.task != "regression" else "r2",
+        "rule": plan.method.rule,
+        "folds": chosen,
+        "beside": compared(result, others),
+    }
+    return replace(result, extras={**result.extras, "nested": entry})
+
+
+def final_model(
+    result: Result,
+    outcomes: Sequence[FoldOutcome],
+    material: Material,
+    cohort: Cohort,
+    plan: NestedPlan,
+    folder: Path,
+    progress: ProgressMaker,
+    device: str,
+) -> Result:
+    """Train the recipe chosen most often on all patients, write ``model``, and say so in the result.
+
+    A part of the patients, as in every outer fold, chooses epoch, recalibration and threshold.
+    """
+    from medfm.training.finetune_labels import labels_of
+    from medfm.training.tuned import ABOUT, load_classifier
+    from medfm.workflows.finetune import MODEL, TRAINING
+    from medfm.workflows.finetune_data import Prepared
+    from medfm.workflows.finetune_output import write_model
+    from medfm.workflows.nested_fit import titled
+
+    method, truth = plan.method, material.truth
+    picked = majority(outcomes, method.candidates)
+    recipe = plan.recipes[method.candidates.index(picked)]
+    recipe = recipe.model_copy(
+        update={"selection": recipe.selection.model_copy(update={"threshold": method.threshold})}
+    )
+    patients = cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
+    every, seed = np.arange(len(truth)), plan.protocol.scheme.seed
+    train, validation = inner_parts(truth, patients, every, method, seed=seed, place="the final model")[0]
+    if not (folder / MODEL / ABOUT).is_file():
+        place = folder / TRAINING / "final"
+        tuned = material.train(recipe, train, validation, place, "final", titled(progress, "the final model"))
+        assert tuned.validation is not None
+        mend = recalibrate(tuned.labels.scores(tuned.validation), truth.take(validation), method.recalibration)
+        labels = labels_of(truth, train, recipe.objective.ordinal)
+        data = Prepared(labels, material.labelled(train, labels), material.labelled(validation, labels), None, ())
+        more = _card_lines(result, outcomes, picked, mend, len(outcomes))
+        write_model(
+            folder / MODEL, mended(tuned, mend), material.encoder, recipe, cohort, data, device, split="all", more=more
+        )
+        shutil.rmtree(place / "checkpoint", ignore_errors=True)
+    classifier = load_classifier(folder)
+    final = {
+        "candidate": picked,
+        "train": len(train),
+        "validation": len(validation),
+        "threshold": classifier.threshold,
+        "kept": classifier.about.get("kept"),
+    }
+    return replace(result, extras={**result.extras, "nested": {**result.extras["nested"], "final": final}})
+
+
+def mended(tuned: FineTuned, mend: Recalibration) -> FineTuned:
+    """`tuned` with the recalibration in its head, so that its logits are the recalibrated ones."""
+    if mend.rule == "none" or tuned.validation is None:
+        return tuned
+    with torch.no_grad():
+        linear = tuned.model.head.linear
+        linear.weight.mul_(mend.slope)
+        linear.bias.mul_(mend.slope).add_(mend.intercept)
+    return replace(tuned, validation=tuned.validation * mend.slope + mend.intercept)
+
+
+def _card_lines(result: Result, outcomes: Sequence[FoldOutcome], picked: str, mend: Recalibration, count: int) -> str:
+    from medfm.reporting.words import figure, word
+
+    votes = sum(o.chosen["candidate"] == picked for o in outcomes)
+    lines = []
+    for e in result.summary.headline:
+        if e.value is not None:
+            ends = "" if e.low is None or e.high is None else f" ({figure(e.low)} to {figure(e.high)})"
+            lines.append(f"- {word(e.metric).title}: {figure(e.value)}{ends}")
+    scaled = (
+        "" if mend.rule == "none" else f" Its probabilities are recalibrated ({mend.rule}, slope {mend.slope:.3f})."
+    )
+    return f"""
+## What stands for it
+
+This very model was tested on nobody: all patients of the cohort are in it. What stands for it are the pooled
+out-of-fold figures of the nested cross-validation around it ({count} outer folds, every patient tested by models that
+never saw them), with {100 * result.protocol.statistics.level:g} % intervals over patients:
+
+{chr(10).join(lines)}
+
+They belong to the procedure, selection included. `{picked}` was chosen in {votes} of {count} outer folds, and was
+trained once more on all patients, some of whom only chose epoch, threshold and recalibration.{scaled}
+"""

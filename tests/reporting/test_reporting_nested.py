@@ -1,0 +1,137 @@
+"""The report's section on nested cross-validation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medfm.reporting.html import render_report
+from medfm.reporting.nested import nested_line, nested_section
+from medfm.reporting.result import Result
+from tests.tiny_results import tiny_result
+
+ENDS = {"value": 0.8, "low": 0.7, "high": 0.9}
+
+
+def fold(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "repeat": 0, "fold": number, "train": 20, "validation": 5, "test": 20, "candidate": "lp <b>",
+        "inner": [
+            {"candidate": "probe", "quality": -0.7, "error": None},
+            {"candidate": "lp <b>", "quality": -0.5, "error": 0.05},
+        ],
+        "threshold": 0.25, "threshold_rule": "rule", "kept": [{"epoch": 7 + number, "stage": "s", "loss": 0.5}],
+        "recalibration": {"rule": "temperature", "slope": 0.5, "intercept": 0.0}, **changes,
+    }  # fmt: skip
+
+
+def rival(result: Result, ends: tuple[Any, Any, Any], p: float | None = 0.01, encoder: str = "dino") -> dict[str, Any]:
+    rows = [
+        {
+            "metric": e.metric, "better": "lower" if e.metric == "brier" else "higher", "before": ENDS, "after": ENDS,
+            "difference": dict(zip(("value", "low", "high"), ends, strict=True)), "p": 0.0004, "p_holm": 0.0008,
+            "corrected_t": p, "corrected_t_holm": p, "method": "DeLong, paired",
+        }
+        for e in result.summary.headline
+    ]  # fmt: skip
+    folds = [{"metrics": {e.metric: 0.7 + 0.1 * i for e in result.summary.headline}} for i in range(2)]
+    return {"encoder": encoder, "protocol": "linear-probe@1", "level": 0.95, "common": 40, "rows": rows, "folds": folds}
+
+
+def made(ends: tuple[Any, Any, Any] = (0.1, 0.02, 0.2), p: float | None = 0.01, **changes: Any) -> Result:
+    result = tiny_result()
+    entry = {
+        "trainings": 4, "metric": "log_loss", "rule": "best", "folds": [fold(0), fold(1)],
+        "beside": [rival(result, ends, p)], "final": {"candidate": "lp", "train": 30, "validation": 10}, **changes,
+    }  # fmt: skip
+    return replace(result, extras={**result.extras, "nested": entry})
+
+
+@pytest.mark.parametrize(
+    ("ends", "p", "said"),
+    [
+        ((0.1, 0.02, 0.2), 0.01, "Fine-tuning helped"),
+        ((0.1, 0.02, 0.2), None, "Fine-tuning helped"),
+        ((0.1, 0.02, 0.2), 0.3, "may have helped, but the folds do not agree"),
+        ((-0.1, -0.2, -0.02), 0.01, "Fine-tuning did harm"),
+        ((0.1, -0.02, 0.2), 0.4, "not shown to help"),
+        ((0.1, None, None), 0.4, "cannot be said"),
+        ((None, None, None), None, "cannot be said"),
+    ],
+)
+def test_one_sentence_says_whether_it_helped(ends: tuple[Any, Any, Any], p: float | None, said: str) -> None:
+    assert said in nested_line(made(ends, p))
+
+
+def test_the_sentence_names_the_pooled_figure_and_the_test_over_folds() -> None:
+    said = nested_line(made())
+    assert "pooled out of fold" in said and "95 % CI +0.020 to +0.200" in said and "over folds, p 0.010" in said
+    assert "over folds" not in nested_line(made(p=None))
+
+
+def test_without_a_probe_it_says_so() -> None:
+    assert "No probe" in nested_line(made(beside=[]))
+    assert nested_section(SimpleNamespace(extras={})) is None  # type: ignore[arg-type]
+
+
+def test_pooled_figures_and_means_of_folds_have_names_of_their_own() -> None:
+    result = made()
+    section = nested_section(result)
+    assert section is not None
+    table = section["averages"]
+    assert table.header[1:3] == ("pooled out of fold (CI)", "mean of folds ± SD") and "no interval" in table.note
+    own = [row.metrics[result.summary.headline[0].metric] for row in result.summary.folds if row.variant == "main"]
+    assert len(own) == 2
+    assert table.rows[0][3] == "0.750 ± 0.071"  # of 0.7 and 0.8, divisor n - 1
+
+
+def test_every_fold_has_its_choices() -> None:
+    section = nested_section(made())
+    assert section is not None
+    table = section["folds"]
+    assert [row[0] for row in table.rows] == ["1", "2"]
+    assert table.rows[1][1] == "20 / 5 / 20" and table.rows[1][3] == "lp <b>, epoch 8"
+    assert "probe -0.700" in table.rows[0][2] and "± 0.050" in table.rows[0][2]
+    assert "0.250" in table.rows[0] and "temperature, slope 0.50" in table.rows[0]
+    assert "negative" in table.note and len(table.header) == len(table.rows[0])
+
+
+def test_repeats_and_folds_without_recalibration_are_told_apart() -> None:
+    none = {"rule": "none", "slope": 1.0, "intercept": 0.0}
+    folds = [fold(0, recalibration=none), fold(0, repeat=1, inner=[{"candidate": "a", "quality": None, "error": None}])]
+    section = nested_section(made(folds=folds, metric="auroc"))
+    assert section is not None
+    assert [row[0] for row in section["folds"].rows] == ["1.1", "2.1"] and "–" in section["folds"].rows[0]
+    assert "negative" not in section["folds"].note
+
+
+def test_two_encoders_are_compared_with_holm_and_the_corrected_test() -> None:
+    result = tiny_result()
+    both = [rival(result, (0.1, 0.02, 0.2)), rival(result, (0.1, 0.0, 0.2), encoder="imagenet")]
+    section = nested_section(made(beside=both))
+    assert section is not None
+    assert [title for title, _ in section["tables"]] == ["Against dino, untouched", "Against imagenet, untouched"]
+    table = section["tables"][0][1]
+    assert table.rows[0][4:] == ("<0.001", "<0.001", "0.010", "0.010") and "Nadeau" in table.note
+    assert len(section["averages"].header) == 5
+
+
+def test_the_final_model_is_said_to_be_tested_on_nobody() -> None:
+    section = nested_section(made())
+    assert section is not None and "tested on nobody" in dict(section["facts"])["final model"]
+    other = made(rule="one_standard_error")
+    del other.extras["nested"]["final"]
+    facts = dict(nested_section(other)["facts"])  # type: ignore[index]
+    assert facts["final model"] == "none was trained" and "one standard error" in facts["recipe chosen by"]
+
+
+def test_the_section_is_on_the_page_and_escaped() -> None:
+    result = made()
+    page = render_report(result)
+    assert 'id="nested"' in page and "What each outer fold chose" in page and "lp &lt;b&gt;" in page
+    assert "lp <b>" not in page and json.dumps(result.extras["nested"])
+    assert 'id="nested"' not in render_report(tiny_result())
