@@ -24,8 +24,8 @@ from medfm.reporting.finetune import finetune_section
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
-from medfm.reporting.participants import participants_section
 from medfm.reporting.nested import nested_section
+from medfm.reporting.participants import participants_section
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
