@@ -29,7 +29,7 @@ STEPS = [
     {"step": "volume_scale"},
     {"step": "slice_first"},
 ]
-SHORT = {"epochs": 2, "batch_size": 4, "machine": {"checkpoint_every": 2, "threads": 1}}
+SHORT = {"epochs": 2, "judge_every": 1, "batch_size": 4, "machine": {"checkpoint_every": 2, "threads": 1}}
 
 
 @pytest.fixture(scope="module")
