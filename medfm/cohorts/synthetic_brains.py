@@ -17,17 +17,20 @@ MM = 5.0
 GREY, WHITE, FLUID = 0.62, 0.92, 0.2  # relative to the brightest tissue
 DIAGNOSES = ("CN", "MCI", "AD")
 _BRAIN = (66.0, 82.0, 60.0)  # semi-axes
-_VENTRICLE, _VENTRICLE_AT = (6.0, 26.0, 9.0), (11.0, 2.0, 8.0)
-_HIPPOCAMPUS, _HIPPOCAMPUS_AT = (8.0, 18.0, 8.0), (27.0, -12.0, -18.0)
+_VENTRICLE, _VENTRICLE_AT = (6.0, 26.0, 9.0), (7.5, 2.0, 8.0)
+# Ventricles grow in width and height; in length by a smaller power. The side towards the other ventricle stays.
+_GROWTH, _GAP = (1.0, 0.4, 1.0), 1.5
+_HIPPOCAMPUS, _HIPPOCAMPUS_AT = (9.0, 20.0, 9.0), (28.0, -12.0, -24.0)
 _CORTEX = 9.0
 # Voxels average over their width: edges are blurred by about a quarter of it.
 _EDGE = 1.3
 # Both effects are far larger than in patients, so that they move edges by whole voxels of 5 mm:
-# per year of age, and per unit of a disease that the diagnosis starts with and adds to every year.
-_VENTRICLES_AT_REFERENCE, _REFERENCE_AGE = 0.55, 50.0
-_AGEING, _AGEING_HIPPOCAMPI = 0.04, 0.002
-_DISEASE = {"CN": (0.0, 0.02), "MCI": (0.35, 0.25), "AD": (0.7, 0.5)}
-_DISEASE_HIPPOCAMPI = 0.8
+# width of the ventricles at the reference age and per year, and per unit of a disease that the
+# diagnosis starts with and adds to every year.
+_WIDTH_AT_REFERENCE, _REFERENCE_AGE = 0.8, 50.0
+_AGEING, _AGEING_HIPPOCAMPI = 0.036, 0.002
+_DISEASE = {"CN": (0.0, 0.0), "MCI": (0.5, 0.01), "AD": (1.0, 0.01)}
+_DISEASE_VENTRICLES, _DISEASE_HIPPOCAMPI = 0.05, 0.9
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def anatomy(brain: Brain, age: float, years: float, diagnosis: str) -> Anatomy:
     """
     first, yearly = _DISEASE[diagnosis]
     disease, aged = first + yearly * years, age + years - _REFERENCE_AGE
-    grown = _VENTRICLES_AT_REFERENCE * brain.ventricles * math.exp(_AGEING * aged + disease)
+    width = (_WIDTH_AT_REFERENCE + _AGEING * aged + _DISEASE_VENTRICLES * disease) * brain.ventricles
+    grown = width ** sum(_GROWTH)
     left = brain.hippocampi * math.exp(-_AGEING_HIPPOCAMPI * aged - _DISEASE_HIPPOCAMPI * disease)
     cubed = brain.size**3
     return Anatomy(_ml(_VENTRICLE) * grown * cubed, _ml(_HIPPOCAMPUS) * left * cubed)
@@ -106,15 +110,16 @@ def draw_brain(brain: Brain, parts: Anatomy, scanner: Scanner, rng: np.random.Ge
     inside = _soft(folded)
     image = GREY + (WHITE - GREY) * _soft(folded + _CORTEX)
     cubed = brain.size**3
-    wide = (parts.ventricles_ml / cubed / _ml(_VENTRICLE)) ** (1 / 3)
+    wide = (parts.ventricles_ml / cubed / _ml(_VENTRICLE)) ** (1 / sum(_GROWTH))
+    axes = tuple(axis * wide**power for axis, power in zip(_VENTRICLE, _GROWTH, strict=True))
     full = (parts.hippocampi_ml / cubed / _ml(_HIPPOCAMPUS)) ** (1 / 3)
     for side in (-1.0, 1.0):
         where = (side * _HIPPOCAMPUS_AT[0], *_HIPPOCAMPUS_AT[1:])
         # The place of a hippocampus stays; what it has lost is fluid.
         image = _over(image, FLUID, _soft(_depth(points, where, _HIPPOCAMPUS)))
         image = _over(image, GREY, _soft(_depth(points, where, tuple(full * a for a in _HIPPOCAMPUS))))
-        where = (side * max(_VENTRICLE_AT[0], wide * _VENTRICLE[0] + 1.5), *_VENTRICLE_AT[1:])
-        image = _over(image, FLUID, _soft(_depth(points, where, tuple(wide * a for a in _VENTRICLE))))
+        where = (side * (axes[0] + _GAP), *_VENTRICLE_AT[1:])
+        image = _over(image, FLUID, _soft(_depth(points, where, axes)))
     image = image * _unevenness(scanner.unevenness, rng)
     real, imaginary = (rng.normal(0, scanner.noise, SHAPE) for _ in range(2))
     noisy = np.hypot(image * inside + real, imaginary)
@@ -134,7 +139,7 @@ def ventricle_ml(volume: np.ndarray, mm: float = MM) -> float:
     """
     axes = [(np.arange(side) - (side - 1) / 2) * mm for side in volume.shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
-    region = (np.abs(x) < 28) & (np.abs(y - _VENTRICLE_AT[1]) < 48) & (np.abs(z - _VENTRICLE_AT[2]) < 24)
+    region = (np.abs(x) < 36) & (np.abs(y - _VENTRICLE_AT[1]) < 48) & (np.abs(z - _VENTRICLE_AT[2]) < 24)
     values = np.asarray(volume, dtype=np.float64)[region]
     white = float(np.percentile(values, 90))
     dark = white * FLUID / WHITE
@@ -147,9 +152,9 @@ def _positioned(rng: np.random.Generator) -> np.ndarray:
     """Points (3, i, j, k) of the grid in the brain's own axes: registration leaves about half a mm and half a degree."""
     axes = [(np.arange(side) - (side - 1) / 2) * MM for side in SHAPE]
     points = np.stack(np.meshgrid(*axes, indexing="ij"))
-    first, second, third = rng.normal(0, math.radians(0.35), 3)
+    first, second, third = rng.normal(0, math.radians(0.2), 3)
     turn = np.array([[1, -third, second], [third, 1, -first], [-second, first, 1]])
-    shifted = points - rng.normal(0, 0.3, 3).reshape(3, 1, 1, 1)
+    shifted = points - rng.normal(0, 0.15, 3).reshape(3, 1, 1, 1)
     return np.einsum("ab,bijk->aijk", turn, shifted)
 
 
@@ -176,7 +181,7 @@ def _folds(points: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
     for _ in range(6):
         direction = rng.normal(size=3)
         wave = direction / np.linalg.norm(direction) * 2 * math.pi / rng.uniform(25, 50)
-        total += 0.9 * np.cos(np.einsum("a,aijk->ijk", wave, points) + rng.uniform(0, 2 * math.pi))
+        total += 0.4 * np.cos(np.einsum("a,aijk->ijk", wave, points) + rng.uniform(0, 2 * math.pi))
     return total
 
 

@@ -15,9 +15,9 @@ from medfm.cohorts.synthetic_pictures import SPLITS
 from medfm.core.extras import import_extra
 from medfm.core.progress import ProgressMaker
 
-MONTHS = (0, 6, 12, 18, 24)
+MONTHS = (0, 60, 120, 180, 240)
 _MIX = (0.4, 0.2, 0.4)  # shares of subjects by diagnosis
-SITES = {"north": Scanner(1000.0, 0.02, 0.02), "south": Scanner(240.0, 0.03, 0.025)}
+SITES = {"north": Scanner(1000.0, 0.01, 0.01), "south": Scanner(240.0, 0.015, 0.0125)}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def subject(seed: int, number: int) -> Subject:
     rng = np.random.default_rng([seed, 30, number])
     sites = list(SITES)
     brain = Brain(
-        size=float(rng.normal(1.0, 0.03)),
-        ventricles=float(np.exp(rng.normal(0.0, 0.1))),
+        size=float(rng.normal(1.0, 0.02)),
+        ventricles=float(np.exp(rng.normal(0.0, 0.04))),
         hippocampi=float(np.exp(rng.normal(0.0, 0.06))),
         folds=(seed, 31, number),
     )
@@ -48,7 +48,7 @@ def subject(seed: int, number: int) -> Subject:
         # The sites change every ten subjects, so that each has every split.
         site=sites[number // len(SPLITS) % len(sites)],
         split=SPLITS[number % len(SPLITS)],
-        age=round(float(rng.uniform(55, 88)), 1),
+        age=round(float(rng.uniform(50, 75)), 1),
         sex=str(rng.choice(["F", "M"])),
         diagnosis=str(rng.choice(DIAGNOSES, p=_MIX)),
         brain=brain,
@@ -70,7 +70,7 @@ def nifti_bytes(volume: np.ndarray, affine: np.ndarray) -> bytes:
 def write_brains(folder: Path, records: int, seed: int, progress: ProgressMaker) -> list[dict[str, Any]]:
     """Write the scans into folders as BIDS lays them out; the rows of their table.
 
-    Five visits of a subject follow each other, at months 0, 6, 12, 18 and 24.
+    Five visits of a subject follow each other, five years apart: long enough for edges to move by whole voxels.
     """
     affine = grid_affine()
     rows: list[dict[str, Any]] = []

@@ -160,6 +160,14 @@ def noise_loss(
     return (predicted.float() - noise.float()).square().mean()
 
 
+def noise_error(
+    schedule: Schedule, model: Callable[[Tensor, Tensor], Tensor], z0: Tensor, t: Tensor, noise: Tensor
+) -> Tensor:
+    """Mean square error of the predicted noise per latent (n,); arguments as of :func:`noise_loss`."""
+    predicted = model(add_noise(schedule, z0, t, noise), t)
+    return (predicted.float() - noise.float()).square().flatten(1).mean(dim=1)
+
+
 def shifted_loss(
     schedule: Schedule,
     model: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],

@@ -60,6 +60,7 @@ class LdaeRecipe(StrictConfig):
     seed: int = Field(0, ge=0, description="decides first weights, order, noise and dropout")
     epochs: int = Field(ge=1, description="passes over the training records, at most")
     patience: int = Field(0, ge=0, description="epochs without a better value after which the run ends; 0 = never")
+    judge_every: int = Field(1, ge=1, description="epochs from one look at the validation records to the next")
     batch_size: int = Field(ge=1, description="volumes per batch and process")
     accumulate: int = Field(1, ge=1, description="batches per optimiser step")
     split: Literal["train", "all"] = Field("train", description="which records are used; all includes test records")
@@ -117,6 +118,9 @@ class LatentRecipe(LdaeRecipe):
     )
     selection: Literal["validation_loss", "training_loss", "last"] = Field(
         "validation_loss", description="which epoch is kept; training_loss is as published"
+    )
+    clean_weight: float | None = Field(
+        None, gt=0, description="weigh errors by 1 / SNR, at most this [equally, published]"
     )
     average: Averaging = Averaging()
 

@@ -16,6 +16,7 @@ from medfm.objectives.diffusion import (
     Schedule,
     clean_weight,
     draw_timesteps,
+    noise_error,
     noise_loss,
     shifted_error,
     shifted_loss,
@@ -33,13 +34,16 @@ _TIMES_JUDGED = 8
 class NoiseLoss(nn.Module):
     """The loss of stage 2 as one call."""
 
-    def __init__(self, unet: UNet, schedule: Schedule) -> None:
+    def __init__(self, unet: UNet, schedule: Schedule, most: float | None = None) -> None:
         super().__init__()
-        self.unet, self.schedule = unet, schedule
+        self.unet, self.schedule, self.most = unet, schedule, most
 
     def forward(self, latents: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Mean square error of the predicted noise."""
-        return noise_loss(self.schedule, self.unet, latents, t, noise)
+        """Mean square error of the predicted noise, weighted where the recipe says so."""
+        if self.most is None:
+            return noise_loss(self.schedule, self.unet, latents, t, noise)
+        errors = noise_error(self.schedule, self.unet, latents, t, noise)
+        return (clean_weight(self.schedule, t, self.most) * errors).mean()
 
 
 class ShiftLoss(nn.Module):

@@ -139,7 +139,8 @@ def train_stage(
             done = step + 1
             summed.append(row["total"])
             if done % per_epoch == 0:
-                if stage.may_judge and fabric.is_global_zero:
+                judged = done % (per_epoch * config.judge_every) == 0 or done == steps
+                if stage.may_judge and judged and fabric.is_global_zero:
                     row |= stage.judge()
                 value = sum(summed) / len(summed) if selection == "training_loss" else row.get("val_total", math.inf)
                 summed.clear()

@@ -281,7 +281,8 @@ def _diffusion_stage(
     if isinstance(config, LatentRecipe):
         unet: Any = given.get("prior") or build_part(card, "prior", config.seed)
         trained.prior = unet
-        return DiffusionStage(NoiseLoss(unet, schedule), config, scaled, None, data.train, data.validation)
+        loss = NoiseLoss(unet, schedule, config.clean_weight)
+        return DiffusionStage(loss, config, scaled, None, data.train, data.validation)
     assert isinstance(config, SemanticRecipe)
     encoder = given.get("encoder") or build_network(card, config.seed)
     denoiser = given.get("denoiser") or build_part(card, "denoiser", config.seed + 1)

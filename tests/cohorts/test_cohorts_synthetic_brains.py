@@ -35,7 +35,7 @@ def test_files_and_table_say_what_they_are(written):
     assert image.header.get_zooms() == (MM, MM, MM) and image.header.get_xyzt_units()[0] == "mm"
     assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
     np.testing.assert_allclose(image.affine @ [15.5, 19.5, 15.5, 1], [0, 0, 0, 1])
-    assert cohort.table["path"][1].endswith("sub-0000/ses-M006/anat/sub-0000_ses-M006_T1w.nii.gz")
+    assert cohort.table["path"][1].endswith("sub-0000/ses-M060/anat/sub-0000_ses-M060_T1w.nii.gz")
 
 
 def test_visits_of_a_subject(written):
@@ -43,7 +43,7 @@ def test_visits_of_a_subject(written):
     for _, visits in table.groupby("patient_id"):
         assert tuple(visits["session"].astype(int)) == MONTHS
         assert visits["split"].nunique() == visits["label"].nunique() == visits["site"].nunique() == 1
-        np.testing.assert_allclose(np.diff(visits["age"].astype(float)), 0.5, atol=0.011)
+        np.testing.assert_allclose(np.diff(visits["age"].astype(float)), 5, atol=0.011)
         assert (np.diff(visits["ventricles_ml"].astype(float)) > 0).all()
         assert (np.diff(visits["hippocampi_ml"].astype(float)) <= 0).all()
     assert set(table["split"]) == {"train", "val", "test"} and set(table["site"]) == set(SITES)
@@ -52,7 +52,7 @@ def test_visits_of_a_subject(written):
 def test_equal_arguments_give_equal_files(written, tmp_path):
     again = synthesize("brain_mri", tmp_path / "again", records=30)
     other = synthesize("brain_mri", tmp_path / "other", records=30, seed=1)
-    name = "sub-0002/ses-M012/anat/sub-0002_ses-M012_T1w.nii.gz"
+    name = "sub-0002/ses-M120/anat/sub-0002_ses-M120_T1w.nii.gz"
     first = (written.table.parent / name).read_bytes()
     assert first == (again.table.parent / name).read_bytes() != (other.table.parent / name).read_bytes()
     # Fewer records are the beginning of more.

@@ -22,12 +22,21 @@ from medfm.objectives.diffusion import (
     clean_from_noise,
     clean_weight,
     make_schedule,
+    noise_error,
+    noise_loss,
     shifted_error,
     shifted_loss,
 )
 from medfm.training.ldae_autoencoder import begin_with_sigma
-from medfm.training.ldae_config import AutoencoderRecipe, Averaging, LdaeOptimisation, LdaeRecipe, SemanticRecipe
-from medfm.training.ldae_diffusion import spread_codes
+from medfm.training.ldae_config import (
+    AutoencoderRecipe,
+    Averaging,
+    LatentRecipe,
+    LdaeOptimisation,
+    LdaeRecipe,
+    SemanticRecipe,
+)
+from medfm.training.ldae_diffusion import NoiseLoss, spread_codes
 from medfm.training.ldae_stage import adam, set_rate
 from medfm.training.weight_average import WeightAverage
 from medfm.workflows.pretrain import load_recipe
@@ -192,3 +201,38 @@ def test_the_published_weight_is_the_default():
     for name in ("ldae-semantic", "ldae-semantic-published"):
         config = load_recipe(name)
         assert config.clean_weight is None and config.encoder_lr is None and not config.spread_codes
+
+
+class HalfOfIt(nn.Module):
+    """Says that half of what it sees is noise."""
+
+    def forward(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return 0.5 * z
+
+
+@pytest.mark.parametrize("most", [None, 3.0, 1e9])
+def test_stage_two_can_weigh_errors_of_the_clean_latent(most):
+    schedule, random = make_schedule(), torch.Generator().manual_seed(1)
+    latents, noise = (torch.randn(3, 2, 4, 4, 4, generator=random) for _ in range(2))
+    t = torch.tensor([5, 400, 900])
+    found = NoiseLoss(HalfOfIt(), schedule, most)(latents, t, noise)
+    errors = []
+    for i, at in enumerate(t.tolist()):
+        abar = float(schedule.alphas_cumprod[at])
+        seen = math.sqrt(abar) * latents[i] + math.sqrt(1 - abar) * noise[i]
+        weight = 1.0 if most is None else min((1 - abar) / abar, most)
+        errors.append(weight * float((0.5 * seen - noise[i]).square().mean()))
+    assert float(found) == pytest.approx(sum(errors) / 3, rel=1e-4)
+    each = noise_error(schedule, HalfOfIt(), latents, t, noise)
+    assert float(each.mean()) == pytest.approx(float(noise_loss(schedule, HalfOfIt(), latents, t, noise)), rel=1e-6)
+
+
+def test_only_small_recipes_weigh_and_look_seldom():
+    for stage in ("autoencoder", "latent", "semantic"):
+        for name in (f"ldae-{stage}", f"ldae-{stage}-published"):
+            config = load_recipe(name)
+            assert config.judge_every == 1 and getattr(config, "clean_weight", None) is None
+    assert load_recipe("ldae-tiny-latent").clean_weight and load_recipe("ldae-tiny-semantic").judge_every > 1
+    for values in ({"judge_every": 0}, {"clean_weight": 0.0}):
+        with pytest.raises(ConfigError):
+            build(LatentRecipe, {"name": "t", "stage": "latent", "epochs": 1, "batch_size": 1, **values}, where="test")

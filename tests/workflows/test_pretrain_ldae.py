@@ -29,7 +29,7 @@ STEPS = [
     {"step": "volume_scale"},
     {"step": "slice_first"},
 ]
-SHORT = {"epochs": 2, "batch_size": 4, "machine": {"checkpoint_every": 2, "threads": 1}}
+SHORT = {"epochs": 2, "judge_every": 1, "batch_size": 4, "machine": {"checkpoint_every": 2, "threads": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,10 @@ def test_later_stages_neither_encode_nor_decode(chain, cohort, tmp_path, monkeyp
         raise AssertionError("a volume went through the autoencoder")
 
     monkeypatch.setattr(workflow, "compute_latents", refuse)
-    pretrain(cohort, recipe(chain, "latent", epochs=1), tmp_path / "latent")
+    pretrain(cohort, recipe(chain, "latent", epochs=3, judge_every=2), tmp_path / "latent")
+    # Validation records are looked at in every second epoch and in the last.
+    judged = [row["epoch"] for row in read_log(tmp_path / "latent" / "log.jsonl") if "val_total" in row]
+    assert judged == [2, 3]
     pretrain(cohort, recipe(chain, "semantic", epochs=1), tmp_path / "semantic")
     # Another preprocessing or other records are other latents.
     with pytest.raises(AssertionError):
