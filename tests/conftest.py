@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 # Before anything imports a hub client: no test needs a network.
 os.environ["MEDFM_OFFLINE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that; tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CACHES = itertools.count()
 
