@@ -11,6 +11,7 @@ from pathlib import Path
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
+from medfm.cohorts.synthetic_notice import NOTICE
 
 # Words of PNG texts and EXIF tags that name programs, not people.
 _HARMLESS = {"software", "colorspace", "srgb", "gamma"}
@@ -28,6 +29,8 @@ _EXIF = {
     42033: "BodySerialNumber", 40091: "XPTitle", 40092: "XPComment", 40093: "XPAuthor", 40095: "XPSubject",
 }  # fmt: skip
 _EXIF_FOLDER = 34665
+# What tifffile writes there when it is told nothing: the shape of the array.
+_SHAPE = re.compile(r'\{"shape": \[[\d, ]*\](, "axes": "[A-Z]*")?\}\Z')
 
 
 def check_identity(cohort: Cohort) -> Iterator[Finding]:
@@ -108,10 +111,11 @@ def _png(path: Path) -> list[str]:
         while len(head := handle.read(8)) == 8:
             (size,), kind = struct.unpack(">I", head[:4]), head[4:]
             if kind in _TEXT_CHUNKS:
-                keyword = handle.read(min(size, 80)).split(b"\0")[0].decode("latin-1", "replace")
-                if keyword.lower() not in _HARMLESS:
+                text = handle.read(min(size, 160))
+                keyword = text[:80].split(b"\0")[0].decode("latin-1", "replace")
+                if keyword.lower() not in _HARMLESS and text.partition(b"\0")[2] != NOTICE.encode():
                     names.append(f"PNG text '{keyword[:30]}'")
-                handle.seek(size - min(size, 80) + 4, 1)
+                handle.seek(size - len(text) + 4, 1)
             else:
                 if kind == b"eXIf":
                     names += _exif(path)
@@ -128,7 +132,12 @@ def _exif(path: Path) -> list[str]:
         with Image.open(path) as picture:
             tags = picture.getexif()
             inner = tags.get_ifd(_EXIF_FOLDER)
-            names = [name for tag, name in _EXIF.items() if tags.get(tag) or inner.get(tag)]
+            values = {name: tags.get(tag) or inner.get(tag) for tag, name in _EXIF.items()}
+            names = [
+                name
+                for name, value in values.items()
+                if value and str(value) != NOTICE and not _SHAPE.match(str(value))
+            ]
             comment = picture.info.get("comment")
             if comment and not _PROGRAM.search(comment if isinstance(comment, bytes) else str(comment).encode()):
                 names.append("JPEG comment")

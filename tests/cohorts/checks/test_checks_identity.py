@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medfm.cohorts.checks.identity import check_identity, look
 from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.synthetic_notice import NOTICE
 from medfm.io.deidentify.file import clean, encoded
 from medfm.io.deidentify.key import Key
 
@@ -102,6 +104,21 @@ def test_a_comment_in_a_jpeg(tmp_path):
     assert look(picture(tmp_path / "b.jpg", comment=b"CREATOR: gd-jpeg v1.0")) == ("picture", [])
     findings = {f.code: f for f in check_identity(cohort_of(tmp_path, "a.jpg"))}
     assert findings["P002"].severity == "warning" and "JPEG comment (1)" in findings["P002"].detail
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ('{"shape": [40, 40, 3]}', []),
+        ('{"shape": [40, 40, 3], "patient": "Muster"}', ["ImageDescription (EXIF)"]),
+        (NOTICE, []),
+        (f"Anna Muster {NOTICE}", ["ImageDescription (EXIF)"]),
+        ("Anna Muster", ["ImageDescription (EXIF)"]),
+    ],
+)
+def test_a_description_that_is_only_a_shape_or_our_notice_names_nobody(tmp_path, description, found):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 40, 3), np.uint16), description=description, metadata=None)
+    assert look(tmp_path / "a.tif") == ("picture", found)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0" * 128 + b"DICM", b"some text"])
