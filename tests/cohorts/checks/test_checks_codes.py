@@ -9,13 +9,13 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "data.md"
 
 
 def test_every_code_is_documented_with_its_depth() -> None:
-    rows = re.findall(r"^\| ([TFLUEHMRSX]\d{3}) \| (.+?) \| (deep)? ?\|$", DOCS.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| ([TFLUEHMPRSX]\d{3}) \| (.+?) \| (deep)? ?\|$", DOCS.read_text(), re.MULTILINE)
     assert {code for code, _, _ in rows} == set(CODES)
     assert {code: depth == "deep" for code, _, depth in rows} == {c: k.deep for c, k in CODES.items()}
 
 
 def test_every_code_says_what_to_do() -> None:
-    assert all(re.fullmatch(r"[TFLUEHMRSX]\d{3}", code) for code in CODES)
+    assert all(re.fullmatch(r"[TFLUEHMPRSX]\d{3}", code) for code in CODES)
     assert all(check.fix and check.title for check in CODES.values())
 
 
