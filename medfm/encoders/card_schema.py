@@ -201,6 +201,9 @@ class Generator(StrictConfig):
     latent_shape: tuple[int, int, int, int] = Field(description="channels and sides of the latent of one input")
     schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
     timesteps: int = Field(1000, ge=2)
+    prediction: Literal["epsilon", "velocity"] = Field(
+        "epsilon", description="what the denoisers predict: the noise (published), or the velocity it follows from"
+    )
     clip: float | None = Field(1.0, gt=0, description="clean latents are clamped to it in every step; null: never")
     steps: int = Field(100, ge=1, description="sampling steps of the published evaluation")
     autoencoder: Part = Field(Part(), description="volume to latent and back (stage 1)")

@@ -21,6 +21,7 @@ from medfm.objectives.diffusion import (
     shifted_error,
     shifted_loss,
 )
+from medfm.objectives.prediction import Prediction, as_noise, velocity_weight
 from medfm.training.ldae_config import LatentRecipe, SemanticRecipe
 from medfm.training.ldae_samples import SampleJudge
 from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
@@ -34,29 +35,38 @@ _TIMES_JUDGED = 8
 class NoiseLoss(nn.Module):
     """The loss of stage 2 as one call."""
 
-    def __init__(self, unet: UNet, schedule: Schedule, most: float | None = None) -> None:
+    def __init__(
+        self, unet: UNet, schedule: Schedule, most: float | None = None, prediction: Prediction = "epsilon"
+    ) -> None:
         super().__init__()
-        self.unet, self.schedule, self.most = unet, schedule, most
+        self.unet, self.schedule, self.most, self.prediction = unet, schedule, most, prediction
 
     def forward(self, latents: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Mean square error of the predicted noise, weighted where the recipe says so."""
-        if self.most is None:
-            return noise_loss(self.schedule, self.unet, latents, t, noise)
-        errors = noise_error(self.schedule, self.unet, latents, t, noise)
-        return (clean_weight(self.schedule, t, self.most) * errors).mean()
+        """Mean square error of what is predicted, or of the noise weighted as the recipe says."""
+        model = as_noise(self.unet, self.schedule, self.prediction)
+        weight = _weight(self.schedule, t, self.most, self.prediction)
+        if weight is None:
+            return noise_loss(self.schedule, model, latents, t, noise)
+        return (weight * noise_error(self.schedule, model, latents, t, noise)).mean()
 
 
 class ShiftLoss(nn.Module):
     """The loss of stage 3 as one call."""
 
     def __init__(
-        self, encoder: SemanticEncoder, denoiser: ShiftUNet, schedule: Schedule, most: float | None = None
+        self,
+        encoder: SemanticEncoder,
+        denoiser: ShiftUNet,
+        schedule: Schedule,
+        most: float | None = None,
+        prediction: Prediction = "epsilon",
     ) -> None:
         super().__init__()
-        self.encoder, self.denoiser, self.schedule, self.most = encoder, denoiser, schedule, most
+        self.encoder, self.denoiser, self.schedule = encoder, denoiser, schedule
+        self.most, self.prediction = most, prediction
 
     def forward(self, latents: Tensor, t: Tensor, noise: Tensor, volumes: Tensor) -> Tensor:
-        """Weighted mean square error of the shifted noise; `volumes` as preprocessed, slices first."""
+        """Weighted mean square error of the shifted noise, unweighted of the velocity; `volumes` as preprocessed, slices first."""
         return self.of_codes(latents, t, noise, self.encoder(volumes))
 
     def of_codes(self, latents: Tensor, t: Tensor, noise: Tensor, codes: Tensor) -> Tensor:
@@ -66,10 +76,18 @@ class ShiftLoss(nn.Module):
             noise_, gradient = self.denoiser(z, at, codes)
             return noise_, gradient
 
-        if self.most is None:
-            return shifted_loss(self.schedule, model, latents, t, noise).mean()
-        errors = shifted_error(self.schedule, model, latents, t, noise)
-        return (clean_weight(self.schedule, t, self.most) * errors).mean()
+        shifted = as_noise(model, self.schedule, self.prediction)
+        weight = _weight(self.schedule, t, self.most, self.prediction)
+        if weight is None:
+            return shifted_loss(self.schedule, shifted, latents, t, noise).mean()
+        return (weight * shifted_error(self.schedule, shifted, latents, t, noise)).mean()
+
+
+def _weight(schedule: Schedule, t: Tensor, most: float | None, prediction: Prediction) -> Tensor | None:
+    """Weights of the errors of the noise (n,); ``None``: the published ones."""
+    if most is not None:
+        return clean_weight(schedule, t, most)
+    return velocity_weight(schedule, t) if prediction == "velocity" else None
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from medfm.encoders.preprocessing_steps import on_volumes
 from medfm.encoders.preprocessing_volume import VolumeSteps, axes_back
 from medfm.objectives.ddim import Denoiser, Grid, invert, make_grid, sample
 from medfm.objectives.diffusion import make_schedule
+from medfm.objectives.prediction import as_noise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +67,7 @@ class LatentDiffusionAutoencoder:
         encoder: Gives the semantic codes.
         autoencoder: Volume to latent and back.
         denoiser: Steered by the semantic code.
-        generator: The card's block: latent scale, schedule, clip, steps.
+        generator: The card's block: latent scale, schedule, prediction, clip, steps.
         notes: Part -> where its weights come from, in words.
     """
 
@@ -192,11 +193,11 @@ class LatentDiffusionAutoencoder:
         ]
 
     def _steered(self, semantic: Tensor) -> Denoiser:
-        def model(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        def model(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             noise, gradient = self.denoiser(z, t, semantic)
             return noise, gradient
 
-        return model
+        return as_noise(model, self._schedule, self.generator.prediction)
 
 
 def load_system(

@@ -17,6 +17,8 @@ from medfm.core.files import make_folder, write_text
 from medfm.core.hashing import sha256_tensors
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.encoders.card import Card, read_card
+from medfm.encoders.card_schema import Generator
+from medfm.encoders.ldae.generator import check_same_diffusion
 from medfm.encoders.ldae.load import PartName, build_part, find_part, generator_of, load_part, part_args
 from medfm.encoders.ldae.semantic import SemanticEncoder, start_from_pictures
 from medfm.encoders.ldae.unet import ShiftUNet, UNet
@@ -195,6 +197,8 @@ def _stage_before(config: LdaeRecipe, card: Card) -> Card | None:
                 where=str(config.start),
                 fix=f"train all stages with recipes of one encoder: {config.encoder}",
             )
+    if "prior" in needed or (Path(config.start) / "prior.safetensors").is_file():
+        check_same_diffusion(generator_of(before), generator_of(card), config.start)
     same = generator_of(before).latent_shape == generator_of(card).latent_shape
     if not same or before.spec.preprocessing != card.spec.preprocessing:
         raise ConfigError(f"The stage before took volumes of another form than '{card.id}'.", where=str(config.start))
@@ -281,7 +285,7 @@ def _diffusion_stage(
     if isinstance(config, LatentRecipe):
         unet: Any = given.get("prior") or build_part(card, "prior", config.seed)
         trained.prior = unet
-        loss = NoiseLoss(unet, schedule, config.clean_weight)
+        loss = NoiseLoss(unet, schedule, config.clean_weight, generator.prediction)
         return DiffusionStage(loss, config, scaled, None, data.train, data.validation)
     assert isinstance(config, SemanticRecipe)
     encoder = given.get("encoder") or build_network(card, config.seed)
@@ -304,19 +308,20 @@ def _diffusion_stage(
         spread_codes(encoder, torch.stack([data.volumes[row] for row in some]))
     trained.encoder, trained.denoiser = encoder, denoiser
     return DiffusionStage(
-        ShiftLoss(encoder, denoiser, schedule, config.clean_weight),
+        ShiftLoss(encoder, denoiser, schedule, config.clean_weight, generator.prediction),
         config,
         scaled,
         data.volumes,
         data.train,
         data.validation,
-        _sample_judge(trained.autoencoder, config, schedule, scale, generator.clip),
+        _sample_judge(trained.autoencoder, config, schedule, scale, generator),
     )
 
 
 def _sample_judge(
-    autoencoder: Any, config: SemanticRecipe, schedule: Schedule, scale: float, clip: float | None
+    autoencoder: Any, config: SemanticRecipe, schedule: Schedule, scale: float, generator: Generator
 ) -> SampleJudge | None:
     if config.selection != "validation_ssim":
         return None
-    return SampleJudge(autoencoder, schedule, scale, clip, config.samples.steps, config.samples.window)
+    rule = config.samples
+    return SampleJudge(autoencoder, schedule, scale, generator.clip, rule.steps, rule.window, generator.prediction)

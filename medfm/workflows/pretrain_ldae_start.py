@@ -9,6 +9,7 @@ from torch import nn
 
 from medfm.core.errors import ConfigError, MedfmError, TrainingError
 from medfm.encoders.card import Card, read_card
+from medfm.encoders.ldae.generator import check_same_diffusion
 from medfm.encoders.ldae.load import PartName, find_part, generator_of, load_part, part_args
 from medfm.encoders.load import load_encoder
 from medfm.encoders.published import build as build_network
@@ -78,6 +79,8 @@ def _from_folder(folder: Path, name: str, config: LdaeRecipe, card: Card) -> nn.
             where=str(folder),
             fix=f"name networks trained with recipes of {config.encoder}, or train with their card: --set encoder=CARD",
         )
+    if name in ("prior", "denoiser"):
+        check_same_diffusion(generator_of(given), generator_of(card), str(folder))
     try:
         if name == "encoder":
             module = build_network(card)

@@ -232,7 +232,7 @@ def test_only_small_recipes_weigh_and_look_seldom():
         for name in (f"ldae-{stage}", f"ldae-{stage}-published"):
             config = load_recipe(name)
             assert config.judge_every == 1 and getattr(config, "clean_weight", None) is None
-    assert load_recipe("ldae-tiny-latent").clean_weight and load_recipe("ldae-tiny-semantic").judge_every > 1
+    assert load_recipe("ldae-tiny-latent").judge_every > 1 and load_recipe("ldae-tiny-semantic").judge_every > 1
     for values in ({"judge_every": 0}, {"clean_weight": 0.0}):
         with pytest.raises(ConfigError):
             build(LatentRecipe, {"name": "t", "stage": "latent", "epochs": 1, "batch_size": 1, **values}, where="test")

@@ -14,6 +14,7 @@ from medfm.encoders.ldae.head import LinearHead
 from medfm.encoders.ldae.load import build_part, save_part
 from medfm.encoders.published import build
 from medfm.encoders.save import save_encoder
+from medfm.objectives.diffusion import make_schedule
 from medfm.workflows.latent_diffusion import Codes, LatentDiffusionAutoencoder, load_system
 
 HEAD = LinearHead(torch.ones(32), torch.zeros(()), torch.zeros(32), torch.ones(32))
@@ -103,6 +104,25 @@ def test_the_clip_of_the_card_is_used(system, batch, monkeypatch):
     clipped = system.generator.model_copy(update={"clip": 1e-3})
     monkeypatch.setattr(system, "generator", clipped)
     assert not torch.allclose(system.encode(batch).stochastic, free, atol=1e-3)
+
+
+def test_velocities_lead_where_the_code_says(system, codes, monkeypatch):
+    """A denoiser that knows the latent of each code, and says so in velocities: half of it by the steered half."""
+    schedule, goal = make_schedule(), codes.semantic[:, :1, None, None, None].expand(2, *LATENT)
+
+    class Knows(torch.nn.Module):
+        def forward(self, z, t, y):
+            kept, noisy = (schedule.at(name, t, z) for name in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
+            wanted = y[:, :1, None, None, None].expand_as(z)
+            return 0.5 * (kept * z - wanted) / noisy, 0.5 * (kept * z - wanted) / noisy
+
+    monkeypatch.setattr(system, "denoiser", Knows())
+    monkeypatch.setattr(system, "generator", system.generator.model_copy(update={"prediction": "velocity"}))
+    noise = torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(3))
+    found = system.latents_from(Codes(codes.semantic, noise), steps=10)
+    torch.testing.assert_close(found, goal, atol=0.05, rtol=0.02)
+    monkeypatch.setattr(system, "generator", system.generator.model_copy(update={"prediction": "epsilon"}))
+    assert not torch.allclose(system.latents_from(Codes(codes.semantic, noise), steps=10), goal, atol=1.0)
 
 
 def test_variations_share_the_semantic_code(system, codes):

@@ -195,6 +195,15 @@ def test_other_sizes_are_refused(chain, cohort, tmp_path):
         pretrain(cohort, recipe(chain, "latent", encoder=str(tmp_path / "card.md")), tmp_path / "run")
 
 
+def test_a_denoiser_of_another_diffusion_is_refused(chain, cohort, tmp_path):
+    tiny_card(tmp_path, preprocessing=STEPS, id="other", generator={"prediction": "velocity"})
+    for change in ({}, {"prior": "random_if_missing"}):
+        config = recipe(chain, "semantic", encoder=str(tmp_path / "card.md"), **change)
+        with pytest.raises(ConfigError, match="another diffusion: prediction epsilon"):
+            pretrain(cohort, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_selection_needs_validation_records(chain, cohort, tmp_path):
     train = cohort.where(lambda table: table["split"] != "val")
     with pytest.raises(TrainingError, match="split 'val'"):

@@ -143,6 +143,10 @@ def test_other_sizes(chain, tmp_path):
     other = tiny_card(tmp_path, preprocessing=STEPS, id="other", architecture={"family": "ldae", "args": args})
     with pytest.raises(ConfigError, match="encoder to begin with has other sizes"):
         given_networks(recipe(tmp_path, "semantic", first_weights=str(chain / "semantic")), other)
+    other = tiny_card(tmp_path, preprocessing=STEPS, id="other", generator={"prediction": "velocity"})
+    with pytest.raises(ConfigError, match="another diffusion"):
+        given_networks(recipe(tmp_path, "semantic", first_weights=str(chain / "semantic")), other)
+    assert set(given_networks(recipe(tmp_path, "autoencoder", first_weights=str(chain / "autoencoder")), other))
 
 
 def test_fine_tuning_goes_on_where_training_ended(chain, cohort, tmp_path):

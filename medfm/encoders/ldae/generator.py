@@ -36,6 +36,29 @@ def generator_sizes(generator: Generator, where: str) -> GeneratorSizes:
     )
 
 
+def check_same_diffusion(given: Generator, wanted: Generator, where: str) -> None:
+    """Refuse a denoiser that was trained for another diffusion: its outputs would mean something else.
+
+    Args:
+        given: Of the card that the denoiser belongs to.
+        wanted: Of the card that it is to serve.
+        where: Where it was found.
+
+    Raises:
+        ConfigError: The cards differ in prediction, schedule or timesteps.
+    """
+    was, needed = (
+        f"prediction {one.prediction}, schedule {one.schedule}, {one.timesteps} timesteps" for one in (given, wanted)
+    )
+    if was != needed:
+        raise ConfigError(
+            f"The denoiser was trained for another diffusion: {was}.",
+            where=where,
+            expected=needed,
+            fix="train it again with the recipe of the stage 'latent', or use the card it was trained with",
+        )
+
+
 def check_generator(spec: EncoderSpec, where: str) -> None:
     """Refuse a card whose generator contradicts itself or its encoder (raises ConfigError)."""
     generator = spec.generator
