@@ -13,17 +13,18 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.encoders.bert_tower import build_bert, last_states, pooled_text, real_buffers
 from medfm.encoders.clip_args import BertText, ClipArgs, ClipText
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.heads import row_by_row
+from medfm.encoders.untrained import checked_args, untrained
 
 LOGIT_SCALE = math.log(1 / 0.07)
 LAYER_SCALE = 1e-5
@@ -195,24 +196,26 @@ def build_clip(
             random state is neither read nor changed.
         device: ``"cpu"``, or ``"meta"`` for shapes without memory.
     """
-    checked = args if isinstance(args, ClipArgs) else build(ClipArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = Clip(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        draw(module, generator if generator is not None else torch.Generator().manual_seed(0), bert=("text.",))
-        with torch.no_grad():
-            module.logit_scale.fill_(LOGIT_SCALE)
-            for name, tensor in module.named_parameters():
-                if name.endswith(".gamma"):
-                    tensor.fill_(LAYER_SCALE)
-    if isinstance(checked.text, BertText):
+    network = partial(Clip, checked_args(ClipArgs, args))
+    return untrained(network, _first_weights, generator, device, buffers=_real_buffers)
+
+
+@torch.no_grad()
+def _first_weights(module: Clip, generator: torch.Generator) -> None:
+    draw(module, generator, bert=("text.",))
+    module.logit_scale.fill_(LOGIT_SCALE)
+    for name, tensor in module.named_parameters():
+        if name.endswith(".gamma"):
+            tensor.fill_(LAYER_SCALE)
+
+
+def _real_buffers(module: Clip) -> None:
+    text = module.args.text
+    if isinstance(text, BertText):
         real_buffers(module.text.transformer)
-    elif checked.text is not None:
-        context = checked.text.context
-        mask = torch.full((context, context), float("-inf")).triu_(1)
+    elif text is not None:
+        mask = torch.full((text.context, text.context), float("-inf")).triu_(1)
         module.text.register_buffer("attn_mask", mask, persistent=False)
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

@@ -8,18 +8,19 @@ follow the public port edreisMD/ConVIRT-pytorch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.encoders.bert_tower import build_bert, last_states, real_buffers
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.picture_resnet import map_tokens, picture_resnet
 from medfm.encoders.resnet_args import ConvirtArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 
 class Convirt(nn.Module):
@@ -78,15 +79,13 @@ def build_convirt(
     args: ConvirtArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
 ) -> Convirt:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
-    checked = args if isinstance(args, ConvirtArgs) else build(ConvirtArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = Convirt(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        draw(module, generator if generator is not None else torch.Generator().manual_seed(0), bert=("bert_model.",))
-    if checked.text is not None:
+    network = partial(Convirt, checked_args(ConvirtArgs, args))
+    return untrained(network, partial(draw, bert=("bert_model.",)), generator, device, buffers=_real_buffers)
+
+
+def _real_buffers(module: Convirt) -> None:
+    if module.args.text is not None:
         real_buffers(module.bert_model)
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from medfm.core.config import build
 from medfm.core.errors import WeightsError
 from medfm.encoders.families import Family
 from medfm.encoders.posembed import interpolate_positions
+from medfm.encoders.untrained import checked_args, untrained
 from medfm.encoders.vit_args import ViTArgs
 
 __all__ = [
@@ -117,14 +117,7 @@ def build_vit(
             states give equal weights; global random state is neither read nor changed.
         device: ``"cpu"``, or ``"meta"`` for shapes without memory.
     """
-    checked = args if isinstance(args, ViTArgs) else build(ViTArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = DinoVisionTransformer(checked)
-    if device == "meta":
-        return module
-    module.to_empty(device="cpu")
-    _initialise(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    return module if device == "cpu" else module.to(device)
+    return untrained(partial(DinoVisionTransformer, checked_args(ViTArgs, args)), _initialise, generator, device)
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ Analysis 99 (2025) 103357, arXiv 2308.07898. Tensor names are the published ones
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.encoders.bert_tower import build_bert, real_buffers, states_of_layers
 from medfm.encoders.clip import LOGIT_SCALE
@@ -20,6 +20,7 @@ from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.picture_resnet import map_tokens, picture_resnet
 from medfm.encoders.resnet_args import FlairArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 _BACKBONE = "vision_model.model."
 
@@ -113,17 +114,19 @@ def build_flair(
     args: FlairArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
 ) -> Flair:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
-    checked = args if isinstance(args, FlairArgs) else build(FlairArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = Flair(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        draw(module, generator if generator is not None else torch.Generator().manual_seed(0), bert=("text_model.",))
-        if checked.output == "projected":
-            nn.init.constant_(module.logit_scale, LOGIT_SCALE)
-    if checked.text is not None:
+    network = partial(Flair, checked_args(FlairArgs, args))
+    return untrained(network, _first_weights, generator, device, buffers=_real_buffers)
+
+
+def _first_weights(module: Flair, generator: torch.Generator) -> None:
+    draw(module, generator, bert=("text_model.",))
+    if module.args.output == "projected":
+        nn.init.constant_(module.logit_scale, LOGIT_SCALE)
+
+
+def _real_buffers(module: Flair) -> None:
+    if module.args.text is not None:
         real_buffers(module.text_model.model)
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

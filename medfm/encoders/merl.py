@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.core.errors import ConfigError
 from medfm.encoders.bert_tower import build_bert, pooled_text, real_buffers
 from medfm.encoders.families import Family
 from medfm.encoders.merl_args import MerlArgs
 from medfm.encoders.merl_resnet import AttentionPool, ResNet1d
 from medfm.encoders.merl_vit import ViT1d
+from medfm.encoders.untrained import checked_args, untrained
 
 TEXT_NAMES = ("lm_model", "proj_t")
 DROPOUT = 0.1
@@ -103,23 +104,13 @@ class Merl(nn.Module):
 def build_merl(
     args: MerlArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
 ) -> Merl:
-    """An untrained network of the family, in training mode, float32.
+    """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
+    return untrained(partial(Merl, checked_args(MerlArgs, args)), _initialise, generator, device, buffers=_real_buffers)
 
-    Args:
-        args: Architecture arguments (a mapping is validated).
-        generator: CPU generator the first weights are drawn from; seed 0 when absent. Global
-            random state is neither read nor changed.
-        device: ``"cpu"``, or ``"meta"`` for shapes without memory.
-    """
-    checked = args if isinstance(args, MerlArgs) else build(MerlArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = Merl(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        _initialise(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    if checked.text is not None:
+
+def _real_buffers(module: Merl) -> None:
+    if module.args.text is not None:
         real_buffers(module.lm_model)
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
 
 
 @torch.no_grad()

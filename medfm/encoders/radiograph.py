@@ -8,17 +8,18 @@ arXiv 2111.00595; Goedicke-Fritz S et al., Site-Level Fine-Tuning with Progressi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.heads import row_by_row
 from medfm.encoders.picture_resnet import feature_map, picture_resnet
 from medfm.encoders.radiograph_args import RadiographArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 
 def _network(args: RadiographArgs) -> Any:
@@ -72,13 +73,7 @@ def build_radiograph(
     args: RadiographArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
 ) -> RadiographNet:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
-    checked = args if isinstance(args, RadiographArgs) else build(RadiographArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = RadiographNet(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        draw(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
+    return untrained(partial(RadiographNet, checked_args(RadiographArgs, args)), draw, generator, device)
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.picture_resnet import map_tokens, picture_resnet
 from medfm.encoders.resnet_args import ResNetArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 
 class ResNet(nn.Module):
@@ -37,13 +38,7 @@ def build_resnet(
     args: ResNetArgs | Mapping[str, Any], generator: torch.Generator | None = None, device: str = "cpu"
 ) -> ResNet:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
-    checked = args if isinstance(args, ResNetArgs) else build(ResNetArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = ResNet(checked)
-    if device != "meta":
-        module.to_empty(device="cpu")
-        draw(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    return module.train() if device in ("cpu", "meta") else module.to(device).train()
+    return untrained(partial(ResNet, checked_args(ResNetArgs, args)), draw, generator, device)
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

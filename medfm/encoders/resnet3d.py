@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError
 from medfm.encoders.families import Family
+from medfm.encoders.untrained import checked_args, untrained
 from medfm.encoders.volume_args import ResNet3dArgs
 
 _AXES = 5
@@ -118,23 +119,17 @@ def build_resnet3d(
             MedicalNet); seed 0 when absent. Global random state is neither read nor changed.
         device: ``"cpu"``, ``"cuda"``..., or ``"meta"`` for shapes without memory.
     """
-    checked = (
-        args if isinstance(args, ResNet3dArgs) else build_config(ResNet3dArgs, args, where="architecture arguments")
-    )
-    with torch.device("meta"):
-        module = ResNet3d(checked)
-    if device == "meta":
-        return module.train()
-    module.to_empty(device="cpu")
-    source = generator if generator is not None else torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm3d):
-                part.reset_parameters()
-            elif isinstance(part, nn.Conv3d):
-                fan_out = part.out_channels * math.prod(part.kernel_size)
-                part.weight.normal_(std=math.sqrt(2 / fan_out), generator=source)
-    return module.to(device).train()
+    return untrained(partial(ResNet3d, checked_args(ResNet3dArgs, args)), _first_weights, generator, device)
+
+
+@torch.no_grad()
+def _first_weights(module: ResNet3d, generator: torch.Generator) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.reset_parameters()
+        elif isinstance(part, nn.Conv3d):
+            fan_out = part.out_channels * math.prod(part.kernel_size)
+            part.weight.normal_(std=math.sqrt(2 / fan_out), generator=generator)
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:

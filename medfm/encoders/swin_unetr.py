@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError
 from medfm.core.extras import import_extra
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
+from medfm.encoders.untrained import checked_args
 from medfm.encoders.volume_args import SwinArgs
 
 _AXES = 5
@@ -88,8 +88,7 @@ def build_swin(
     Raises:
         MissingExtraError: MONAI is not installed.
     """
-    checked = args if isinstance(args, SwinArgs) else build_config(SwinArgs, args, where="architecture arguments")
-    module = SwinEncoder(checked)
+    module = SwinEncoder(checked_args(SwinArgs, args))
     if device == "meta":
         return module.to("meta").train()
     source = generator if generator is not None else torch.Generator().manual_seed(0)

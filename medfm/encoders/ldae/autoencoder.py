@@ -7,16 +7,17 @@ the upsampling differ (``decoder.blocks.{3,6,9}.conv.conv`` in published files, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError
 from medfm.core.extras import import_extra
 from medfm.encoders.first_weights import draw
 from medfm.encoders.ldae.args import AXES, AutoencoderArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
@@ -36,33 +37,26 @@ def build_autoencoder(
     Raises:
         MissingExtraError: MONAI is not installed.
     """
-    checked = (
-        args
-        if isinstance(args, AutoencoderArgs)
-        else build_config(AutoencoderArgs, args, where="autoencoder arguments")
-    )
+    checked = checked_args(AutoencoderArgs, args, where="autoencoder arguments")
     nets = import_extra("monai.networks.nets", "mri", "The compression autoencoder of LDAE")
-    with torch.device("meta"):
-        module: AutoencoderKL = nets.AutoencoderKL(
-            spatial_dims=AXES,
-            in_channels=1,
-            out_channels=1,
-            channels=checked.channels,
-            num_res_blocks=checked.blocks,
-            attention_levels=[False] * len(checked.channels),
-            latent_channels=checked.latent_channels,
-            norm_num_groups=checked.groups,
-            norm_eps=1e-6,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
+    network = partial(
+        nets.AutoencoderKL,
+        spatial_dims=AXES,
+        in_channels=1,
+        out_channels=1,
+        channels=checked.channels,
+        num_res_blocks=checked.blocks,
+        attention_levels=[False] * len(checked.channels),
+        latent_channels=checked.latent_channels,
+        norm_num_groups=checked.groups,
+        norm_eps=1e-6,
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+    )
+    module: AutoencoderKL = untrained(network, draw, generator, device)
     # MONAI keeps only some of its arguments; a file of a trained one needs them all.
     module.args = checked  # type: ignore[assignment]
-    if device == "meta":
-        return module.train()
-    module.to_empty(device="cpu")
-    draw(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    return module.to(device).train()
+    return module
 
 
 def shrink_factor(module: AutoencoderKL) -> int:

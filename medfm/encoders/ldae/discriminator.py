@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from medfm.core.extras import import_extra
 from medfm.encoders.ldae.args import AXES
+from medfm.encoders.untrained import untrained
 
 if TYPE_CHECKING:
     from monai.networks.nets import PatchDiscriminator
@@ -29,24 +31,28 @@ def build_discriminator(
         MissingExtraError: MONAI is not installed.
     """
     nets = import_extra("monai.networks.nets", "mri", "The discriminator of LDAE")
-    with torch.device("meta"):
-        module: PatchDiscriminator = nets.PatchDiscriminator(
-            spatial_dims=AXES, channels=channels, in_channels=1, out_channels=1, num_layers_d=layers
-        )
-    if device == "meta":
-        return module.train()
-    module.to_empty(device="cpu")
-    source = generator if generator is not None else torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm3d):
-                part.reset_parameters()
-                part.weight.normal_(1.0, _SPREAD, generator=source)
-            elif isinstance(part, nn.Conv3d):
-                part.weight.normal_(0.0, _SPREAD, generator=source)
-                if part.bias is not None:
-                    part.bias.zero_()
-    return module.to(device).train()
+    network = partial(
+        nets.PatchDiscriminator,
+        spatial_dims=AXES,
+        channels=channels,
+        in_channels=1,
+        out_channels=1,
+        num_layers_d=layers,
+    )
+    module: PatchDiscriminator = untrained(network, _first_weights, generator, device)
+    return module
+
+
+@torch.no_grad()
+def _first_weights(module: nn.Module, generator: torch.Generator) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.reset_parameters()
+            part.weight.normal_(1.0, _SPREAD, generator=generator)
+        elif isinstance(part, nn.Conv3d):
+            part.weight.normal_(0.0, _SPREAD, generator=generator)
+            if part.bias is not None:
+                part.bias.zero_()
 
 
 def scores(module: PatchDiscriminator, volume: Tensor) -> Tensor:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError, WeightsError
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.ldae.args import LdaeArgs
+from medfm.encoders.untrained import checked_args, untrained
 
 _LAYER_SCALE = 1e-6
 _LONGEST_PERIOD = 10_000
@@ -153,24 +154,20 @@ def build_ldae(
             random state is neither read nor changed.
         device: ``"cpu"``, ``"cuda"``..., or ``"meta"`` for shapes without memory.
     """
-    checked = args if isinstance(args, LdaeArgs) else build_config(LdaeArgs, args, where="architecture arguments")
-    with torch.device("meta"):
-        module = SemanticEncoder(checked)
-    if device == "meta":
-        return module.train()
-    module.to_empty(device="cpu")
-    source = generator if generator is not None else torch.Generator().manual_seed(0)
-    draw(module, source)
-    with torch.no_grad():
-        for name, tensor in module.backbone.named_parameters():
-            if name.endswith("layer_scale"):
-                tensor.fill_(_LAYER_SCALE)
-            elif name.endswith("weight") and tensor.ndim > 1:
-                nn.init.trunc_normal_(tensor, std=0.02, generator=source)
-            elif tensor.ndim == 1 and name.endswith("bias"):
-                tensor.zero_()
+    return untrained(partial(SemanticEncoder, checked_args(LdaeArgs, args)), _first_weights, generator, device)
+
+
+@torch.no_grad()
+def _first_weights(module: SemanticEncoder, generator: torch.Generator) -> None:
+    draw(module, generator)
+    for name, tensor in module.backbone.named_parameters():
+        if name.endswith("layer_scale"):
+            tensor.fill_(_LAYER_SCALE)
+        elif name.endswith("weight") and tensor.ndim > 1:
+            nn.init.trunc_normal_(tensor, std=0.02, generator=generator)
+        elif tensor.ndim == 1 and name.endswith("bias"):
+            tensor.zero_()
     module.positional_encoding.reset()
-    return module.to(device).train()
 
 
 def start_from_pictures(module: SemanticEncoder, state: Mapping[str, Tensor]) -> SemanticEncoder:

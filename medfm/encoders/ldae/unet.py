@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
-from medfm.core.config import build as build_config
 from medfm.core.errors import ConfigError, WeightsError
 from medfm.encoders.first_weights import draw
 from medfm.encoders.ldae.args import DenoiserArgs
 from medfm.encoders.ldae.blocks import Attention, Conv3d, ResidualBlock, Sequence, time_features
+from medfm.encoders.untrained import checked_args, untrained
 
 _SHOWN = 5
 
@@ -251,24 +252,22 @@ _Net = TypeVar("_Net", bound=UNet)
 def _built(
     kind: type[_Net], args: DenoiserArgs | Mapping[str, Any], generator: torch.Generator | None, device: str
 ) -> _Net:
-    checked = args if isinstance(args, DenoiserArgs) else build_config(DenoiserArgs, args, where="denoiser arguments")
-    with torch.device("meta"):
-        module = kind(checked)
-    if device == "meta":
-        return module.train()
-    module.to_empty(device="cpu")
-    draw(module, generator if generator is not None else torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for part in module.modules():
-            # As published: every residual branch, attention and output begins as zero.
-            if isinstance(part, ResidualBlock):
-                _zero(part.out_layers[3])
-            elif isinstance(part, Attention):
-                _zero(part.proj_out)
-        for name, part in module.named_children():
-            if name in ("out", "shift_out"):
-                _zero(part[2])  # type: ignore[index]
-    return module.to(device).train()
+    checked = checked_args(DenoiserArgs, args, where="denoiser arguments")
+    return untrained(partial(kind, checked), _first_weights, generator, device)
+
+
+@torch.no_grad()
+def _first_weights(module: UNet, generator: torch.Generator) -> None:
+    draw(module, generator)
+    for part in module.modules():
+        # As published: every residual branch, attention and output begins as zero.
+        if isinstance(part, ResidualBlock):
+            _zero(part.out_layers[3])
+        elif isinstance(part, Attention):
+            _zero(part.proj_out)
+    for name, part in module.named_children():
+        if name in ("out", "shift_out"):
+            _zero(part[2])  # type: ignore[index]
 
 
 def _zero(part: nn.Module) -> None:
