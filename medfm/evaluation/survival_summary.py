@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medfm.evaluation.groups import estimates_of, group_rows, group_values
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import StatisticsPlan
-from medfm.evaluation.statistics_estimates import Sample
-from medfm.evaluation.statistics_notes import notes
+from medfm.evaluation.rows_summary import summarise_rows
 from medfm.evaluation.summary import Summary
 
 # Below this many events a C-index says little, whatever its interval.
@@ -38,24 +36,10 @@ def summarise_survival(
         EvaluationError: The predictions carry no such subgroup column.
     """
     chosen = metrics_for(metrics, "survival")
-    for column in plan.subgroups:
-        group_values(predictions.table, column)
-    sample = Sample.of(predictions, plan, patients_known=patients_known)
     shown = [m for m in chosen if m.name == "c_index"] or chosen[:1]
-    table = predictions.table
-    by_site = "site" in table.columns and len(set(group_values(table, "site"))) > 1
-    sites = group_rows(predictions, "site", shown, plan, patients_known=patients_known) if by_site else ()
-    subgroups = [group_rows(predictions, c, shown, plan, patients_known=patients_known) for c in plan.subgroups]
-    events = int((table.drop_duplicates("record_id")["event"] == 1).sum())
-    few = [f"Only {events} events were tested: every figure is uncertain."] if events < FEW_EVENTS else []
-    return Summary(
-        task="survival",
-        target=predictions.target,
-        n_records=sample.n_records,
-        n_patients=sample.clusters.count,
-        patients_known=patients_known,
-        headline=estimates_of(sample, chosen),
-        sites=sites,
-        subgroups=tuple(row for rows in subgroups for row in rows),
-        notes=(*few, *notes(sample, len(sample.outcomes)), *said),
-    )
+    summary = summarise_rows(predictions, plan, chosen, shown, patients_known=patients_known, said=said)
+    events = int((predictions.table.drop_duplicates("record_id")["event"] == 1).sum())
+    if events >= FEW_EVENTS:
+        return summary
+    few = f"Only {events} events were tested: every figure is uncertain."
+    return summary.model_copy(update={"notes": (few, *summary.notes)})
