@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_run,
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
+from medfm.cli.options import (
+    class_pairs,
+    explanations_option,
+    folder_options,
+    map_method_option,
+    prompt_options,
+    run_options,
+    taken_cohort,
+    tell_run,
 )
 
 
@@ -31,20 +32,13 @@ from medfm.cli.common import (
 @click.option("--shots", metavar="1,2,4", help="Records per class; the largest is the headline [1,2,4,8,16].")
 @click.option("--draws", type=click.IntRange(1), help="Repeated draws of every number of shots [5].")
 @click.option("--strategy", metavar="NAME", help="Prompt strategy of methods on texts.")
-@click.option("--prompt-file", type=click.Path(dir_okay=False), help="Ready prompts, LABEL: text (JSON or YAML).")
-@click.option("--knowledge", metavar="NAME|FILE", help="Where prompts come from [the modality's].")
-@click.option("--label-set", metavar="NAME", help="Label set of the knowledge [the cohort's].")
-@click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there; A+B: either.")
+@prompt_options
 @click.option("--leave-out", multiple=True, metavar="CLASS", help="Do without the records of this class.")
-@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@folder_options
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
-@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
-@click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@map_method_option
+@explanations_option
+@run_options
 @cohort_options
 @config_options
 @json_option
@@ -59,11 +53,6 @@ def command(
     knowledge: str | None,
     label_set: str | None,
     map_class: tuple[str, ...],
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     on_error: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
@@ -85,7 +74,6 @@ def command(
     Common errors: a class without a prompt (--prompt-file, --map-class, --leave-out), no text tower or
     tokens (another encoder), too few records of a class (--shots), no split (--set scheme.kind=kfold).
     """
-    from medfm.cli.zeroshot import _class_pairs
     from medfm.workflows.few_shot import few_shot_plan
 
     prompts = {"strategy": strategy, "knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file}
@@ -94,36 +82,22 @@ def command(
         print_config(plan, as_json)
         return 0
     from medfm.core.progress import Silent, for_people
+    from medfm.reporting.few_shot import curve_lines
     from medfm.workflows.few_shot import few_shot_table
 
+    cohort = taken_cohort(options, encoder)
     run = few_shot_table(
         table,
         encoder=encoder,
-        cohort={
-            "modality": modality,
-            "default_modality": default_modality(encoder),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        allow=cohort["allow"],
+        cohort=cohort,
         protocol=plan,
-        map_class=_class_pairs(map_class),
-        allow=allow,
+        map_class=class_pairs(map_class),
         embed_settings={"on_error": on_error},
         progress=Silent if as_json else for_people,
         **options,
     )
-    if as_json:
-        print_run(run)
-    else:
-        from medfm.reporting.few_shot import curve_lines
-
-        click.echo(str(run.result))
-        for line in curve_lines(run.result):
-            click.echo(line)
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+    tell_run(run, as_json, curve_lines)
     return 1 if run.failed and on_error != "skip" else 0
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_run,
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
+from medfm.cli.options import (
+    explanations_option,
+    folder_options,
+    map_method_option,
+    run_options,
+    taken_cohort,
+    tell_run,
 )
 
 
@@ -39,16 +39,12 @@ from medfm.cli.common import (
 @click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
 @click.option("--knowledge", metavar="NAME|FILE", help="Findings of concept-probe@1.")
 @click.option("--label-set", metavar="NAME", help="Only findings of this label set.")
-@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@folder_options
 @click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
-@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
-@click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@map_method_option
+@explanations_option
+@run_options
 @cohort_options
 @config_options
 @json_option
@@ -58,11 +54,6 @@ def command(
     protocol: str,
     knowledge: str | None,
     label_set: str | None,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     cache: str | None,
     on_error: str | None,
     overrides: tuple[str, ...],
@@ -95,32 +86,24 @@ def command(
     from medfm.workflows.probe_table import probe_table
 
     target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    cohort = taken_cohort(options, options["encoder"])
     run = probe_table(
         table,
         target=target,
         protocol=plan,
-        allow=allow,
-        cohort={
-            "modality": modality,
-            "default_modality": default_modality(options["encoder"]),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        allow=cohort["allow"],
+        cohort=cohort,
         embed_settings={"cache": cache, "on_error": on_error},
         progress=Silent if as_json else for_people,
         **options,
     )
-    if as_json:
-        print_run(run)
-    else:
-        click.echo(str(run.result))
-        for metric, found in run.result.extras.get("paper_average", {}).get("main", {}).items():
-            if found["mean"] is not None:
-                spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
-                name = metric.replace("_", " ")
-                click.echo(f"as the paper averages: {name} {found['mean']:.4f}{spread} over {found['n']} folds")
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+    tell_run(run, as_json, _averages)
     return 1 if run.failed and on_error != "skip" else 0
+
+
+def _averages(result: Any) -> Iterator[str]:
+    for metric, found in result.extras.get("paper_average", {}).get("main", {}).items():
+        if found["mean"] is not None:
+            spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
+            name = metric.replace("_", " ")
+            yield f"as the paper averages: {name} {found['mean']:.4f}{spread} over {found['n']} folds"

@@ -6,16 +6,8 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_run,
-)
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
+from medfm.cli.options import folder_options, taken_cohort, tell_run
 
 
 @click.command(cls=Verb)
@@ -25,8 +17,7 @@ from medfm.cli.common import (
 @click.option("--protocol", default="ldae-reconstruction@1", show_default=True, metavar="ID|FILE", help="Procedure.")
 @click.option("--time", metavar="COLUMN", help="Months of a visit, for interpolation [months, else session].")
 @click.option("--features", metavar="ID[=FILE]", help="Encoder that judges distributions [own semantic codes].")
-@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@folder_options
 @click.option("--no-pictures", is_flag=True, help="Leave out the sheets of best, median and worst.")
 @click.option("--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Volumes drawn together.")
 @click.option("--name", default="", help="What the result is called.")
@@ -40,11 +31,6 @@ def command(
     protocol: str,
     time: str | None,
     no_pictures: bool,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
@@ -72,27 +58,16 @@ def command(
         return 0
     from medfm.core.progress import Silent, for_people
 
+    cohort = taken_cohort(options, encoder)
     run = reconstruct_table(
         table,
         encoder=encoder,
         protocol=plan,
         pictures=not no_pictures,
-        allow=allow,
-        cohort={
-            "modality": modality,
-            "default_modality": default_modality(encoder),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        allow=cohort["allow"],
+        cohort=cohort,
         progress=Silent if as_json else for_people,
         **options,
     )
-    if as_json:
-        print_run(run)
-    else:
-        click.echo(str(run.result))
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+    tell_run(run, as_json)
     return 1 if run.failed else 0

@@ -6,17 +6,8 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_json,
-    table,
-)
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json, table
+from medfm.cli.options import taken_cohort
 
 
 @click.command(cls=Verb)
@@ -57,11 +48,6 @@ def command(
     overwrite: bool,
     show_text: bool,
     name: str,
-    modality: str,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     cache: str | None,
     on_error: str | None,
     overrides: tuple[str, ...],
@@ -70,6 +56,7 @@ def command(
     weights: str | None,
     preprocessing: str | None,
     device: str,
+    **options: Any,
 ) -> int:
     """Search a cohort, or measure how well records and texts find each other.
 
@@ -101,14 +88,7 @@ def command(
         "preprocessing": preprocessing,
         "text": text,
         "show_text": show_text,
-        "cohort": {
-            "modality": modality,
-            "default_modality": default_modality(encoder),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        "cohort": taken_cohort(options, encoder),
         "embed_settings": {"cache": cache, "on_error": on_error},
         "progress": Silent if as_json else for_people,
     }
@@ -121,7 +101,13 @@ def command(
     else:
         if csv_file:
             raise click.UsageError("--csv belongs to --query or --like; --out keeps a measurement.")
-        measured = {"protocol": protocol, "label": label, "overrides": overrides, "allow": allow, "name": name}
+        measured = {
+            "protocol": protocol,
+            "label": label,
+            "overrides": overrides,
+            "allow": shared["cohort"]["allow"],
+            "name": name,
+        }
         failed = _measure(table_file, encoder, out, overwrite, as_json, {**shared, **measured})
     return 1 if failed and on_error != "skip" else 0
 

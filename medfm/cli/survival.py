@@ -6,16 +6,8 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_run,
-)
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
+from medfm.cli.options import folder_options, run_options, taken_cohort, tell_run
 
 
 @click.command(cls=Verb)
@@ -28,24 +20,15 @@ from medfm.cli.common import (
 @click.option("--event", default="event", show_default=True, metavar="COLUMN", help="0 censored, 1 event, 2.. others.")
 @click.option("--unit", default="", metavar="WORD", help="What times are in, such as months.")
 @click.option("--protocol", default="conversion-survival@1", show_default=True, metavar="ID|FILE", help="Procedure.")
-@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@folder_options
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a time or event.")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@run_options
 @cohort_options
 @config_options
 @json_option
 def command(
     table: str,
     protocol: str,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     cache: str | None,
     on_error: str | None,
     overrides: tuple[str, ...],
@@ -75,26 +58,15 @@ def command(
         return 0
     from medfm.core.progress import Silent, for_people
 
+    cohort = taken_cohort(options, options["encoder"])
     run = survival_table(
         table,
         protocol=plan,
-        allow=allow,
-        cohort={
-            "modality": modality,
-            "default_modality": default_modality(options["encoder"]),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        allow=cohort["allow"],
+        cohort=cohort,
         embed_settings={"cache": cache, "on_error": on_error},
         progress=Silent if as_json else for_people,
         **options,
     )
-    if as_json:
-        print_run(run)
-    else:
-        click.echo(str(run.result))
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+    tell_run(run, as_json)
     return 1 if run.failed and on_error != "skip" else 0

@@ -6,17 +6,16 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_json,
-    print_run,
-    table,
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json, table
+from medfm.cli.options import (
+    class_pairs,
+    explanations_option,
+    folder_options,
+    map_method_option,
+    prompt_options,
+    run_options,
+    taken_cohort,
+    tell_run,
 )
 
 
@@ -31,24 +30,17 @@ from medfm.cli.common import (
 @click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
 @click.option("--protocol", default="zero-shot@1", show_default=True, metavar="ID|FILE", help="Procedure.")
 @click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Prompt strategy; several are compared.")
-@click.option("--prompt-file", type=click.Path(dir_okay=False), help="Ready prompts, LABEL: text (JSON or YAML).")
-@click.option("--knowledge", metavar="NAME|FILE", help="Where prompts come from [the modality's].")
-@click.option("--label-set", metavar="NAME", help="Label set of the knowledge [the cohort's].")
-@click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there; A+B: either.")
+@prompt_options
 @click.option("--leave-out", multiple=True, metavar="CLASS", help="Do not score records of this class.")
 @click.option("--split", type=click.Choice(["test", "val", "train", "all"]), help="Which records [test].")
-@click.option("--out", type=click.Path(file_okay=False), help="Result folder to write, with report.html.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
+@folder_options
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
-@click.option("--map-method", "embedding_map", type=click.Choice(["pca", "umap", "none"]), default="pca")
+@map_method_option
 @click.option(
     "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
 )
-@click.option("--no-explanations", "explanations", flag_value=False, default=True, help="No heat maps beside errors.")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@explanations_option
+@run_options
 @cohort_options
 @config_options
 @json_option
@@ -63,11 +55,6 @@ def command(
     label_set: str | None,
     map_class: tuple[str, ...],
     split: str | None,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     on_error: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
@@ -94,15 +81,8 @@ def command(
         protocol, (*overrides, *given), knowledge=knowledge, label_set=label_set, prompt_file=prompt_file
     )
     target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
-    cohort = {
-        "modality": modality,
-        "default_modality": default_modality(encoder),
-        "root": root,
-        "map": pairs(mapping, "--map"),
-        "where": pairs(where, "--where"),
-        "allow": allow,
-    }
-    chosen = _class_pairs(map_class)
+    cohort = taken_cohort(options, encoder)
+    chosen = class_pairs(map_class)
     if dry_run:
         from medfm.workflows.zero_shot_preview import preview
 
@@ -137,26 +117,10 @@ def command(
         protocol=plan,
         strategy=strategies,
         map_class=chosen,
-        allow=allow,
+        allow=cohort["allow"],
         embed_settings={"on_error": on_error},
         progress=Silent if as_json else for_people,
         **options,
     )
-    if as_json:
-        print_run(run)
-    else:
-        click.echo(str(run.result))
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+    tell_run(run, as_json)
     return 1 if run.failed and on_error != "skip" else 0
-
-
-def _class_pairs(texts: tuple[str, ...]) -> dict[str, str]:
-    """``CLASS=NAME``; the last sign parts them, for a class may hold one itself."""
-    result = {}
-    for text in texts:
-        key, sign, value = text.rpartition("=")
-        if not sign or not key or not value:
-            raise click.UsageError(f"--map-class takes CLASS=NAME, not '{text}'.")
-        result[key] = value
-    return result
