@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--reconstruct", is_flag=True, help="Brain: draw it again with --encoder.")
 @click.option("--manipulate", metavar="PROBE", help="Brain: move along the direction of a probe.")
 @click.option("--strength", type=float, metavar="K", help="From -K to K [2].")
+@click.option("--along", type=click.Choice(["pattern", "weight"]), help="Pattern or weights of it [pattern].")
 @click.option("--with", "other", metavar="FILE|ID", help="Brain: towards this later scan.")
 @click.option("--between", metavar="FILE|ID", help="The true scan between the two.")
 @click.option("--share", type=float, help="Where it lies, 0 to 1 [0.5].")
@@ -65,6 +66,7 @@ def show_command(
     reconstruct: bool,
     manipulate: str | None,
     strength: float | None,
+    along: str | None,
     other: str | None,
     between: str | None,
     share: float | None,
@@ -93,7 +95,8 @@ def show_command(
 
     settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start, "field": field}
     settings["text"] = text
-    wish = {"manipulate": manipulate, "strength": strength, "other": other, "middle": between, "share": share}
+    wish = {"manipulate": manipulate, "strength": strength, "along": along, "other": other}
+    wish |= {"middle": between, "share": share}
     wish = {key: value for key, value in {**wish, "steps": steps}.items() if value is not None}
     if reconstruct or wish:
         from medfm.workflows.show_drawn import Wish, show_drawn

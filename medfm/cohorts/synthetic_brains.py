@@ -17,20 +17,23 @@ MM = 5.0
 GREY, WHITE, FLUID = 0.62, 0.92, 0.2  # relative to the brightest tissue
 DIAGNOSES = ("CN", "MCI", "AD")
 _BRAIN = (66.0, 82.0, 60.0)  # semi-axes
-_VENTRICLE, _VENTRICLE_AT = (6.0, 26.0, 9.0), (7.5, 2.0, 8.0)
+_VENTRICLE, _VENTRICLE_AT = (6.0, 26.0, 9.0), (7.5, 2.0, 12.0)
 # Ventricles grow in width and height; in length by a smaller power. The side towards the other ventricle stays.
 _GROWTH, _GAP = (1.0, 0.4, 1.0), 1.5
-_HIPPOCAMPUS, _HIPPOCAMPUS_AT = (9.0, 20.0, 9.0), (28.0, -12.0, -24.0)
+_HIPPOCAMPUS, _HIPPOCAMPUS_AT = (14.0, 30.0, 14.0), (30.0, -12.0, -28.0)
 _CORTEX = 9.0
+_FOLDS = 0.2  # mm, of each wave
 # Voxels average over their width: edges are blurred by about a quarter of it.
 _EDGE = 1.3
+# The surface of a brain is softer: fluid and folds share its voxels.
+_RIM = 2.5
 # Both effects are far larger than in patients, so that they move edges by whole voxels of 5 mm:
 # width of the ventricles at the reference age and per year, and per unit of a disease that the
 # diagnosis starts with and adds to every year.
-_WIDTH_AT_REFERENCE, _REFERENCE_AGE = 0.8, 50.0
-_AGEING, _AGEING_HIPPOCAMPI = 0.036, 0.002
+_WIDTH_AT_REFERENCE, _REFERENCE_AGE = 0.5, 50.0
+_AGEING, _AGEING_HIPPOCAMPI = 0.055, 0.002
 _DISEASE = {"CN": (0.0, 0.0), "MCI": (0.5, 0.01), "AD": (1.0, 0.01)}
-_DISEASE_VENTRICLES, _DISEASE_HIPPOCAMPI = 0.05, 0.9
+_DISEASE_VENTRICLES, _DISEASE_HIPPOCAMPI = 0.05, 1.3
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ def draw_brain(brain: Brain, parts: Anatomy, scanner: Scanner, rng: np.random.Ge
     """
     points = _positioned(rng) / brain.size
     folded = _depth(points, (0.0, 0.0, 0.0), _BRAIN) + _folds(points, brain.folds)
-    inside = _soft(folded)
-    image = GREY + (WHITE - GREY) * _soft(folded + _CORTEX)
+    inside = _soft(folded, _RIM)
+    image = GREY + (WHITE - GREY) * _soft(folded + _CORTEX, _RIM)
     cubed = brain.size**3
     wide = (parts.ventricles_ml / cubed / _ml(_VENTRICLE)) ** (1 / sum(_GROWTH))
     axes = tuple(axis * wide**power for axis, power in zip(_VENTRICLE, _GROWTH, strict=True))
@@ -124,7 +127,7 @@ def draw_brain(brain: Brain, parts: Anatomy, scanner: Scanner, rng: np.random.Ge
     real, imaginary = (rng.normal(0, scanner.noise, SHAPE) for _ in range(2))
     noisy = np.hypot(image * inside + real, imaginary)
     # Skull stripping leaves nothing outside.
-    return (scanner.gain * np.where(inside > 0.3, noisy, 0.0)).astype(np.float32)
+    return (scanner.gain * np.where(inside > 0.1, noisy, 0.0)).astype(np.float32)
 
 
 def ventricle_ml(volume: np.ndarray, mm: float = MM) -> float:
@@ -139,7 +142,7 @@ def ventricle_ml(volume: np.ndarray, mm: float = MM) -> float:
     """
     axes = [(np.arange(side) - (side - 1) / 2) * mm for side in volume.shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
-    region = (np.abs(x) < 36) & (np.abs(y - _VENTRICLE_AT[1]) < 48) & (np.abs(z - _VENTRICLE_AT[2]) < 24)
+    region = (np.abs(x) < 36) & (np.abs(y - _VENTRICLE_AT[1]) < 42) & (np.abs(z - _VENTRICLE_AT[2]) < 25)
     values = np.asarray(volume, dtype=np.float64)[region]
     white = float(np.percentile(values, 90))
     dark = white * FLUID / WHITE
@@ -166,8 +169,8 @@ def _depth(points: np.ndarray, centre: tuple[float, ...], semi_axes: tuple[float
     return (level - 1) * level / np.maximum(slope, 1e-6)
 
 
-def _soft(depth: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(np.clip(depth / _EDGE, -50, 50)))
+def _soft(depth: np.ndarray, edge: float = _EDGE) -> np.ndarray:
+    return 1 / (1 + np.exp(np.clip(depth / edge, -50, 50)))
 
 
 def _over(image: np.ndarray, value: float, share: np.ndarray) -> np.ndarray:
@@ -181,7 +184,7 @@ def _folds(points: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
     for _ in range(6):
         direction = rng.normal(size=3)
         wave = direction / np.linalg.norm(direction) * 2 * math.pi / rng.uniform(25, 50)
-        total += 0.4 * np.cos(np.einsum("a,aijk->ijk", wave, points) + rng.uniform(0, 2 * math.pi))
+        total += _FOLDS * np.cos(np.einsum("a,aijk->ijk", wave, points) + rng.uniform(0, 2 * math.pi))
     return total
 
 

@@ -38,7 +38,7 @@ def subject(seed: int, number: int) -> Subject:
     rng = np.random.default_rng([seed, 30, number])
     sites = list(SITES)
     brain = Brain(
-        size=float(rng.normal(1.0, 0.02)),
+        size=float(rng.normal(1.0, 0.005)),
         ventricles=float(np.exp(rng.normal(0.0, 0.04))),
         hippocampi=float(np.exp(rng.normal(0.0, 0.06))),
         folds=(seed, 31, number),
@@ -48,7 +48,7 @@ def subject(seed: int, number: int) -> Subject:
         # The sites change every ten subjects, so that each has every split.
         site=sites[number // len(SPLITS) % len(sites)],
         split=SPLITS[number % len(SPLITS)],
-        age=round(float(rng.uniform(50, 75)), 1),
+        age=round(float(rng.uniform(50, 70)), 1),
         sex=str(rng.choice(["F", "M"])),
         diagnosis=str(rng.choice(DIAGNOSES, p=_MIX)),
         brain=brain,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from medfm.evaluation.gradient_probe import run_gradient_probe
 from medfm.evaluation.knn import knn_scores
 from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
+from medfm.evaluation.patterns import pattern
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
 from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS
@@ -55,6 +56,20 @@ class FoldWeights:
     scale: np.ndarray | None = None
 
 
+class FoldDirection(NamedTuple):
+    """The direction that one training found, on standardised embeddings.
+
+    Attributes:
+        weights: float (rows, d).
+        scale: float64 (d,), the standard deviations in training.
+        patterns: float64 (rows, d), see :func:`medfm.evaluation.patterns.pattern`.
+    """
+
+    weights: np.ndarray
+    scale: np.ndarray
+    patterns: np.ndarray
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation yields.
@@ -66,8 +81,7 @@ class Evaluation:
         attention: For attention pooling one row per tested cell: ``record_id, patient_id`` and
             ``attention`` or ``attention:CLASS``, averaged over the runs of the main variant.
         weights: Of the trainings of the main variant, where the method is linear.
-        directions: Of the same: weights (rows, d) on standardised embeddings, and the deviations (d,); where they
-            were standardised.
+        directions: Of the same, where embeddings were standardised.
     """
 
     predictions: Predictions
@@ -75,7 +89,7 @@ class Evaluation:
     notes: tuple[str, ...]
     attention: pd.DataFrame | None = None
     weights: tuple[FoldWeights, ...] = ()
-    directions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    directions: tuple[FoldDirection, ...] = ()
 
 
 def evaluate(
@@ -204,7 +218,7 @@ def evaluate(
             top = max(protocol.fractions)
             main = [(fold, f.attention) for fold, f in zip(folds, found, strict=True) if fold.fraction == top]
             attention = _attention_table(main, bags.rows, cohort.table, truth)
-    return _collect(runs, table, truth, protocol, notes, attention)
+    return _collect(runs, values, table, truth, protocol, notes, attention)
 
 
 def _align(embeddings: Embeddings, cohort: Cohort) -> tuple[Cohort, np.ndarray, list[str]]:
@@ -269,6 +283,7 @@ def _knn(
 
 def _collect(
     runs: list[tuple[Fold, str, Outcome]],
+    values: np.ndarray,
     table: pd.DataFrame,
     truth: Target,
     protocol: Protocol,
@@ -291,7 +306,9 @@ def _collect(
         if outcome.coef is not None and variant == MAIN:
             weights.append(FoldWeights(fold.repeat, fold.fold, outcome.coef, outcome.scale))
         if outcome.standard is not None and outcome.scale is not None and variant == MAIN:
-            directions.append((outcome.standard, np.asarray(outcome.scale, np.float64)))
+            scale = np.asarray(outcome.scale, np.float64)
+            along = pattern(values[fold.train] / scale, outcome.standard)
+            directions.append(FoldDirection(outcome.standard, scale, along))
         notes += [note if variant == MAIN else f"{variant}: {note}" for note in outcome.notes]
     joined = pd.concat(frames, ignore_index=True)
     # The headline first, whatever the order of the folds.

@@ -90,7 +90,7 @@ def evaluate_few_shot(
         runs += _labelled(drawn, quiet, REFERENCE, levels[-1])
     if inputs.text is not None:
         runs += _zero_shot(inputs, truth, drawn)
-    return _collect(runs, table, truth, plan, notes, None), levels
+    return _collect(runs, inputs.values, table, truth, plan, notes, None), levels
 
 
 def reference_probe(validate: bool) -> LinearProbe:

@@ -148,9 +148,6 @@ class SemanticRecipe(LdaeRecipe):
         description="which epoch is kept; validation_ssim: samples of the code alone against decoded latents (published)",
     )
     samples: Samples = Samples()
-    spread_codes: bool = Field(
-        False, description="scale the encoder's two last norms first, so that untrained codes differ between records"
-    )
     encoder_lr: float | None = Field(None, gt=0, description="learning rate of the encoder [that of optimisation]")
     clean_weight: float | None = Field(
         None, gt=0, description="weigh errors by 1 / SNR, at most this, in place of SNR^0.1 / (1 + SNR) (published)"

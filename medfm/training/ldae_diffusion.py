@@ -10,7 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from medfm.encoders.ldae.semantic import SemanticEncoder
+from medfm.core.errors import TrainingError
+from medfm.encoders.ldae.semantic import SemanticEncoder, settle_codes
 from medfm.encoders.ldae.unet import ShiftUNet, UNet
 from medfm.objectives.diffusion import (
     Schedule,
@@ -90,33 +91,6 @@ def _weight(schedule: Schedule, t: Tensor, most: float | None, prediction: Predi
     return velocity_weight(schedule, t) if prediction == "velocity" else None
 
 
-@torch.no_grad()
-def spread_codes(encoder: SemanticEncoder, volumes: Tensor) -> None:
-    """Scale the norms after the slice network and at the end so that both have deviation 1 between these volumes.
-
-    Codes of an untrained encoder are nearly the same for every brain. The first steps of a short
-    training then make them the same altogether, and nothing is learnt from them any more.
-
-    Args:
-        encoder: Untrained; changed in place.
-        volumes: Some preprocessed training records, float32 (n, 1, slices, height, width), n at least 2.
-    """
-    was = encoder.training
-    encoder.eval()
-    features = encoder.slice_features(volumes)
-    norm: Any = encoder.backbone.classifier[0]  # type: ignore[index]
-    _standardise(norm, features.flatten(0, 1), features.std(dim=0).square().mean(dim=0).sqrt())
-    codes = encoder(volumes)
-    _standardise(encoder.layer_norm_after_attention, codes, codes.std(dim=0))
-    encoder.train(was)
-
-
-def _standardise(norm: Any, values: Tensor, deviation: Tensor) -> None:
-    deviation = deviation.clamp_min(1e-6)
-    norm.bias.copy_((norm.bias - values.mean(dim=0)) / deviation)
-    norm.weight.div_(deviation)
-
-
 class DiffusionStage:
     """Trains stage 2 or 3 on cached latents; :class:`medfm.training.ldae_stage.Stage` says what the methods do.
 
@@ -144,6 +118,12 @@ class DiffusionStage:
         self.latents, self.volumes = latents, volumes
         self.train, self.validation = list(train), list(validation)
         self.records, self.may_judge = len(self.train), bool(self.validation)
+        batch_normed = isinstance(loss, ShiftLoss) and loss.encoder.args.code_norm == "batch"
+        if batch_normed and config.batch_size < 2:
+            raise TrainingError(
+                "The card normalises codes over the records of a batch, and a batch has one record.",
+                fix="--set batch_size=2 or more",
+            )
         self.optimizer = adam([p for p in loss.parameters() if p.requires_grad], config)
         rate = getattr(config, "encoder_lr", None)
         if rate is not None and isinstance(loss, ShiftLoss):
@@ -203,6 +183,7 @@ class DiffusionStage:
         t = ((torch.arange(_TIMES_JUDGED) + 0.5) * steps / _TIMES_JUDGED).long().to(self.device)
         total = 0.0
         with self.average.applied(self.loss):
+            self._settle()
             for i in range(len(self.validation)):
                 latent, *volume = self._inputs(self.validation, [i])
                 generator = Draw(self.config.seed, i, 0).generator("validation")
@@ -212,6 +193,13 @@ class DiffusionStage:
             alike = self._alike()
         self.loss.train(was)
         return {"val_total": total} if alike is None else {"val_total": 1 - alike, "val_ssim": alike, "val_loss": total}
+
+    def _settle(self) -> None:
+        """Fit the statistics of batch-normalised codes to the weights that are in the network now."""
+        if isinstance(self.loss, ShiftLoss) and self.loss.encoder.args.code_norm == "batch":
+            size = self.config.batch_size
+            parts = (self.train[i : i + size] for i in range(0, len(self.train), size))
+            settle_codes(self.loss.encoder, (self._inputs(part, range(len(part)))[1] for part in parts))
 
     def _alike(self) -> float | None:
         """Mean similarity of samples on the validation records, where it is asked for; each with its own noise."""
@@ -254,3 +242,4 @@ class DiffusionStage:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
         self.average.load_state_dict(state["average"])
         self.average.copy_to(self.loss)
+        self._settle()

@@ -20,12 +20,14 @@ from medfm.encoders.encoder import Encoder
 from medfm.encoders.ldae.head import LinearHead
 from medfm.encoders.load import load_encoder
 from medfm.evaluation.bootstrap import Clusters, draw, percentile_interval
+from medfm.evaluation.patterns import pattern
 from medfm.evaluation.ridge import fit_ridge
 from medfm.evaluation.volume_similarity import mean_square_error, ssim
 from medfm.workflows.latent_diffusion import Codes, LatentDiffusionAutoencoder
 
 _GRID = 10.0 ** np.arange(-6, 3)
 _LEVEL = 0.95
+_FOLDS = 5
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 WINDOW = 4  # voxels, of the similarity in three dimensions
 
@@ -66,7 +68,8 @@ def evidence(
 
     1. Reconstruction from both codes against the mean of the training volumes (mean square error).
     2. Age and AD against CN from the semantic code, against the untrained encoder of equal sizes.
-    3. Ventricle volume after moving the code along the age direction, lowest strength to highest.
+    3. Ventricle volume of a visit in the middle after moving its code along the pattern of the age probe
+       (:func:`~medfm.evaluation.patterns.pattern`), lowest strength to highest.
     4. The visit between two others: interpolated codes against linear blending of the two scans and of
        their decodes, by their distance to the decode of the true visit (published) and to its scan.
 
@@ -177,18 +180,20 @@ def _probes(
     untrained = load_encoder(card.path, weights="random", device=str(trained.device), seed=seed)
     ages = [part.column("age").to_numpy(dtype=np.float64) for part in (train, test)]
     labels = [part.column("label").to_numpy() for part in (train, test)]
+    of_train = train.column("patient_id").to_numpy()
     patients = test.column("patient_id").to_numpy()
     pair = np.isin(labels[1], ["AD", "CN"])
     errors, scores, head = {}, {}, None
     for name, encoder in (("trained", trained), ("untrained", untrained)):
         codes = [_codes(encoder, volumes[part]) for part in ("train", "test")]
-        weight, bias, mean, std = _linear(codes[0], ages[0])
+        weight, bias, mean, std = _linear(codes[0], ages[0], of_train)
         errors[name] = np.abs((codes[1] - mean) / std @ weight + bias - ages[1])
         kept = np.isin(labels[0], ["AD", "CN"])
-        sick = _linear(codes[0][kept], np.where(labels[0][kept] == "AD", 1.0, -1.0))
+        sick = _linear(codes[0][kept], np.where(labels[0][kept] == "AD", 1.0, -1.0), of_train[kept])
         scores[name] = ((codes[1] - sick[2]) / sick[3] @ sick[0] + sick[1])[pair]
         if encoder is trained:
-            head = LinearHead(*(torch.tensor(v, dtype=torch.float32) for v in (weight, bias, mean, std)))
+            along = pattern((codes[0] - mean) / std, weight)
+            head = LinearHead(*(torch.tensor(v, dtype=torch.float32) for v in (along, bias, mean, std)))
     assert head is not None
     ill, who = labels[1][pair] == "AD", patients[pair]
     found = [
@@ -221,11 +226,19 @@ def _codes(encoder: Encoder, volumes: Tensor) -> np.ndarray:
     return torch.cat(parts).cpu().double().numpy()
 
 
-def _linear(codes: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """Weight on standardised codes, intercept, mean and deviation; the penalty by leave-one-out on these records."""
+def _linear(
+    codes: np.ndarray, target: np.ndarray, patients: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+    """Weight on standardised codes, intercept, mean and deviation; the penalty by folds of whole subjects."""
     mean, std = codes.mean(axis=0), np.maximum(codes.std(axis=0), 1e-9)
-    path = fit_ridge((codes - mean) / std, target, _GRID)
-    best = int(np.argmin(path.leave_one_out))
+    standard = (codes - mean) / std
+    fold = np.unique(patients, return_inverse=True)[1] % _FOLDS
+    errors = np.zeros(len(_GRID))
+    for number in np.unique(fold):
+        out = fold == number
+        path = fit_ridge(standard[~out], target[~out], _GRID)
+        errors += [np.square(path.predict(standard[out], g) - target[out]).sum() for g in range(len(_GRID))]
+    best, path = int(np.argmin(errors)), fit_ridge(standard, target, _GRID)
     return path.coef[best], float(path.intercept[best]), mean, std
 
 
@@ -252,7 +265,8 @@ def _manipulation(
     resamples: int,
 ) -> list[Finding]:
     patients = test.column("patient_id").to_numpy()
-    rows = _spread(patients, min(scans, len(np.unique(patients))))
+    # A visit in the middle leaves room for both younger and older.
+    rows = np.array([row[1] for row in triples(test)][:scans])
     codes = system.encode(volumes[rows], steps=steps)
     sizes = np.stack(
         [

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError, MedfmError, TrainingError
@@ -32,7 +31,7 @@ from medfm.objectives.diffusion import Schedule, make_schedule
 from medfm.training.curves_picture import draw_curves
 from medfm.training.ldae_autoencoder import AutoencoderStage
 from medfm.training.ldae_config import AutoencoderRecipe, LatentRecipe, LdaeRecipe, SemanticRecipe
-from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss, spread_codes
+from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss
 from medfm.training.ldae_latents import Latents, compute_latents, latents_key, read_latents, write_latents
 from medfm.training.ldae_loop import launched, train_stage
 from medfm.training.ldae_samples import SampleJudge
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 # Records whose codes are made to differ at the start of stage 3, where the recipe says so.
-_RECORDS_TO_SPREAD = 48
 _BEFORE = {"latent": "autoencoder", "semantic": "latent"}
 
 
@@ -303,9 +301,6 @@ def _diffusion_stage(
     else:
         logger.warning("no denoiser of stage 2: the frozen half has random weights (prior: random_if_missing)")
         denoiser.freeze()
-    if config.spread_codes and not given:
-        some = data.train[:: max(1, len(data.train) // _RECORDS_TO_SPREAD)][:_RECORDS_TO_SPREAD]
-        spread_codes(encoder, torch.stack([data.volumes[row] for row in some]))
     trained.encoder, trained.denoiser = encoder, denoiser
     return DiffusionStage(
         ShiftLoss(encoder, denoiser, schedule, config.clean_weight, generator.prediction),

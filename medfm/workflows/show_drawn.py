@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medfm.core.errors import ConfigError, ReadError, StoreError
 from medfm.core.progress import ProgressMaker, Silent
-from medfm.encoders.ldae.direction import load_direction
+from medfm.encoders.ldae.direction import Along, load_direction
 from medfm.evaluation.similarity_metrics import figures
 from medfm.modalities.record import Record
 from medfm.modalities.registry import get_modality
@@ -42,6 +42,7 @@ class Wish:
         reconstruct: The scan, what both codes draw, and the difference.
         manipulate: A direction (see :func:`medfm.encoders.ldae.direction.load_direction`).
         strength: From minus this to this along the direction.
+        along: The probe's ``pattern`` or, as published, its ``weight``; the pattern where known when ``None``.
         other: A second visit: a file, or a record of the table.
         middle: The true visit in between, likewise.
         share: Where it lies between the two.
@@ -51,6 +52,7 @@ class Wish:
     reconstruct: bool = False
     manipulate: str | Path | None = None
     strength: float = STRENGTH
+    along: Along | None = None
     other: str | Path | None = None
     middle: str | Path | None = None
     share: float = SHARE
@@ -71,6 +73,8 @@ class Wish:
             raise ConfigError(f"The share is {self.share:g}.", where="--share", expected="between 0 and 1")
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"{self.steps} steps cannot be taken.", where="--steps", expected="1 or more")
+        if self.along is not None and self.manipulate is None:
+            raise ConfigError("A pattern belongs to a direction.", where="--along", fix="name one with --manipulate")
         if self.strength != STRENGTH and self.manipulate is None:
             raise ConfigError(
                 "A strength belongs to a direction.", where="--strength", fix="name one with --manipulate"
@@ -256,17 +260,20 @@ def _manipulation(
             expected=f"a direction in the codes of '{system.encoder.id}' with these weights",
             fix="probe again with this encoder",
         )
+    head = direction.along(wish.along)
     scan = _scan(system, record)
     codes = system.encode(scan.batch, steps=wish.steps, progress=show)
     strengths = np.linspace(-wish.strength, wish.strength, _FRAMES if moving else _COLUMNS).tolist()
     drawn = []
     with show("drawing", len(strengths), "volumes") as shown:
-        for moved in system.manipulate(codes, direction.head, strengths):
+        for moved in system.manipulate(codes, head, strengths):
             drawn.append(_array(system.decode(moved, steps=wish.steps), scan))
             shown.advance()
     still = drawn[len(drawn) // 2]
     towards = direction.towards or "the positive class"
-    lines = (f"k > 0 moves the semantic code towards {towards}, below 0 away from it", *_lines(system, wish.steps))
+    by = "the probe's weights" if head is direction.head else "the pattern of the probe"
+    said = f"k > 0 moves the semantic code towards {towards}, below 0 away from it, along {by}"
+    lines = (said, *_lines(system, wish.steps))
     sheet = Sheet(record.record_id, scan.affine, scan.sides_known, "minus the volume at k = 0", lines, synthetic)
     # The middle of the strengths is 0 up to rounding: it must not be written "-0".
     titles = ["k = 0" if abs(k) < 1e-9 else f"k = {k:+g}".replace("-", "−") for k in strengths]

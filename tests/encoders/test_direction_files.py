@@ -19,7 +19,7 @@ from medfm.encoders.ldae.direction import Direction, load_direction, save_direct
 from medfm.encoders.ldae.head import LinearHead, load_head
 from medfm.encoders.ldae.load import generator_of
 from medfm.encoders.registry import get_card
-from medfm.evaluation.evaluate import Evaluation
+from medfm.evaluation.evaluate import Evaluation, FoldDirection
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.target import Target
 from medfm.workflows.probe_direction import direction_extras
@@ -172,7 +172,9 @@ def test_files_that_are_something_else(tmp_path, content):
 
 
 def done(*pairs) -> Evaluation:
-    return Evaluation(Predictions.__new__(Predictions), (), (), directions=tuple(pairs))
+    """Of (weights, deviations) or (weights, deviations, patterns); patterns are twice the weights where not given."""
+    found = (FoldDirection(pair[0], pair[1], pair[2] if len(pair) > 2 else 2 * pair[0]) for pair in pairs)
+    return Evaluation(Predictions.__new__(Predictions), (), (), directions=tuple(found))
 
 
 def extras(evaluation: Evaluation, task: str = "binary", dim: int = 3) -> dict:
@@ -190,6 +192,7 @@ def test_the_mean_direction_equals_a_loop(trainings, seed):
     units = [w[0] / math.sqrt(sum(v * v for v in w[0])) for w, _ in pairs]
     for d in range(3):
         assert entry["weight"][d] == pytest.approx(sum(u[d] for u in units) / trainings)
+        assert entry["pattern"][d] == pytest.approx(entry["weight"][d])
         assert entry["std"][d] == pytest.approx(sum(s[d] for _, s in pairs) / trainings)
     cosines = [float(units[a] @ units[b]) for a in range(trainings) for b in range(a)]
     expected = sum(cosines) / len(cosines) if cosines else None
@@ -205,6 +208,40 @@ def test_the_mean_direction_equals_a_loop(trainings, seed):
 )
 def test_no_direction_is_kept_that_could_not_be_read_back(weight, scale):
     assert extras(done((np.array(weight, float), np.array(scale, float)))) == {}
+
+
+@pytest.mark.parametrize("pattern", [[0.0, 0, 0], [1.0, np.inf, 0]], ids=["no length", "not finite"])
+def test_no_pattern_is_kept_that_could_not_be_read_back(pattern):
+    assert extras(done((np.ones((1, 3)), np.ones(3), np.array([pattern])))) == {}
+
+
+def test_a_pattern_is_kept_read_back_and_moved_along(tmp_path):
+    entry = extras(done((np.array([[3.0, 0.0, 4.0]]), np.ones(3), np.array([[0.0, -2.0, 0.0]]))))
+    (tmp_path / "result.json").write_text(json.dumps({"extras": entry}))
+    found = load_direction(tmp_path, 3)
+    assert found.pattern is not None and found.pattern.tolist() == [0, -1, 0]
+    codes = torch.zeros(1, 3)
+    for what, expected in ((None, [0, -1, 0]), ("pattern", [0, -1, 0]), ("weight", [0.6, 0, 0.8])):
+        moved = found.along(what).move(codes, 1.0)[0] / math.sqrt(3)
+        assert moved.tolist() == pytest.approx(expected)
+    again = load_direction(save_direction(found, tmp_path / "d.json"), 3)
+    assert again.pattern is not None and torch.equal(again.pattern, found.pattern)
+
+
+def test_a_head_without_a_pattern_moves_along_its_weights(tmp_path):
+    found = load_direction(published(tmp_path), DIM)
+    assert found.pattern is None and found.along() is found.head and found.along("weight") is found.head
+    with pytest.raises(WeightsError, match="has no pattern") as caught:
+        found.along("pattern")
+    assert "--along weight" in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", [[0, 0], [1], [1, "a"], 3, [1, math.nan]], ids=str)
+def test_a_damaged_pattern_is_refused(tmp_path, pattern):
+    content = {"weight": [1, 2], "std": [1, 1], "pattern": pattern}
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match="pattern"):
+        load_direction(tmp_path / "d.json", 2)
 
 
 def test_probes_of_several_outputs_keep_none():

@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_ldae import AUTOENCODER, ENCODER
+from tiny_ldae import AUTOENCODER, DENOISER, ENCODER
 from torch import nn
 
 from medfm.core.config import build
-from medfm.core.errors import ConfigError
+from medfm.core.errors import ConfigError, TrainingError
 from medfm.encoders.ldae.autoencoder import build_autoencoder, encode
-from medfm.encoders.ldae.semantic import build_ldae
+from medfm.encoders.ldae.semantic import build_ldae, settle_codes
+from medfm.encoders.ldae.unet import build_shift_unet
 from medfm.objectives.compression import CompressionWeights, compression_losses
 from medfm.objectives.diffusion import (
     add_noise,
@@ -36,7 +37,7 @@ from medfm.training.ldae_config import (
     LdaeRecipe,
     SemanticRecipe,
 )
-from medfm.training.ldae_diffusion import NoiseLoss, spread_codes
+from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss
 from medfm.training.ldae_stage import adam, set_rate
 from medfm.training.weight_average import WeightAverage
 from medfm.workflows.pretrain import load_recipe
@@ -152,23 +153,73 @@ def test_settings_out_of_range(kind, values):
         build(kind, {"name": "t", "stage": stage, "epochs": 1, "batch_size": 1, **values}, where="test")
 
 
-def test_codes_are_spread_before_training():
-    encoder = build_ldae(ENCODER, torch.Generator().manual_seed(0))
-    random = torch.Generator().manual_seed(1)
-    volumes = torch.rand(1, 1, 8, 16, 16, generator=random) + 0.1 * torch.rand(12, 1, 8, 16, 16, generator=random)
-    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+BATCHED = ENCODER | {"code_norm": "batch"}
+
+
+def a_few_volumes(count=12, seed=1):
+    """Nearly the same everywhere, as brains are."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(1, 1, 8, 16, 16, generator=random) + 0.1 * torch.rand(count, 1, 8, 16, 16, generator=random)
+
+
+def test_settled_codes_have_mean_0_and_deviation_1_in_any_batches():
+    encoder, volumes = build_ldae(BATCHED, torch.Generator().manual_seed(0)), a_few_volumes()
     with torch.no_grad():
         assert float(encoder.eval()(volumes).std(dim=0).mean()) < 0.3
-        encoder.train()
-        spread_codes(encoder, volumes)
+    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+    encoder.train()
+    found = []
+    for sizes in ((12,), (5, 7), (1, 11), (4, 4, 4)):
+        settle_codes(encoder, volumes.split(list(sizes)))
         assert encoder.training
-        codes, features = encoder.eval()(volumes), encoder.slice_features(volumes)
-    torch.testing.assert_close(codes.std(dim=0), torch.ones(32), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(32), rtol=0, atol=1e-3)
-    assert float(features.std(dim=0).square().mean(dim=0).sqrt().mean()) == pytest.approx(1, abs=1e-3)
-    changed = {name for name, p in encoder.named_parameters() if not torch.equal(p, before[name])}
-    # Two norms and nothing else: published tensors keep their shapes and names.
-    assert {name.rsplit(".", 1)[0] for name in changed} == {"backbone.classifier.0", "layer_norm_after_attention"}
+        with torch.no_grad():
+            found.append(encoder.eval()(volumes))
+        encoder.train()
+    norm = encoder.layer_norm_after_attention
+    # Codes of untrained encoders vary so little that the norm's epsilon counts.
+    expected = (norm.running_var / (norm.running_var + norm.eps)).sqrt()
+    torch.testing.assert_close(found[0].std(dim=0), expected, rtol=1e-3, atol=1e-4)
+    assert float(expected.min()) > 0.1
+    torch.testing.assert_close(found[0].mean(dim=0), torch.zeros(32), rtol=0, atol=1e-4)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-4)
+    # Statistics and nothing that is trained.
+    assert all(torch.equal(p, before[name]) for name, p in encoder.named_parameters())
+
+
+def test_layer_normed_codes_have_nothing_to_settle():
+    encoder = build_ldae(ENCODER, torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+
+    def never():
+        raise AssertionError("no record needs to be read")
+        yield
+
+    settle_codes(encoder, never())
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_codes_need_two_records_to_settle():
+    encoder = build_ldae(BATCHED, torch.Generator().manual_seed(0))
+    with pytest.raises(ConfigError, match="fewer than two records"):
+        settle_codes(encoder, [a_few_volumes(1)])
+    assert encoder.training and not encoder.layer_norm_after_attention._forward_pre_hooks
+
+
+def test_published_tensors_keep_their_names_under_either_norm():
+    layer, batch = (set(build_ldae(args, device="meta").state_dict()) for args in (ENCODER, BATCHED))
+    assert layer < batch
+    assert {name.rsplit(".", 1)[1] for name in batch - layer} == {"running_mean", "running_var", "num_batches_tracked"}
+
+
+def test_a_batch_of_one_record_cannot_be_normalised():
+    encoder = build_ldae(BATCHED, torch.Generator().manual_seed(0))
+    denoiser = build_shift_unet(DENOISER, torch.Generator().manual_seed(0))
+    config = build(SemanticRecipe, {"name": "t", "stage": "semantic", "epochs": 1, "batch_size": 1}, where="test")
+    loss = ShiftLoss(encoder, denoiser, make_schedule())
+    with pytest.raises(TrainingError, match="a batch has one record") as error:
+        DiffusionStage(loss, config, torch.zeros(2, 2, 4, 4, 4), None, [0], [1])
+    assert "batch_size=2" in str(error.value)
 
 
 def test_weights_of_the_clean_latent():
@@ -200,7 +251,7 @@ def test_the_published_weight_is_the_default():
     torch.testing.assert_close(errors, (noise - wrong).square().flatten(1).mean(dim=1))
     for name in ("ldae-semantic", "ldae-semantic-published"):
         config = load_recipe(name)
-        assert config.clean_weight is None and config.encoder_lr is None and not config.spread_codes
+        assert config.clean_weight is None and config.encoder_lr is None
 
 
 class HalfOfIt(nn.Module):

@@ -142,8 +142,19 @@ def test_linear_models_recover_a_linear_target():
     codes = random.normal(3.0, 2.0, (80, 5))
     codes[:, 4] = 1.0  # a dead number of the code does no harm
     target = codes @ np.array([1.0, -2.0, 0.5, 0.0, 0.0]) + 7
-    weight, bias, mean, std = _linear(codes, target)
+    weight, bias, mean, std = _linear(codes, target, np.repeat(np.arange(16), 5))
     np.testing.assert_allclose((codes - mean) / std @ weight + bias, target, atol=1e-2)
+
+
+def test_the_penalty_is_for_subjects_not_seen():
+    """Codes that tell subjects apart and say nothing else earn no weight, however well scans of one subject agree."""
+    random = np.random.default_rng(3)
+    subjects = np.repeat(np.arange(30), 5)
+    codes = random.normal(size=(30, 40))[subjects] + 0.01 * random.normal(size=(150, 40))
+    target = random.normal(size=30)[subjects]
+    weight, *_ = _linear(codes, target, subjects)
+    by_scan, *_ = _linear(codes, target, np.arange(150))
+    assert np.linalg.norm(weight) < 0.1 * np.linalg.norm(by_scan)
 
 
 def test_every_subject_has_its_turn():

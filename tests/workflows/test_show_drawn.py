@@ -17,7 +17,7 @@ from medfm.core.errors import ConfigError, MissingExtraError, StoreError, Weight
 from medfm.embeddings.embeddings import Embeddings
 from medfm.encoders.ldae.direction import Direction, load_direction, save_direction
 from medfm.encoders.ldae.head import LinearHead
-from medfm.evaluation.evaluate import Evaluation
+from medfm.evaluation.evaluate import Evaluation, FoldDirection
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.target import Target
 from medfm.workflows.probe import probe
@@ -74,6 +74,27 @@ def test_a_manipulation_strip_runs_from_minus_k_to_k(draw, direction, tmp_path):
     for label in ("k = −3", "k = −1.5", "k = 0", "k = +1.5", "k = +3", "towards AD", "minus the volume at k = 0"):
         assert label in page, label
     assert page.count("<image") == 3 * (5 + 4)
+
+
+def test_a_pattern_is_followed_unless_weights_are_asked_for(draw, system, monkeypatch, tmp_path):
+    head = LinearHead(torch.ones(32), torch.zeros(()), torch.zeros(32), torch.ones(32))
+    pattern = torch.linspace(-1, 2, 32)
+    file = save_direction(Direction(head, "AD", scores=False, pattern=pattern), tmp_path / "d.json")
+    used = []
+    moves = type(system).manipulate
+
+    def manipulate(self, codes, head, strengths):
+        used.append(head.weight)
+        return moves(self, codes, head, strengths)
+
+    monkeypatch.setattr(type(system), "manipulate", manipulate)
+    said = [
+        words(draw(Wish(manipulate=file, along=along, steps=1), tmp_path / f"{along}.svg").path)
+        for along in (None, "pattern", "weight")
+    ]
+    assert torch.equal(used[0], pattern) and torch.equal(used[1], pattern) and torch.equal(used[2], head.weight)
+    assert ["the pattern of the probe" in page for page in said] == [True, True, False]
+    assert "the probe's weights" in said[2].replace("&#x27;", "'").replace("&#39;", "'").replace("&apos;", "'")
 
 
 def test_a_film_of_a_manipulation(draw, direction, tmp_path):
@@ -184,8 +205,8 @@ def test_a_probe_keeps_its_direction_and_it_is_read_back(system, tmp_path):
 def test_the_direction_is_the_mean_of_directions_of_one_length():
     nothing = Predictions.__new__(Predictions)
     found = (
-        (np.array([[3.0, 0.0]]), np.array([1.0, 2.0])),
-        (np.array([[0.0, 0.5]]), np.array([3.0, 2.0])),
+        FoldDirection(np.array([[3.0, 0.0]]), np.array([1.0, 2.0]), np.array([[0.0, 4.0]])),
+        FoldDirection(np.array([[0.0, 0.5]]), np.array([3.0, 2.0]), np.array([[3.0, 4.0]])),
     )
     done = Evaluation(nothing, (), (), directions=found)
     truth = Target("age", "regression", (), np.zeros(2))
@@ -193,6 +214,7 @@ def test_the_direction_is_the_mean_of_directions_of_one_length():
     vectors = Embeddings(np.zeros((0, 2), np.float32), ())
     entry = direction_extras(done, truth, vectors, brain)["direction"]  # type: ignore[arg-type]
     assert entry["weight"] == [0.5, 0.5] and entry["std"] == [2, 2] and entry["towards"] == "higher age"
+    assert entry["pattern"] == pytest.approx([0.3, 0.9])
     assert entry["agreement"] == 0 and entry["trainings"] == 2
     for other in (
         direction_extras(done, truth, vectors, SimpleNamespace(modality="ecg")),  # type: ignore[arg-type]

@@ -5,6 +5,8 @@ The defaults are the published sizes (GabrieleLozupone/LDAE, config/aekl.yaml an
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from medfm.core.config import StrictConfig
@@ -21,6 +23,9 @@ class LdaeArgs(StrictConfig):
     stochastic_depth: float = Field(0.4, ge=0, lt=1, description="largest share of blocks left out while training")
     heads: int = Field(8, ge=1, description="heads of the attention over slices")
     dropout: float = Field(0.1, ge=0, lt=1)
+    code_norm: Literal["layer", "batch"] = Field(
+        "layer", description="norm of the code: over its own numbers (published), or each number over the records"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> LdaeArgs:

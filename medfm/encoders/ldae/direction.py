@@ -1,7 +1,8 @@
 """Directions in semantic codes: from a probe's result folder, a file of our own, or the published head.
 
 A direction file is JSON: ``weight`` and ``std`` (d numbers each), ``mean`` (d) and ``bias`` where a
-score is wanted too, ``towards`` (what a positive strength means), ``encoder`` and ``fingerprint``.
+score is wanted too, ``pattern`` (d) where known, ``towards`` (what a positive strength means),
+``encoder`` and ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from medfm.core.errors import WeightsError
 from medfm.core.files import write_json
 from medfm.encoders.ldae.head import LinearHead, load_head
 
+Along = Literal["pattern", "weight"]
 KEY = "direction"  # of a probe result's extras
 _HEAD = ("disease_classifier.ckpt", "semantic_mean.pt", "semantic_std.pt")
 
@@ -34,6 +36,8 @@ class Direction:
         encoder: Id of the encoder whose codes it belongs to, where known.
         fingerprint: Of that encoder.
         scores: Whether mean and bias are known.
+        pattern: (d,), the change of standardised codes that goes with the score
+            (:func:`medfm.evaluation.patterns.pattern`), where known.
     """
 
     head: LinearHead
@@ -41,6 +45,26 @@ class Direction:
     encoder: str = ""
     fingerprint: str = ""
     scores: bool = True
+    pattern: Tensor | None = None
+
+    def along(self, what: Along | None = None) -> LinearHead:
+        """What moves codes: the head with its weight, or with the pattern in place of it.
+
+        Args:
+            what: ``weight`` (published), ``pattern``, or ``None``: the pattern where it is known.
+
+        Raises:
+            WeightsError: The pattern is asked for and not known.
+        """
+        if what == "weight" or (what is None and self.pattern is None):
+            return self.head
+        if self.pattern is None:
+            raise WeightsError(
+                "This direction has no pattern.",
+                expected="a probe's result that holds one; the published head has weights only",
+                fix="probe again, or move along the weights: --along weight",
+            )
+        return replace(self.head, weight=self.pattern)
 
 
 def save_direction(direction: Direction, path: str | Path) -> Path:
@@ -57,6 +81,8 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
         "encoder": direction.encoder,
         "fingerprint": direction.fingerprint,
     }
+    if direction.pattern is not None:
+        values["pattern"] = direction.pattern.double().tolist()
     if direction.scores:
         values |= {"mean": head.mean.double().tolist(), "bias": float(head.bias)}
     write_json(Path(path), values)
@@ -119,8 +145,11 @@ def _of_json(content: Any, path: Path, dim: int) -> Direction:
     bias = content.get("bias", 0.0)
     if not isinstance(bias, (int, float)) or not math.isfinite(bias):
         raise WeightsError("The bias is no number.", where=str(path))
+    along = _numbers(content["pattern"], "pattern", path, dim) if content.get("pattern") is not None else None
+    if along is not None and not float(along.norm()) > 0:
+        raise WeightsError("The pattern has no length.", where=str(path), expected="numbers, not all 0")
     words = {name: str(content.get(name) or "") for name in ("towards", "encoder", "fingerprint")}
-    return Direction(LinearHead(weight, torch.tensor(float(bias)), mean, std), scores=scores, **words)
+    return Direction(LinearHead(weight, torch.tensor(float(bias)), mean, std), scores=scores, pattern=along, **words)
 
 
 def _numbers(values: Any, name: str, path: Path, dim: int) -> Tensor:

@@ -7,8 +7,8 @@ ones, the backbone (stored twice in published files) once, under ``backbone.``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -88,7 +88,10 @@ class SemanticEncoder(nn.Module):
         self.key_projection = nn.Linear(dim, dim)
         self.value_projection = nn.Linear(dim, dim)
         self.cross_attention = nn.MultiheadAttention(dim, args.heads, dropout=args.dropout, batch_first=True)
-        self.layer_norm_after_attention = nn.LayerNorm(dim)
+        # The published name stays for either norm.
+        self.layer_norm_after_attention: nn.Module = (
+            nn.LayerNorm(dim) if args.code_norm == "layer" else nn.BatchNorm1d(dim)
+        )
 
     def slice_features(self, x: Tensor) -> Tensor:
         """What the slice network says of every slice, (n, slices, dim), before positions."""
@@ -125,6 +128,41 @@ class SemanticEncoder(nn.Module):
     def slice_attention(self, x: Tensor) -> Tensor:
         """How much each slice counts in the pooled query, (n, slices), summing to 1."""
         return self.from_slices(self.slice_features(x))[1]
+
+
+@torch.no_grad()
+def settle_codes(module: SemanticEncoder, batches: Iterable[Tensor]) -> None:
+    """Set the running mean and variance of a batch-normalised code to those of these records, exactly.
+
+    While training they follow the weights with a delay, and averaged weights never had any. Where
+    the code has a layer norm nothing is done.
+
+    Args:
+        module: Changed in place; its mode stays.
+        batches: Preprocessed training records, float32 (n, 1, slices, height, width) each.
+
+    Raises:
+        ConfigError: Fewer than two records.
+    """
+    norm = module.layer_norm_after_attention
+    if not isinstance(norm, nn.BatchNorm1d):
+        return
+    seen: list[Tensor] = []
+    hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0].double()))
+    was = module.training
+    module.eval()
+    try:
+        for batch in batches:
+            module(batch)
+    finally:
+        hook.remove()
+        module.train(was)
+    if sum(len(part) for part in seen) < 2:
+        raise ConfigError("Codes cannot be normalised over fewer than two records.", expected="two training records")
+    values = torch.cat(seen)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(values.mean(dim=0))
+    norm.running_var.copy_(values.var(dim=0))
 
 
 def _convnext(args: LdaeArgs) -> nn.Module:
