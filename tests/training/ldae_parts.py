@@ -69,13 +69,13 @@ def make_stage(card: Card, volumes: RecordTensors, config: Any) -> Any:
     return DiffusionStage(loss, config, latents, volumes, TRAIN, VALIDATION, judge)
 
 
-def steps_by_hand(stage: Any, config: Any, fabric: Fabric, steps: int, world: int) -> list[float]:
+def steps_by_hand(stage: Any, config: Any, fabric: Fabric, steps: int, world: int, first: int = 0) -> list[float]:
     """What `world` processes do together, in one: every share of a batch in turn, the mean of all gradients; the losses.
 
     `stage` has been set up.
     """
     losses = []
-    for step in range(steps):
+    for step in range(first, first + steps):
         total, judged = 0.0, []
         for rank in range(world):
             draw = Draw(config.seed, step, rank)
