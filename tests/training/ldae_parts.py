@@ -98,15 +98,15 @@ def steps_by_hand(stage: Any, config: Any, fabric: Fabric, steps: int, world: in
                     given = stage.judgement.discriminator(drawn.contiguous())[-1]
                     value = compression_losses(drawn, volume, mean, sigma, given, None, stage.weights).total
                     judged.append((drawn.detach(), volume, share))
-                (value / share).backward()
+                fabric.backward(value / share)
                 if not isinstance(stage, DiffusionStage):
                     stage.judgement.requires_grad_(True)
-                total += float(value) / share
+                total += float(value.detach()) / share
         clip_and_step(fabric, stage.network, stage.fast, config.optimisation.clip, config.precision, step)
         if isinstance(stage, DiffusionStage):
             stage.average.update(stage.loss)
         for drawn, volume, share in judged:
-            (discriminator_loss(*stage.judgement(drawn, volume), stage.weights) / share).backward()
+            fabric.backward(discriminator_loss(*stage.judgement(drawn, volume), stage.weights) / share)
         if judged:
             clip_and_step(fabric, stage.critic, stage.fast_critic, config.optimisation.clip, config.precision, step)
         losses.append(total)

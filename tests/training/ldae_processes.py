@@ -57,7 +57,8 @@ def one_step(card: Card, volumes: RecordTensors, stage: str, strategy: str, **va
 def goes_on(card: Card, volumes: RecordTensors, stage: str, state: Any, rank: int) -> Found:
     """The next step from a state, in whole networks."""
     fabric, made, config = started(card, volumes, stage, "ddp")
-    made.load_state(fabric.broadcast(state))
+    # An optimiser goes on in the tensors that it is given.
+    made.load_state(copy.deepcopy(fabric.broadcast(state)))
     made.setup(fabric)
     return {"terms": _step(fabric, made, config, 1, rank, 2), "state": copy.deepcopy(made.state())}
 

@@ -14,8 +14,10 @@ from lightning_fabric.strategies import DDPStrategy
 import medfm.training.processes as processes
 from medfm.core.config import build
 from medfm.core.errors import ConfigError, TrainingError
+from medfm.training.checkpoint import check_same_run
 from medfm.training.config import Machine
 from medfm.training.finetune_config import FinetuneMachine
+from medfm.training.ldae_config import LatentRecipe
 from medfm.training.loop import make_fabric
 from medfm.training.processes import collected, in_range, one_fate, own_rows, strategy_of
 from medfm.training.sharding import ShardedStrategy
@@ -109,6 +111,18 @@ def test_settings_of_a_machine():
     for wrong in ({"strategy": "deepspeed"}, {"devices": 0}):
         with pytest.raises(ConfigError):
             machine(**wrong)
+
+
+def test_a_run_goes_on_under_another_strategy_but_not_in_another_number_of_processes():
+    def identity(**values):
+        changes = {"name": "t", "stage": "latent", "epochs": 1, "batch_size": 1, "machine": values}
+        return {"recipe": build(LatentRecipe, changes, where="test").procedure()}
+
+    saved = identity(devices=2, strategy="fsdp")
+    check_same_run(saved, identity(devices=2), "last.ckpt")
+    with pytest.raises(TrainingError, match="another run") as error:
+        check_same_run(saved, identity(devices=1), "last.ckpt")
+    assert "recipe.devices: 2 there, 1 now" in str(error.value)
 
 
 def test_finetuning_runs_in_one_process():
