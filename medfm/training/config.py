@@ -96,6 +96,9 @@ class Machine(StrictConfig):
 
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     devices: int = Field(1, ge=1, description="processes on this machine")
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="several processes: whole networks in each, or shares of them (LDAE only)"
+    )
     threads: int = Field(0, ge=0, description="processor threads of a training process; 0 = as torch chooses")
     workers: int = Field(0, ge=0, description="processes that prepare pictures; 0 = the training process itself")
     memory_mb: int = Field(1024, ge=0, description="decoded pictures are kept in memory up to this size")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -180,6 +181,15 @@ class FinetuneMachine(StrictConfig):
     threads: int = Field(0, ge=0, description="processor threads; 0 = as torch chooses")
     workers: int = Field(0, ge=0, description="processes that read records; 0 = the training process itself")
     memory_mb: int = Field(2048, ge=0, description="preprocessed records are kept in memory up to this size")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_process(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "devices" not in values:
+            return values
+        if values["devices"] != 1:
+            raise ValueError("fine-tuning runs in one process (devices 1); several are for medfm pretrain")
+        return {key: value for key, value in values.items() if key != "devices"}
 
 
 class FinetuneRecipe(StrictConfig):

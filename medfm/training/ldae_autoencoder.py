@@ -18,7 +18,9 @@ from medfm.encoders.ldae.discriminator import build_discriminator, scores
 from medfm.objectives.compression import CompressionWeights, compression_losses, discriminator_loss
 from medfm.training.ldae_config import AutoencoderRecipe
 from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
+from medfm.training.processes import collected, in_range, own_rows
 from medfm.training.record_tensors import RecordTensors
+from medfm.training.sharding import is_sharding, sharded_copy, whole
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -74,6 +76,8 @@ class AutoencoderStage:
         self.train, self.validation = list(train), list(validation)
         self.records, self.may_judge = len(self.train), bool(self.validation)
         self.compression = Compression(autoencoder)
+        # What computes: the network itself, or a copy of which every process holds a share.
+        self.live = self.compression
         cast(Any, autoencoder).use_checkpoint = config.checkpointing
         if config.first_sigma is not None and config.first_weights is None:
             begin_with_sigma(autoencoder, config.first_sigma)
@@ -89,11 +93,14 @@ class AutoencoderStage:
 
     def setup(self, fabric: Fabric) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        self.device = fabric.device
-        if fabric.device.type == "cpu":
+        self.device, self.fabric = fabric.device, fabric
+        if is_sharding(fabric):
+            # The discriminator is whole in every process: it is small, and called outside of its own step too.
+            self.live = sharded_copy(self.compression, ("autoencoder",), self.optimizers[0], fabric)
+        elif fabric.device.type == "cpu":
             # Few channels and many voxels: with the channels last a processor is about a third faster.
             self.compression.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.network, self.fast = fabric.setup(self.compression, self.optimizers[0])
+        self.network, self.fast = fabric.setup(self.live, self.optimizers[0])
         self.critic, self.fast_critic = fabric.setup(self.judgement, self.optimizers[1])
         if isinstance(self.distance, nn.Module):
             self.distance.to(fabric.device)
@@ -157,12 +164,14 @@ class AutoencoderStage:
     @torch.no_grad()
     def judge(self) -> dict[str, float]:
         """Mean absolute difference on the validation records, by the mean latent and by a drawn one."""
-        module = cast(Any, self.compression.autoencoder).eval()
+        module = cast(Any, self.live.autoencoder).eval()
         by_mean: list[float] = []
         by_draw: list[float] = []
         squares: list[float] = []
-        for begin in range(0, len(self.validation), self.config.batch_size):
-            rows = range(begin, min(begin + self.config.batch_size, len(self.validation)))
+        count, size = len(self.validation), self.config.batch_size
+        own = own_rows(count, self.fabric.global_rank, self.fabric.world_size)
+        for begin in range(0, len(own), size):
+            rows = in_range(own[begin : begin + size], count)
             volume = self._volumes(self.validation, rows)
             mean, sigma = encode(module, volume)
             sources = [Draw(self.config.seed, i, 0).generator("validation") for i in rows]
@@ -171,17 +180,20 @@ class AutoencoderStage:
             by_mean += difference.abs().mean(dim=1).tolist()
             squares += difference.square().mean(dim=1).tolist()
             by_draw += (module.decode(drawn) - volume).flatten(1).abs().mean(dim=1).tolist()
-        values = {"val_l1": _mean(by_mean), "val_l1_drawn": _mean(by_draw), "val_mse": _mean(squares)}
+        of_all = collected(self.fabric, own, [by_mean, by_draw, squares], count)
+        values = dict(zip(("val_l1", "val_l1_drawn", "val_mse"), map(_mean, of_all), strict=True))
         chosen = "val_l1_drawn" if self.config.selection == "validation_l1_drawn" else "val_l1"
         return values | {"val_total": values[chosen]}
 
     def state(self) -> dict[str, Any]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        return {
-            "model": self.compression.state_dict(),
+        found = {
+            "model": self.live.state_dict(),
             "discriminator": self.judgement.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
+        state: dict[str, Any] = whole(found, keep=self.fabric.is_global_zero)
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
@@ -192,7 +204,8 @@ class AutoencoderStage:
 
     def kept(self) -> dict[str, Any]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        return {"model": self.compression.state_dict()}
+        kept: dict[str, Any] = whole({"model": self.live.state_dict()})
+        return kept
 
     def load_kept(self, state: dict[str, Any]) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""

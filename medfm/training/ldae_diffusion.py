@@ -26,8 +26,10 @@ from medfm.objectives.prediction import Prediction, as_noise, velocity_weight
 from medfm.training.ldae_config import LatentRecipe, SemanticRecipe
 from medfm.training.ldae_samples import SampleJudge
 from medfm.training.ldae_stage import Draw, adam, clip_and_step, mean_terms
+from medfm.training.processes import collected, in_range, own_rows
 from medfm.training.record_tensors import RecordTensors
-from medfm.training.weight_average import WeightAverage
+from medfm.training.sharding import is_sharding, sharded_copy, whole
+from medfm.training.weight_average import WeightAverage, set_trainable
 
 # Validation spreads this many timesteps per record over the schedule, the same in every epoch.
 _TIMES_JUDGED = 8
@@ -114,7 +116,9 @@ class DiffusionStage:
         validation: Sequence[int],
         samples: SampleJudge | None = None,
     ) -> None:
-        self.loss, self.config, self.samples = loss, config, samples
+        # What computes: the networks themselves, or a copy of which every process holds a share.
+        self.loss, self.live = loss, loss
+        self.config, self.samples = config, samples
         self.latents, self.volumes = latents, volumes
         self.train, self.validation = list(train), list(validation)
         self.records, self.may_judge = len(self.train), bool(self.validation)
@@ -140,8 +144,12 @@ class DiffusionStage:
 
     def setup(self, fabric: Fabric) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        self.device = fabric.device
-        self.network, self.fast = fabric.setup(self.loss, self.optimizer)
+        self.device, self.fabric = fabric.device, fabric
+        if is_sharding(fabric):
+            networks = ("unet",) if isinstance(self.loss, NoiseLoss) else ("encoder", "denoiser")
+            self.live = sharded_copy(self.loss, networks, self.optimizer, fabric)
+            self.average.share(self.live)
+        self.network, self.fast = fabric.setup(self.live, self.optimizer)
         self.average.to(fabric.device)
         if self.samples is not None:
             self.samples.to(fabric.device)
@@ -163,7 +171,7 @@ class DiffusionStage:
                 parts.append({"total": value})
         norm = clip_and_step(fabric, self.network, self.fast, config.optimisation.clip, config.precision, draw.step)
         updates = len(batches) if config.average.every == "batch" else 1
-        self.average.update(self.loss, updates, config.average.at(draw.step))
+        self.average.update(self.live, updates, config.average.at(draw.step))
         return mean_terms(parts) | {"grad_norm": norm}
 
     def _inputs(self, of: Sequence[int], positions: Sequence[int]) -> list[Tensor]:
@@ -176,57 +184,64 @@ class DiffusionStage:
     @torch.no_grad()
     def judge(self) -> dict[str, float]:
         """The loss of the averaged weights on the validation records, with the same noise in every epoch."""
-        was = self.loss.training
-        self.loss.eval()
+        was = self.live.training
+        self.live.eval()
         steps = len(self.loss.schedule)
         # As much noise in every part of the schedule; the first is not 0, where a code has no influence.
         t = ((torch.arange(_TIMES_JUDGED) + 0.5) * steps / _TIMES_JUDGED).long().to(self.device)
-        total = 0.0
-        with self.average.applied(self.loss):
-            self._settle()
-            for i in range(len(self.validation)):
+        count = len(self.validation)
+        own = own_rows(count, self.fabric.global_rank, self.fabric.world_size)
+        values: list[float] = []
+        with self.average.applied(self.live):
+            self._settle(self.live)
+            for i in in_range(own, count):
                 latent, *volume = self._inputs(self.validation, [i])
                 generator = Draw(self.config.seed, i, 0).generator("validation")
                 noise = torch.randn((_TIMES_JUDGED, *latent.shape[1:]), generator=generator).to(self.device)
-                many = [latent.expand(_TIMES_JUDGED, *latent.shape[1:])]
-                total += float(self._judged(many[0], t, noise, volume)) / len(self.validation)
-            alike = self._alike()
-        self.loss.train(was)
+                many = latent.expand(_TIMES_JUDGED, *latent.shape[1:])
+                values.append(float(self._judged(many, t, noise, volume)))
+            alike = self._alike(own)
+        self.live.train(was)
+        (losses,) = collected(self.fabric, own, [values], count)
+        total = sum(loss / count for loss in losses)
         return {"val_total": total} if alike is None else {"val_total": 1 - alike, "val_ssim": alike, "val_loss": total}
 
-    def _settle(self) -> None:
+    def _settle(self, loss: nn.Module) -> None:
         """Fit the statistics of batch-normalised codes to the weights that are in the network now."""
-        if isinstance(self.loss, ShiftLoss) and self.loss.encoder.args.code_norm == "batch":
+        if isinstance(loss, ShiftLoss) and loss.encoder.args.code_norm == "batch":
             size = self.config.batch_size
             parts = (self.train[i : i + size] for i in range(0, len(self.train), size))
-            settle_codes(self.loss.encoder, (self._inputs(part, range(len(part)))[1] for part in parts))
+            settle_codes(loss.encoder, (self._inputs(part, range(len(part)))[1] for part in parts))
 
-    def _alike(self) -> float | None:
+    def _alike(self, own: Sequence[int]) -> float | None:
         """Mean similarity of samples on the validation records, where it is asked for; each with its own noise."""
-        if self.samples is None or not isinstance(self.loss, ShiftLoss):
+        if self.samples is None or not isinstance(self.live, ShiftLoss):
             return None
         values: list[float] = []
-        size = self.config.batch_size
-        for begin in range(0, len(self.validation), size):
-            rows = range(begin, min(begin + size, len(self.validation)))
+        size, count = self.config.batch_size, len(self.validation)
+        for begin in range(0, len(own), size):
+            rows = in_range(own[begin : begin + size], count)
             latents, volumes = self._inputs(self.validation, rows)
             sources = [Draw(self.config.seed, i, 0).generator("samples") for i in rows]
-            values += self.samples.similarity(self.loss.denoiser, self.loss.encoder(volumes), latents, sources)
-        return sum(values) / len(values)
+            values += self.samples.similarity(self.live.denoiser, self.live.encoder(volumes), latents, sources)
+        (similar,) = collected(self.fabric, own, [values], count)
+        return sum(similar) / count
 
     def _judged(self, latents: Tensor, t: Tensor, noise: Tensor, volume: list[Tensor]) -> Tensor:
-        if isinstance(self.loss, NoiseLoss):
-            return self.loss(latents, t, noise)  # type: ignore[no-any-return]
+        if isinstance(self.live, NoiseLoss):
+            return self.live(latents, t, noise)  # type: ignore[no-any-return]
         # One pass of the encoder serves all timesteps of a record.
-        return self.loss.of_codes(latents, t, noise, self.loss.encoder(volume[0]).expand(len(t), -1))
+        return self.live.of_codes(latents, t, noise, self.live.encoder(volume[0]).expand(len(t), -1))
 
     def state(self) -> dict[str, Any]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        return {
-            "model": self.loss.state_dict(),
+        found = {
+            "model": self.live.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
         }
+        state: dict[str, Any] = whole(found, keep=self.fabric.is_global_zero)
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
@@ -236,10 +251,12 @@ class DiffusionStage:
 
     def kept(self) -> dict[str, Any]:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        return {"average": self.average.state_dict()}
+        kept: dict[str, Any] = whole({"average": self.average.state_dict()})
+        return kept
 
     def load_kept(self, state: dict[str, Any]) -> None:
         """See :class:`~medfm.training.ldae_stage.Stage`."""
-        self.average.load_state_dict(state["average"])
-        self.average.copy_to(self.loss)
-        self._settle()
+        set_trainable(self.loss, state["average"])
+        self._settle(self.loss)
+        if self.live is self.loss:
+            self.average.load_state_dict(state["average"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from medfm.core.errors import StoreError, TrainingError
@@ -65,26 +66,67 @@ def compute_latents(
     back: tuple[int, ...],
     device: torch.device,
     progress: ProgressMaker = Silent,
+    rows: Sequence[int] | None = None,
 ) -> Latents:
-    """The latents of all records, in float32, volumes of the published size one at a time; the autoencoder is left in evaluation mode.
+    """The latents of records, in float32, volumes of the published size one at a time; the autoencoder is left in evaluation mode.
 
     Args:
         autoencoder: Trained.
         volumes: Preprocessed records.
         back: Axes that turn a preprocessed batch (n, 1, ...) into that of the file.
         device: Where to compute.
+        rows: Positions of the records, at least one [all].
     """
+    chosen = list(range(len(volumes)) if rows is None else rows)
     autoencoder.to(device).eval()
     means, sigmas = [], []
-    with progress("compressing", len(volumes), "volumes") as shown:
-        size = 1 if not len(volumes) else max(1, _VOXELS_AT_ONCE // volumes[0].numel())
-        for begin in range(0, len(volumes), size):
-            batch = torch.stack([volumes[row] for row in range(begin, min(begin + size, len(volumes)))])
+    with progress("compressing", len(chosen), "volumes") as shown:
+        size = 1 if not chosen else max(1, _VOXELS_AT_ONCE // volumes[chosen[0]].numel())
+        for begin in range(0, len(chosen), size):
+            batch = torch.stack([volumes[row] for row in chosen[begin : begin + size]])
             mean, sigma = encode(autoencoder, batch.permute(back).contiguous().to(device))
             means.append(mean.cpu())
             sigmas.append(sigma.cpu())
             shown.advance(len(batch))
     return Latents(torch.cat(means), torch.cat(sigmas))
+
+
+def compute_together(
+    folder: str | Path,
+    key: str,
+    autoencoder: Any,
+    volumes: RecordTensors,
+    back: tuple[int, ...],
+    fabric: Fabric,
+    progress: ProgressMaker = Silent,
+) -> Latents:
+    """The latents of all records, each computed by one process, kept as one file under `key` in `folder`; collective.
+
+    Every process leaves its share in a file, and the first one puts them together. Arguments as of :func:`compute_latents`.
+    """
+    world, rank, count = fabric.world_size, fabric.global_rank, len(volumes)
+    if world == 1:
+        alone = compute_latents(autoencoder, volumes, back, fabric.device, progress)
+        write_latents(folder, key, alone)
+        return alone
+    parts = [f"{key}-part{i}" for i in range(min(world, count))]
+    if rank < count:
+        own = compute_latents(autoencoder, volumes, back, fabric.device, progress, range(rank, count, world))
+        write_latents(folder, parts[rank], own)
+    fabric.barrier()
+    if rank == 0:
+        found = [part for name in parts if (part := read_latents([folder], name)) is not None]
+        mean, sigma = (torch.empty(count, *found[0].mean.shape[1:]) for _ in range(2))
+        for i, part in enumerate(found):
+            mean[i::world], sigma[i::world] = part.mean, part.sigma
+        write_latents(folder, key, Latents(mean, sigma))
+        for leftover in (Path(folder) / FOLDER).glob("*-part*.safetensors"):
+            leftover.unlink()
+    fabric.barrier()
+    together = read_latents([folder], key)
+    if together is None:
+        raise TrainingError("The latents were not kept.", where=str(folder), fix="run the command again")
+    return together
 
 
 def write_latents(folder: str | Path, key: str, latents: Latents) -> Path:

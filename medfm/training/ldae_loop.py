@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from medfm.core.errors import TrainingError
@@ -22,15 +21,17 @@ from medfm.training.ldae_stage import Draw, Stage, positions_of, set_rate, steps
 from medfm.training.log import TrainingLog
 from medfm.training.loop import _any as any_process
 from medfm.training.loop import _NoLog as NoLog
+from medfm.training.processes import launch, strategy_of
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 def launched(config: LdaeRecipe) -> Fabric:
-    """A Fabric for a recipe, its processes started; several use DDP.
+    """A Fabric for a recipe, its processes started; several use DDP or FSDP.
 
     Raises:
-        TrainingError: The accelerator asked for is not there, or cannot compute in float16.
+        TrainingError: The accelerator asked for is not there or cannot compute in float16, too few devices, or
+            FSDP cannot be had.
     """
     machine = config.machine
     if machine.accelerator == "cuda" and not torch.cuda.is_available():
@@ -40,12 +41,13 @@ def launched(config: LdaeRecipe) -> Fabric:
         raise TrainingError(
             "Mixed precision in float16 needs a CUDA device.", fix="--set precision=bf16-mixed or 32-true"
         )
-    # A step without a discriminator, or at t = 0, leaves parameters without a gradient.
-    strategy: Any = DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto"
     fabric = Fabric(
-        accelerator=machine.accelerator, devices=machine.devices, strategy=strategy, precision=config.precision
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        strategy=strategy_of(machine, config.precision),
+        precision=config.precision,
     )
-    fabric.launch()
+    launch(fabric)
     return fabric
 
 
@@ -119,9 +121,11 @@ def train_stage(
         fabric.strategy.precision.load_state_dict(scaler)
 
     def save(done: int) -> None:
+        # In shares, all processes take part in putting the state together.
         values = {"step": done, "stage": stage.state(), "precision": fabric.strategy.precision.state_dict()}
         kept = {"best_epoch": best.epoch, "best_value": best.value}
-        save_checkpoint(target, {**values, **kept, "identity": identity})
+        if fabric.is_global_zero:
+            save_checkpoint(target, {**values, **kept, "identity": identity})
 
     summed = _running_loss(Path(folder), first, per_epoch)
     over = _is_over(config, first, per_epoch, best)
@@ -140,27 +144,29 @@ def train_stage(
             summed.append(row["total"])
             if done % per_epoch == 0:
                 judged = done % (per_epoch * config.judge_every) == 0 or done == steps
-                if stage.may_judge and judged and fabric.is_global_zero:
+                if stage.may_judge and judged:
                     row |= stage.judge()
                 value = sum(summed) / len(summed) if selection == "training_loss" else row.get("val_total", math.inf)
                 summed.clear()
-                if selection != "last" and fabric.is_global_zero and value < best.value:
-                    best = _Best(done // per_epoch, value)
-                    save_checkpoint(target.with_name(BEST), {"step": done, "kept": stage.kept()}, former=False)
+                if any_process(fabric, selection != "last" and fabric.is_global_zero and value < best.value):
+                    best, kept = _Best(done // per_epoch, value), stage.kept()
+                    if fabric.is_global_zero:
+                        save_checkpoint(target.with_name(BEST), {"step": done, "kept": kept}, former=False)
                 over = any_process(fabric, _is_over(config, done, per_epoch, best) and fabric.is_global_zero)
             log.write({**row, "seconds": time.monotonic() - began})
             shown.advance(1, f"loss {row['total']:.4f}")
             ask = any_process(fabric, stop.wanted)
             last = over or done == steps
-            if fabric.is_global_zero and (ask or last or done % config.machine.checkpoint_every == 0):
+            if ask or last or done % config.machine.checkpoint_every == 0:
                 save(done)
             if last:
                 break
             if ask:
+                # A process that ends with an error has the others killed: not before the checkpoint is written.
+                fabric.barrier()
                 raise KeyboardInterrupt
     done_epochs = steps // per_epoch
-    if fabric.is_global_zero:
-        stage.load_kept(load_checkpoint(target.with_name(BEST))["kept"] if best.epoch else stage.kept())
+    stage.load_kept(load_checkpoint(target.with_name(BEST))["kept"] if best.epoch else stage.kept())
     return first, best.epoch or done_epochs
 
 

@@ -48,10 +48,15 @@ def make_fabric(machine: Machine, precision: Literal["32-true", "bf16-mixed"] = 
     """A Fabric for the machine settings; several processes use DDP.
 
     Raises:
-        TrainingError: The accelerator asked for is not there.
+        TrainingError: The accelerator asked for is not there, or FSDP is asked for.
     """
     if machine.accelerator == "cuda" and not torch.cuda.is_available():
         raise TrainingError("No CUDA device is available here.", fix="--set machine.accelerator=cpu")
+    if machine.strategy == "fsdp":
+        raise TrainingError(
+            "FSDP is for recipes of the family ldae; this one keeps whole networks in every process.",
+            fix="--set machine.strategy=ddp",
+        )
     # The mask token gets no gradient in a step without masks, nor the heads of switched-off terms.
     strategy: Any = DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto"
     return Fabric(accelerator=machine.accelerator, devices=machine.devices, strategy=strategy, precision=precision)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from medfm.training.sharding import share_like
+
 
 class WeightAverage:
     """Keeps ``decay * average + (1 - decay) * weight`` of every trainable parameter, in float32.
@@ -38,11 +40,11 @@ class WeightAverage:
         try:
             yield
         finally:
-            _set(module, own)
+            set_trainable(module, own)
 
     def copy_to(self, module: nn.Module) -> None:
         """Give `module` the averaged weights for good."""
-        _set(module, self.values)
+        set_trainable(module, self.values)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages by name of the parameter."""
@@ -52,6 +54,10 @@ class WeightAverage:
         """Take over averages that :meth:`state_dict` gave."""
         for name, tensor in self.values.items():
             tensor.copy_(values[name])
+
+    def share(self, module: nn.Module) -> None:
+        """Cut the averages as the parameters of `module` are (:mod:`medfm.training.sharding`); collective."""
+        self.values = {name: share_like(self.values[name], p) for name, p in _trainable(module)}
 
     def to(self, device: torch.device) -> None:
         """Move the averages."""
@@ -63,6 +69,7 @@ def _trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 @torch.no_grad()
-def _set(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+def set_trainable(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Give the trainable parameters of `module` these values, by name."""
     for name, parameter in _trainable(module):
         parameter.copy_(values[name])

@@ -32,10 +32,11 @@ from medfm.training.curves_picture import draw_curves
 from medfm.training.ldae_autoencoder import AutoencoderStage
 from medfm.training.ldae_config import AutoencoderRecipe, LatentRecipe, LdaeRecipe, SemanticRecipe
 from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss
-from medfm.training.ldae_latents import Latents, compute_latents, latents_key, read_latents, write_latents
-from medfm.training.ldae_loop import launched, train_stage
+from medfm.training.ldae_latents import Latents, compute_together, latents_key, read_latents, write_latents
+from medfm.training.ldae_loop import any_process, launched, train_stage
 from medfm.training.ldae_samples import SampleJudge
 from medfm.training.log import read_log
+from medfm.training.processes import one_fate
 from medfm.training.record_tensors import RecordTensors, load_record_tensors
 from medfm.workflows.pretrain_ldae_output import Trained, write_stage
 from medfm.workflows.pretrain_ldae_start import given_networks
@@ -67,9 +68,16 @@ def pretrain_ldae(
 
     Raises:
         TrainingError: The folder of the stage before is absent or incomplete, no validation records, a
-            checkpoint of another run, a bad loss.
+            checkpoint of another run, a bad loss, another process that has ended.
         ConfigError: The recipe does not fit the cohort, or the stage before had other sizes.
     """
+    with one_fate(config.machine.devices):
+        return _pretrain(cohort, config, folder, resume, progress)
+
+
+def _pretrain(
+    cohort: Cohort, config: LdaeRecipe, folder: Path, resume: bool, progress: ProgressMaker | None
+) -> Pretrained:
     from medfm.workflows.pretrain import Pretrained, trained_id
 
     card = _card(config, cohort)
@@ -107,6 +115,13 @@ def pretrain_ldae(
     first, epoch = train_stage(
         stage, folder, config=config, identity=identity, fabric=fabric, resume=resume, progress=shown
     )
+    if isinstance(config, AutoencoderRecipe):
+        # Kept beside the networks, so that the next stages need no volume for them.
+        assert trained.autoencoder is not None
+        sums = [ref.content_key() for ref in data.volumes.refs]
+        key = latents_key(sha256_tensors(trained.autoencoder.state_dict()), data.volumes.preprocess.digest, sums)
+        latents = compute_together(folder, key, trained.autoencoder, data.volumes, _back(data), fabric, shown)
+        scale = config.latent_scale or latents.scale(data.train)
     rows = read_log(folder / "log.jsonl")
     tenth = max(1, len(rows) // 10)
     losses = [float(row["total"]) for row in rows]
@@ -124,17 +139,9 @@ def pretrain_ldae(
     )
     if not fabric.is_global_zero:
         return result
-    if isinstance(config, AutoencoderRecipe):
-        # Kept beside the networks, so that the next stages need no volume for them.
-        latents = compute_latents(trained.autoencoder, data.volumes, _back(data), fabric.device, shown)
-        scale = config.latent_scale or latents.scale(data.train)
     assert scale is not None
     draw_curves(folder / "loss.png", rows, f"{config.name} on {cohort.name}", kept=epoch)
-    written = write_stage(result, trained, card, config, data.cohort, scale, epoch, rows)
-    if isinstance(config, AutoencoderRecipe) and latents is not None:
-        sums = [ref.content_key() for ref in data.volumes.refs]
-        key = latents_key(_part(written, "autoencoder")[1], data.volumes.preprocess.digest, sums)
-        write_latents(folder, key, latents)
+    write_stage(result, trained, card, config, data.cohort, scale, epoch, rows)
     return result
 
 
@@ -252,14 +259,10 @@ def _latents(
     fabric: Fabric,
     progress: ProgressMaker,
 ) -> Latents:
-    """The latents kept by this run or the stage before; else computed by the first process and kept here."""
-    if fabric.is_global_zero and read_latents(folders, key) is None:
-        computed = compute_latents(autoencoder, data.volumes, _back(data), fabric.device, progress)
-        write_latents(folders[0], key, computed)
-    fabric.barrier()
+    """The latents kept by this run or the stage before; else computed and kept here."""
     found = read_latents(folders, key)
-    if found is None:
-        raise TrainingError("The latents were not kept.", where=str(folders[0]), fix="run the command again")
+    if any_process(fabric, found is None) or found is None:
+        found = compute_together(folders[0], key, autoencoder, data.volumes, _back(data), fabric, progress)
     if fabric.is_global_zero and not (folders[0] / "latents").is_dir():
         write_latents(folders[0], key, found)
     return found

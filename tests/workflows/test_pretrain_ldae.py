@@ -110,7 +110,7 @@ def test_later_stages_neither_encode_nor_decode(chain, cohort, tmp_path, monkeyp
     def refuse(*_, **__):
         raise AssertionError("a volume went through the autoencoder")
 
-    monkeypatch.setattr(workflow, "compute_latents", refuse)
+    monkeypatch.setattr(workflow, "compute_together", refuse)
     pretrain(cohort, recipe(chain, "latent", epochs=3, judge_every=2), tmp_path / "latent")
     # Validation records are looked at in every second epoch and in the last.
     judged = [row["epoch"] for row in read_log(tmp_path / "latent" / "log.jsonl") if "val_total" in row]

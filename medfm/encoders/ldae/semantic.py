@@ -7,8 +7,8 @@ ones, the backbone (stored twice in published files) once, under ``backbone.``.
 from __future__ import annotations
 
 import math
-from functools import partial
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -149,18 +149,18 @@ def settle_codes(module: SemanticEncoder, batches: Iterable[Tensor]) -> None:
         return
     seen: list[Tensor] = []
     hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0].double()))
+    assert norm.running_mean is not None and norm.running_var is not None
     was = module.training
     module.eval()
     try:
         for batch in batches:
-            module(batch)
+            module(batch.to(norm.running_mean.device))
     finally:
         hook.remove()
         module.train(was)
     if sum(len(part) for part in seen) < 2:
         raise ConfigError("Codes cannot be normalised over fewer than two records.", expected="two training records")
     values = torch.cat(seen)
-    assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(values.mean(dim=0))
     norm.running_var.copy_(values.var(dim=0))
 
