@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from medfm.reporting.figures import Plot
 
 KEY = "brain_age"
-_SIDES = (("uncorrected", "gap", "predicted minus true"), ("corrected", "corrected_gap", "corrected for age"))
+_SIDES = (
+    ("uncorrected", "gap", "predicted minus true"),
+    ("corrected", "corrected_gap", "without its dependence on age"),
+)
 _MOST_POINTS = 2000
 
 
