@@ -145,7 +145,7 @@ def _refuse_a_table(out: Path) -> None:
     """
     for table in (out / "labels.csv", out / "labels.parquet"):
         try:
-            prepared = table.exists() and load_info(table).prepared_as is not None
+            prepared = table.exists() and bool(load_info(table).prepared_as)
         except MedfmError:
             prepared = False
         if prepared:
