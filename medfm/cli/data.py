@@ -112,6 +112,7 @@ def _show(facts: dict[str, Any]) -> None:
     "--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="image-text: text=title; bids: label=diagnosis."
 )
 @click.option("--allow-partial", is_flag=True, help="Accept other counts than the published ones.")
+@click.option("--overwrite", is_flag=True, help="Replace the table that this command wrote there before.")
 @json_option
 def prepare_command(
     name: str,
@@ -124,12 +125,13 @@ def prepare_command(
     modality: str | None,
     mapping: tuple[str, ...],
     allow_partial: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Turn a public data set, as released, into a cohort table. No file is copied.
 
     Examples:
-      medfm data prepare acevedo --source PBC_dataset_normal_DIB --out cohorts/acevedo
+      medfm data prepare acevedo --source PBC_dataset --out cohorts/acevedo
       medfm data prepare bmc --source part_of_it --out cohorts/bmc --allow-partial
       medfm data prepare ptbxl --task super --source ptb-xl-1.0.3 --out cohorts/ptbxl-super
       medfm data prepare ptbxl-sub@published --source ptb-xl-1.0.3 --out cohorts/sub-published
@@ -139,7 +141,7 @@ def prepare_command(
     published counts; writes licence, citation and what could not be verified beside the
     table. Nothing is written when a check fails.
 
-    Common errors: the folder holds another set; the download is incomplete.
+    Common errors: another set; an incomplete download; --out holds a table (--overwrite).
     """
     from medfm.workflows.data import prepare
 
@@ -154,6 +156,7 @@ def prepare_command(
         rate=rate,
         modality=modality,
         columns=pairs(mapping, "--map"),
+        overwrite=overwrite,
     )
     if as_json:
         facts = {"table": str(done.table), "info": str(done.info), "records": done.records, "counts": done.counts}

@@ -150,6 +150,8 @@ def _line(kind: type[BaseModel], problem: Any) -> str:
         return f"{key}: this key is required"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     given = problem.get("input")
+    if problem["type"] in ("tuple_type", "list_type"):
+        message = "write a list" + (f", such as [{given}]" if isinstance(given, str | int | float) else "")
     shown = "" if isinstance(given, (dict, list, BaseModel)) else f" (given: {given!r})"
     return f"{key or 'as a whole'}: {message[:1].lower()}{message[1:]}{shown}"
 

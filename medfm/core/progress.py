@@ -134,7 +134,8 @@ class Lines(Progress):
     def _line(self, note: str) -> None:
         self._shown = self.done
         seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = (self.done - self.before) / seconds
+        new = self.done - self.before
+        rate = new / seconds
         of = f"/{self.total}" if self.total is not None else ""
         left = (
             f", {(self.total - self.done) / rate:.0f} s left"
@@ -142,7 +143,9 @@ class Lines(Progress):
             else ""
         )
         tail = f", {note}" if note else ""
-        print(f"{self.title}: {self.done}{of} {self.unit}, {rate:.1f}/s{left}{tail}", file=self.out, flush=True)
+        # Where nothing was left to do, a rate of 0 would look like a run that hangs.
+        pace = f"{rate:.1f}/s" if new or not self.before else f"{self.before} from before"
+        print(f"{self.title}: {self.done}{of} {self.unit}, {pace}{left}{tail}", file=self.out, flush=True)
 
 
 # Makes the display of one stage from its title, number of items (if known) and unit.

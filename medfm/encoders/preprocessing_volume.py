@@ -284,7 +284,12 @@ def _checked(item: Record) -> np.ndarray:
             fix=_READ,
         )
     if not np.isfinite(array).all():
-        raise ReadError("The volume holds NaN or infinite values.", where=item.record_id, expected="finite values")
+        raise ReadError(
+            f"The volume holds NaN or infinite values, in {int((~np.isfinite(array)).sum()):,} voxels.",
+            where=item.record_id,
+            expected="finite values",
+            fix="export the volume again; what wrote these values can be wrong elsewhere too",
+        )
     return array
 
 

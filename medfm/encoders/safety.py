@@ -17,6 +17,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from medfm.core.errors import WeightsError
+from medfm.core.names import nearest
 from medfm.encoders.inert import Inert, may_be_inert, stand_in, state_of
 from medfm.encoders.old_modules import without_sources
 
@@ -35,7 +36,7 @@ def load_checkpoint(path: str | Path, safe_globals: tuple[str, ...] = ()) -> Any
         WeightsError: The file is missing, a folder, empty, cut off, no checkpoint, or unsafe.
     """
     file = Path(path)
-    size = _checked_size(file)
+    size = require_checkpoint(file)
     try:
         with file.open("rb") as handle:
             head = handle.read(512)
@@ -50,7 +51,13 @@ def load_checkpoint(path: str | Path, safe_globals: tuple[str, ...] = ()) -> Any
     raise WeightsError(_what_it_is(head), where=str(file), expected="a .safetensors file or one written by torch.save")
 
 
-def _checked_size(file: Path) -> int:
+def require_checkpoint(path: str | Path) -> int:
+    """Bytes of the checkpoint file at `path`, seen without opening it.
+
+    Raises:
+        WeightsError: There is none, it is a folder, or it is empty.
+    """
+    file = Path(path)
     if file.is_dir():
         raise WeightsError(
             "A folder was given where a checkpoint file is needed.",
@@ -61,10 +68,30 @@ def _checked_size(file: Path) -> int:
     try:
         size = file.stat().st_size
     except OSError as error:
-        raise WeightsError("The checkpoint file does not exist or cannot be read.", where=str(file)) from error
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise WeightsError(
+            "There is no such checkpoint file." if missing else f"The checkpoint cannot be read ({error.strerror}).",
+            where=str(file),
+            expected="a .safetensors, .pth, .pt or .bin file, or 'random' for the untrained network",
+            fix=_find_it(file) if missing else "see that you may read it, and that its disk is there",
+        ) from error
     if size == 0:
         raise WeightsError("The checkpoint file is empty (0 bytes).", where=str(file), fix="download it again")
     return size
+
+
+def _find_it(file: Path) -> str:
+    """What to do about a missing file: near names where its path leaves what is there, and where weights come from."""
+    whole = file.absolute()
+    there = next((folder for folder in whole.parents if folder.exists()), whole.parent)
+    try:
+        others = [path.name for path in there.iterdir()] if there.is_dir() else []
+    except OSError:
+        others = []
+    like = nearest(whole.relative_to(there).parts[0], others)
+    hint = f"in {there} there is {' and '.join(like)}; " if like else ""
+    hint = hint if there.is_dir() else f"{there} is a file, not a folder; "
+    return f"{hint}'medfm doctor' says which weights are here; leave weights away to take the card's own"
 
 
 def _what_it_is(head: bytes) -> str:

@@ -13,6 +13,7 @@ from medfm.evaluation.summary import Estimate, Summary
 from medfm.reporting import tables
 from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_context
+from medfm.reporting.brain_age import brain_age_section
 from medfm.reporting.concepts import concepts_context
 from medfm.reporting.curves import decision_plot, pr_plot, reliability_plot, roc_plot
 from medfm.reporting.drawn_scans import drawn_section
@@ -48,6 +49,7 @@ _SHOWN = (  # extras with a table of their own
     "explanations",
     "concepts",
     "survival",
+    "brain_age",
     "drawn",
     "distances",
     "over_mean_image",
@@ -119,6 +121,7 @@ def _context(result: Result) -> dict[str, Any]:
         "batch_plot": batch_plot(result.batch_effect),
         "retrieval": retrieval_section(result),
         "survival": survival_section(result),
+        "brain_age": brain_age_section(result),
         "finetune": finetune_section(result),
         "participants": participants_section(result),
         "nested": nested_section(result),

@@ -6,6 +6,7 @@ import textwrap
 
 from medfm.reporting.banners import banners
 from medfm.reporting.baseline import baseline_line
+from medfm.reporting.brain_age import gap_sentence
 from medfm.reporting.concepts import concept_sentence
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
@@ -30,6 +31,7 @@ def one_screen(result: Result) -> str:
     lines.append(verdict(result))
     lines += _wrap(baseline_line(result))
     lines += _wrap(concept_sentence(result))
+    lines += _wrap(gap_sentence(result))
     patients = count(summary.n_patients, "patient") if summary.patients_known else "patients unknown"
     tested = f"{count(summary.n_records, 'record')}, {patients}"
     if result.kind == "mil":

@@ -13,8 +13,10 @@ from medfm.cohorts.adapters.base import Prepared
 from medfm.cohorts.checks import run_checks
 from medfm.cohorts.checks.run import resolve_target
 from medfm.cohorts.findings import Finding
+from medfm.cohorts.info import load_info
 from medfm.cohorts.load import load_cohort
 from medfm.core.config import StrictConfig
+from medfm.core.errors import MedfmError, StoreError
 from medfm.core.progress import ProgressMaker, Silent
 
 
@@ -112,8 +114,16 @@ def prepare(
     rate: int | None = None,
     modality: str | None = None,
     columns: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> Prepared:
-    """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`."""
+    """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`.
+
+    Raises:
+        StoreError: `out` holds a prepared table and `overwrite` is false, or (always) a table that this set
+            and variant did not write.
+    """
+    if not overwrite:
+        _refuse_a_table(Path(out))
     return prepare_set(
         name,
         source,
@@ -126,3 +136,21 @@ def prepare(
         modality=modality,
         columns=columns,
     )
+
+
+def _refuse_a_table(out: Path) -> None:
+    """A table may have been worked on since it was written: it is replaced only where that was asked for.
+
+    One that no adapter wrote is left to the adapter, which never replaces it.
+    """
+    for table in (out / "labels.csv", out / "labels.parquet"):
+        try:
+            prepared = table.exists() and bool(load_info(table).prepared_as)
+        except MedfmError:
+            prepared = False
+        if prepared:
+            raise StoreError(
+                "The output folder holds a prepared cohort already.",
+                where=str(table),
+                fix="choose another folder with --out, or pass --overwrite to prepare the same set again",
+            )

@@ -26,6 +26,7 @@ from medfm.workflows.latent_diffusion import Codes, LatentDiffusionAutoencoder
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
 
+_GAPS_NAMED = 8  # of those that occur, the most frequent
 _TIMES = ("months", "session")
 _MONTHS = re.compile(r"(?:ses-?)?m(\d+(?:\.\d+)?)", re.IGNORECASE)
 _BASELINE = ("bl", "sc", "ses-bl", "baseline")
@@ -136,12 +137,11 @@ def run_interpolation(
     main = pd.concat(parts, ignore_index=True)
     table = pd.concat([main, *_by_gap(main, method)], ignore_index=True)
     names = tuple(f"{r}{p}{f}" for r in ("", "scan_") for p in _PREFIXES for f in figure_names(method.windows))
-    nobody = [f"{g:g}" for g in method.gaps if f"gap={g:g}" not in set(table["variant"])]
     notes = [
         "A record here is a visit that was predicted from an earlier and a later one of the same patient.",
         *said,
         *doubled,
-        *([f"No two visits are {' or '.join(nobody)} months apart with one between them."] if nobody else []),
+        *_gaps_without_visits(main, method),
         window_note(method.windows),
     ]
     return Drawn(Predictions(table, "similarity", names, "scan"), failures, notes)
@@ -246,6 +246,22 @@ def _by_gap(main: pd.DataFrame, method: Interpolation) -> list[pd.DataFrame]:
         if near.any():
             parts.append(main[near].assign(variant=f"gap={gap:g}"))
     return parts
+
+
+def _gaps_without_visits(main: pd.DataFrame, method: Interpolation) -> list[str]:
+    """A note on the gaps of the protocol that no drawn visit belongs to, and on those that there are instead."""
+    column = "time_gap" if method.gap == "between" else "prediction_gap"
+    empty = [gap for gap in method.gaps if not ((main[column] - gap).abs() <= method.gap_tolerance + 1e-9).any()]
+    if not empty:
+        return []
+    meant = "between the two given visits" if method.gap == "between" else "to the nearer visit"
+    there = main[column].round(1).value_counts().head(_GAPS_NAMED)
+    each = ", ".join(f"{gap:g} ({count})" for gap, count in sorted(there.items()))
+    others = ",".join(f"{gap:g}" for gap in sorted(there.index))
+    return [
+        f"No drawn visit has a gap of {' or '.join(f'{gap:g}' for gap in empty)} months (the time {meant}, within "
+        f"{method.gap_tolerance:g}). Gaps here (visits): {each}. Figures by these: --set method.gaps=[{others}]"
+    ]
 
 
 def _one(codes: Codes, index: int) -> Codes:

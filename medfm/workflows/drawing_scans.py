@@ -21,6 +21,8 @@ from medfm.encoders.ldae.load import generator_of
 from medfm.encoders.load import RANDOM
 from medfm.encoders.preprocessing_steps import on_volumes
 from medfm.encoders.preprocessing_volume import VolumeSteps, axes_of
+from medfm.encoders.safety import require_checkpoint
+from medfm.encoders.save import CARD_FILE
 from medfm.evaluation.similarity_config import VolumeDrawing
 from medfm.modalities.record import Record
 from medfm.workflows.latent_diffusion import LatentDiffusionAutoencoder
@@ -184,6 +186,7 @@ def part_weights(card: Card, given: Sequence[str | Path]) -> dict[str, str | Pat
     Raises:
         ConfigError: There is no such part, or a folder that holds none of the files.
         CardError: The card has no generator.
+        WeightsError: A file that was named is missing.
     """
     generator = generator_of(card)
     names = {
@@ -195,6 +198,8 @@ def part_weights(card: Card, given: Sequence[str | Path]) -> dict[str, str | Pat
     for one in given:
         part, sign, file = str(one).partition("=")
         if sign and part in PARTS and file:
+            if file != RANDOM:
+                require_checkpoint(Path(file).expanduser())
             found[part] = file
         elif str(one) == RANDOM:
             found |= dict.fromkeys(PARTS, RANDOM)
@@ -204,12 +209,19 @@ def part_weights(card: Card, given: Sequence[str | Path]) -> dict[str, str | Pat
             )
         else:
             path = Path(one).expanduser()
+            if not path.is_dir():
+                require_checkpoint(path)
             folder = path if path.is_dir() else path.parent
             beside = {p: folder / name for p in PARTS for name in sorted(names[p]) if (folder / name).is_file()}
             if path.is_dir() and not beside:
                 every = sorted(name for group in names.values() for name in group)
                 raise ConfigError(
-                    "No weights of this card are in the folder.", where=str(path), expected=", ".join(every)
+                    f"No weights of '{card.id}' are in the folder.",
+                    where=str(path),
+                    expected=", ".join(every) or "PART=FILE: the card names no published files",
+                    fix="for a folder written by 'medfm pretrain' give the folder as --encoder, without --weights"
+                    if (path / CARD_FILE).is_file()
+                    else "name the files: " + " ".join(f"--weights {part}=FILE" for part in PARTS),
                 )
             found |= beside if path.is_dir() else {**beside, "encoder": path}
     return found

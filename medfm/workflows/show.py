@@ -200,7 +200,7 @@ def _claims(name: str, folder: Path) -> bool:
 def _kind_of(source: Path) -> str:
     kinds = _kinds_of(source)
     if len(kinds) > 1 and not source.exists():
-        raise ReadError("The file does not exist.", where=str(source))
+        raise ReadError("The file does not exist.", where=str(source), fix="check the path")
     # Endings such as .dcm are shared; a modality may know its own files by their content.
     claimed = [name for name in kinds if getattr(get_modality(name), "owns", lambda _: False)(source)]
     if source.suffix.lower() == ".dcm":

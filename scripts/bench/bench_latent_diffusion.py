@@ -141,6 +141,8 @@ def measure(side: int, width: int, steps: int, rounds: int) -> bool:
                 f"and decode {everything[0]:.1f} s (processor: {voxel[1]:.2f} s, {1e3 * latent[1]:.1f} ms, {everything[1]:.1f} s)",
                 flush=True,
             )
+    steps_by_wall = [voxel[0] / latent[0] for voxel, latent, _ in rounds_]
+    whole_by_wall = [steps * voxel[0] / everything[0] for voxel, _, everything in rounds_]
     found = []
     for clock in (0, 1):
         one = statistics.median(voxel[clock] / latent[clock] for voxel, latent, _ in rounds_)
@@ -148,15 +150,16 @@ def measure(side: int, width: int, steps: int, rounds: int) -> bool:
         found.append((one, all_of_it))
     (step_ratio, whole_ratio), by_processor = found
     print(f"2. Wall time of one step, {side}^3 voxels against {small}^3 latents, width {width}, no attention, batch 1")
+    print(f"   Medians of {rounds} round{'s' * (rounds > 1)}; in brackets lowest to highest:")
     print(
-        f"   {step_ratio:.0f} x (by processor time {by_processor[0]:.0f} x; bar {BAR_STEP:.0f}): "
+        f"   {step_ratio:.0f} x [{min(steps_by_wall):.0f} to {max(steps_by_wall):.0f}] (by processor time {by_processor[0]:.0f} x; bar {BAR_STEP:.0f}): "
         f"{verdict(step_ratio >= BAR_STEP)}"
     )
     print(
         f"3. Encode, sample in {steps} steps and decode (published autoencoder), measured as a whole, against {steps} times the"
     )
     print(
-        f"   measured step on voxels [extrapolated]: {whole_ratio:.0f} x (by processor time {by_processor[1]:.0f} x; "
+        f"   measured step on voxels [extrapolated]: {whole_ratio:.0f} x [{min(whole_by_wall):.0f} to {max(whole_by_wall):.0f}] (by processor time {by_processor[1]:.0f} x; "
         f"bar {BAR_WHOLE:.0f}): {verdict(whole_ratio >= BAR_WHOLE)}"
     )
     return step_ratio >= BAR_STEP and whole_ratio >= BAR_WHOLE
@@ -178,6 +181,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.side % 32:
         parser.error("--side must be a multiple of 32")
+    if min(options.side, options.width, options.steps, options.rounds, options.threads) < 1:
+        parser.error("--side, --width, --steps, --rounds and --threads must be at least 1")
     torch.set_num_threads(options.threads)
     print(f"{options.threads} threads, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     reached = [count(256)]

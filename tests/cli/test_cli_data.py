@@ -164,7 +164,7 @@ class TestOthers:
         assert code == 0
         assert "warning: train: expected 10,175" in out
         assert f"next: medfm data check {tmp_path / 'out' / 'labels.csv'}" in out
-        assert json.loads(run(*arguments, "--allow-partial", "--json")[1])["complete"] is False
+        assert json.loads(run(*arguments, "--allow-partial", "--overwrite", "--json")[1])["complete"] is False
 
     def test_synthesize_then_check(self, run, tmp_path: Path) -> None:
         out_folder = tmp_path / "cells"

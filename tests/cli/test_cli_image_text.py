@@ -43,7 +43,9 @@ def test_for_machines_and_what_was_left_out(shards: Path, capsys: pytest.Capture
     assert (facts["records"], facts["complete"]) == (4, False)
     assert any("no picture" in line for line in facts["differences"])
     assert (shards.parent / "out" / "left_out.csv").read_text().startswith("where,reason\n1.tar: bad,")
-    assert prepare(shards, "--modality", "retina") == 0
+    assert prepare(shards, "--modality", "retina") == 2
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert prepare(shards, "--modality", "retina", "--overwrite") == 0
     assert "warning: 1 left out" in capsys.readouterr().out
 
 

@@ -389,7 +389,14 @@ class TestOutputs:
         assert "did not write" in error
         assert mine.read_text() == "path\nmine.png\n"
         assert run(*arguments, tmp_path / "new")[0] == 0
-        assert run(*arguments, tmp_path / "new")[0] == 0, "its own table is written again"
+        mine = tmp_path / "new" / "labels.csv"
+        mine.write_text(mine.read_text().replace("platelet", "plasma", 1))
+        before = mine.read_bytes()
+        code, _, error = run(*arguments, tmp_path / "new")
+        assert code == 2 and "--overwrite" in error, "it may have been worked on"
+        assert mine.read_bytes() == before
+        assert run(*arguments, tmp_path / "new", "--overwrite")[0] == 0
+        assert run(*arguments, tmp_path, "--overwrite")[0] == 2, "still somebody else's"
 
 
 def test_every_message_says_what_and_where(run: Run, cells: Path) -> None:

@@ -77,6 +77,21 @@ def test_all_problems_are_listed_at_once() -> None:
     assert "inner.steps" in text and "'many'" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "words"), [("2", "such as [2] (given: 2)"), ("ab", "such as [ab]"), ("{a: 1}", "write a list")]
+)
+def test_one_value_in_place_of_a_list_is_answered_with_how_to_write_it(given: str, words: str) -> None:
+    class Steps(StrictConfig):
+        steps: tuple[int, ...] = (1,)
+        names: list[str] = Field(default_factory=list)
+
+    for key in ("steps", "names"):
+        with pytest.raises(ConfigError) as caught:
+            build(Steps, {}, where="here", overrides=[f"{key}={given}"])
+        assert f"{key}: write a list" in str(caught.value) and words in str(caught.value)
+        assert "tuple" not in str(caught.value)
+
+
 def test_not_a_mapping() -> None:
     assert "group of keys" in problems([1, 2])
 

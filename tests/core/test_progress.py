@@ -88,7 +88,7 @@ def test_nothing_done_but_skipped_has_no_time_left() -> None:
     out = io.StringIO()
     with Lines("training", 120, "steps", out=out) as progress:
         progress.skip(100)
-    assert out.getvalue() == "training: 100/120 steps, 0.0/s\n"
+    assert out.getvalue() == "training: 100/120 steps, 100 from before\n"
 
 
 def test_a_bar_starts_where_the_earlier_run_ended() -> None:
@@ -98,3 +98,14 @@ def test_a_bar_starts_where_the_earlier_run_ended() -> None:
         assert task.completed == 100 and task.speed is None
         progress.advance(1)
         assert task.completed == 101 and progress.done == 101
+
+
+def test_work_that_an_earlier_run_did_whole_has_no_rate_of_zero() -> None:
+    out = io.StringIO()
+    with Lines("preparing", 3, "volumes", out=out) as progress:
+        progress.skip(3)
+    assert out.getvalue() == "preparing: 3/3 volumes, 3 from before\n"
+    out = io.StringIO()
+    with Lines("preparing", 0, "volumes", out=out):
+        pass
+    assert "0.0/s" in out.getvalue(), "nothing from before: nothing else to say"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from medfm.core.errors import WeightsError
-from medfm.encoders.safety import check_state, load_checkpoint, requested_globals
+from medfm.encoders.safety import check_state, load_checkpoint, requested_globals, require_checkpoint
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
 
@@ -162,8 +162,27 @@ def test_files_that_are_no_checkpoint(tmp_path, content, message):
 def test_a_folder_and_nothing(tmp_path):
     with pytest.raises(WeightsError, match="folder was given"):
         load_checkpoint(tmp_path)
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(WeightsError, match="There is no such checkpoint"):
         load_checkpoint(tmp_path / "none.pth")
+
+
+def test_a_missing_file_is_answered_with_what_is_there(tmp_path):
+    (tmp_path / "encoder.pth").write_bytes(b"x")
+
+    def said(path: Path) -> WeightsError:
+        with pytest.raises(WeightsError) as caught:
+            require_checkpoint(path)
+        return caught.value
+
+    near = said(tmp_path / "encodr.pth")
+    assert near.where == str(tmp_path / "encodr.pth") and "'random'" in str(near.expected)
+    assert f"in {tmp_path} there is encoder.pth; " in str(near.fix)
+    assert "there is" not in str(said(tmp_path / "zzz" / "q.pth").fix), "nothing near, nothing guessed"
+    assert f"in {tmp_path} there is encoder.pth" in str(said(tmp_path / "encoder.pt" / "w.pth").fix), "a folder's name"
+    assert "encoder.pth is a file, not a folder" in str(said(tmp_path / "encoder.pth" / "w.pth").fix)
+    for found in (near, said(tmp_path / "zzz")):
+        assert "medfm doctor" in str(found.fix)
+    assert require_checkpoint(tmp_path / "encoder.pth") == 1
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

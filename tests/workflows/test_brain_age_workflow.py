@@ -12,6 +12,7 @@ import medfm
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import ConfigError
 from medfm.embeddings.embeddings import Embeddings
+from medfm.reporting.brain_age import gap_sentence
 
 FEW = ("statistics.resamples=60", "scheme.folds=3", "statistics.subgroups=[sex]")
 
@@ -47,7 +48,10 @@ def test_errors_gaps_and_the_way_back(tmp_path: Path) -> None:
     result.save(tmp_path / "out")
     again = medfm.load_result(tmp_path / "out")
     assert again.id == result.id and again.extras == result.extras
-    assert "corrected_gap_by.sex.F.value" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Do brains look older than they are?" in page and "Corrected gap by sex" in page
+    assert "corrected_gap_by" not in page, "no raw keys"
+    assert gap_sentence(result) in page.replace("&#39;", "'") and gap_sentence(result).split(":")[0] in str(result)
 
 
 def test_another_protocol_has_no_gap() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from tiny_drawing import VISITS, tiny_cohort, tiny_system
 
 import medfm
-from medfm.core.errors import ChecksFailedError, CohortError, ConfigError, EvaluationError
+from medfm.core.errors import ChecksFailedError, CohortError, ConfigError, EvaluationError, WeightsError
 from medfm.core.progress import Silent
 from medfm.embeddings.embeddings import Failure
 from medfm.evaluation.missing_scans import missing_scans
@@ -23,7 +24,7 @@ from medfm.evaluation.similarity_metrics import figures
 from medfm.evaluation.volume_similarity import mean_square_error
 from medfm.reporting.html import render_report
 from medfm.workflows.draw_distances import Features
-from medfm.workflows.draw_interpolation import encoded, months_of, run_interpolation, visits_of
+from medfm.workflows.draw_interpolation import _gaps_without_visits, encoded, months_of, run_interpolation, visits_of
 from medfm.workflows.draw_reconstruction import run_reconstruction
 from medfm.workflows.drawing_pictures import picked
 from medfm.workflows.drawing_scans import (
@@ -216,7 +217,26 @@ def test_predicted_visits_are_those_of_the_published_rule(visits):
     assert "D6 (D0 to D12)" in set(main["record_id"]) and main["record_id"].is_unique
     sizes = visits.predictions.table["variant"].value_counts()
     assert sizes["gap=12"] == 2 and sizes["gap=18"] == 1 and sizes["gap=24"] == 2 and "gap=6" not in sizes
-    assert any("6 months apart" in note for note in visits.notes)
+    (note,) = [note for note in visits.notes if "has a gap of 6 months" in note]
+    # The same figures by another way: of the triples of the published rule themselves.
+    counts = Counter(t.time_gap for t in expected)
+    assert "Gaps here (visits): " + ", ".join(f"{gap:g} ({n})" for gap, n in sorted(counts.items())) in note
+    assert f"--set method.gaps=[{','.join(f'{gap:g}' for gap in sorted(counts))}]" in note
+
+
+def test_a_note_on_gaps_without_visits_names_those_that_there_are():
+    table = pd.DataFrame({"time_gap": [60.0] * 9 + [120.04], "prediction_gap": [30.0] * 10})
+    (note,) = _gaps_without_visits(table, Interpolation(gaps=(6, 60, 24), gap_tolerance=1))
+    assert "gap of 6 or 24 months (the time between the two given visits, within 1)" in note
+    assert "Gaps here (visits): 60 (9), 120 (1)." in note and note.endswith("method.gaps=[60,120]")
+    (note,) = _gaps_without_visits(table, Interpolation(gaps=(60,), gap="nearest"))
+    assert "to the nearer visit" in note and note.endswith("[30]")
+    assert _gaps_without_visits(table, Interpolation(gaps=(60, 121), gap_tolerance=1)) == [], (
+        "within the tolerance of a month"
+    )
+    many = pd.DataFrame({"time_gap": [float(n) for n in range(30, 60) for _ in range(n)]})
+    (note,) = _gaps_without_visits(many, Interpolation(gaps=(6,)))
+    assert note.endswith(f"[{','.join(str(n) for n in range(52, 60))}]"), "the most frequent eight, in order"
 
 
 def test_a_predicted_visit_by_hand(visits, system, cohort):
@@ -354,17 +374,27 @@ def test_weights_part_by_part(system, tmp_path):
     card = system.encoder.card
     assert part_weights(card, []) == {}
     assert part_weights(card, ["random"]) == dict.fromkeys(("encoder", "autoencoder", "denoiser"), "random")
-    assert part_weights(card, ["encoder=a.pth", "denoiser=random"]) == {"encoder": "a.pth", "denoiser": "random"}
-    (tmp_path / "encoder.pth").touch()
-    (tmp_path / "decoder.pth").touch()
+    for name in ("a.pth", "encoder.pth", "decoder.pth"):
+        (tmp_path / name).write_bytes(b"x")
+    one = f"{tmp_path / 'a.pth'}"
+    assert part_weights(card, [f"encoder={one}", "denoiser=random"]) == {"encoder": one, "denoiser": "random"}
+    for missing in ("encoder=b.pth", "b.pth"):
+        with pytest.raises(WeightsError, match="no such checkpoint") as caught:
+            part_weights(card, [missing])
+        assert caught.value.where == "b.pth" and "medfm doctor" in str(caught.value.fix)
     found = {"encoder": tmp_path / "encoder.pth", "denoiser": tmp_path / "decoder.pth"}
     assert part_weights(card, [tmp_path]) == found == part_weights(card, [tmp_path / "encoder.pth"])
     with pytest.raises(ConfigError, match="no part 'decoder'"):
         part_weights(card, ["decoder=a.pth"])
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ConfigError, match="No weights of this card"):
+    with pytest.raises(ConfigError, match=f"No weights of '{card.id}'") as refused:
         part_weights(card, [empty])
+    assert "--weights denoiser=FILE" in str(refused.value.fix)
+    (empty / "card.md").touch()
+    with pytest.raises(ConfigError) as refused:
+        part_weights(card, [empty])
+    assert "as --encoder" in str(refused.value.fix), "a folder of one's own training"
 
 
 def test_facts_of_the_system_cover_all_three_networks(system, tmp_path):

@@ -32,7 +32,12 @@ _ALL = (
     Check("T004", "every record has a split", False, "fill in the split column, or evaluate by cross-validation"),
     Check("T005", "no record is listed twice", False, "keep one row per file (and box)"),
     Check("F001", "files are there", False, "check --root and the paths"),
-    Check("F002", "files can be read", True, "copy the damaged files again, or remove their rows"),
+    Check(
+        "F002",
+        "files can be read",
+        True,
+        "copy damaged files again, name what is meant, or remove the rows; 'medfm data show FILE' says what to do about each",
+    ),
     Check("F003", "files are not empty", False, "copy or download the empty files again"),
     Check("F004", "files are what their names say", True, "rename the files; they were read by content"),
     Check("F006", "no symbolic link leaves the root folder", False, "name the real folder with --root"),

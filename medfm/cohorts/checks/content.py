@@ -45,12 +45,20 @@ def check_content(cohort: Cohort, seen: Sequence[Seen], target: Target | None) -
         yield from _pixels(cohort, seen)
 
 
+def short(record: str) -> str:
+    """An id that may be a long path, by its end."""
+    return record if len(record) <= 40 else f"...{record[-37:]}"
+
+
 def _readable(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     ids = cohort.record_ids
     bad = [i for i, s in enumerate(seen) if s.error]
     if bad:
         reasons = Counter(str(seen[i].error) for i in bad).most_common()
-        listed = "; ".join(f"{n} x {reason}" for reason, n in reasons[:_REASONS])
+        first = {str(seen[i].error): ids[i] for i in reversed(bad)}
+        # With one reason the records below say whose it is.
+        whose = {reason: f" (first: {short(first[reason])})" for reason in first} if len(reasons) > 1 else {}
+        listed = "; ".join(f"{n} x {reason.rstrip('.')}{whose.get(reason, '')}" for reason, n in reasons[:_REASONS])
         listed += f"; {count(len(reasons) - _REASONS, 'other reason')}" if len(reasons) > _REASONS else ""
         yield found("F002", "error", f"{len(bad):,} of {count(len(seen), 'record')}: {listed}", [ids[i] for i in bad])
     else:

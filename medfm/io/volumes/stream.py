@@ -38,7 +38,7 @@ def opened(path: Path, where: str) -> Iterator[IO[bytes]]:
             "The packed file is damaged or cut off.", where=where, fix="copy or download it again"
         ) from error
     except FileNotFoundError as error:
-        raise ReadError("The file does not exist.", where=where) from error
+        raise ReadError("The file does not exist.", where=where, fix="check the path and the root folder") from error
     except IsADirectoryError as error:
         raise ReadError("This is a folder, not a file.", where=where) from error
     except OSError as error:

@@ -108,7 +108,10 @@ def test_files_that_cannot_be_read_are_reported_with_their_reason(folder: Path) 
     save_head(folder / "6.nii", np.zeros((5, 6, 7, 3), np.float32))
     findings = found(folder)
     assert findings["F002"].severity == "error" and findings["F002"].records == ("6", "8")
-    assert "cut off" in findings["F002"].detail and "holds 3 volumes" in findings["F002"].detail
+    detail = findings["F002"].detail
+    assert "1 x The packed file is damaged or cut off (first: 8)" in detail, "which record has which reason"
+    assert "holds 3 volumes" in detail and "not one (first: 6)" in detail
+    assert "medfm data show" in findings["F002"].fix
 
 
 def test_folders_are_records_and_an_empty_one_is_told(folder: Path) -> None:
