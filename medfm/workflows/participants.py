@@ -11,6 +11,8 @@ import numpy as np
 from medfm.evaluation.participants import participants
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medfm.cohorts.cohort import Cohort
     from medfm.embeddings.embeddings import Embeddings
     from medfm.evaluation.protocol import Protocol
@@ -34,12 +36,7 @@ def probe_participants(
     """
     rows = np.flatnonzero(embeddings.rows(labelled.record_ids) >= 0)
     kept, known = labelled.table.iloc[rows].reset_index(drop=True), truth.take(rows)
-    split = kept["split"]
-    by_split = plan.scheme.kind != "kfold" and {"train", "test"} <= set(split.dropna())
-    parts = {"cross-validation": np.arange(len(kept))}
-    if by_split:
-        parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
-        parts = {name: part for name, part in parts.items() if len(part)}
+    parts = parts_of(kept, plan)
     lost = [("no label", len(asked) - len(labelled)), ("could not be read", len(labelled) - len(rows))]
     minimum, people = plan.statistics.minimum_cell, asked.patients_known
     return {
@@ -47,6 +44,15 @@ def probe_participants(
             asked.table, kept, known, parts, lost, minimum=minimum, patients_known=people
         )
     }  # fmt: skip
+
+
+def parts_of(kept: pd.DataFrame, plan: Protocol) -> dict[str, np.ndarray]:
+    """Rows of `kept` by name of the part: by the column ``split`` where the scheme uses it, else all together."""
+    split = kept["split"]
+    if plan.scheme.kind == "kfold" or not {"train", "test"} <= set(split.dropna()):
+        return {"cross-validation": np.arange(len(kept))}
+    parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
+    return {name: part for name, part in parts.items() if len(part)}
 
 
 def with_participants(
