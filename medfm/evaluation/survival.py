@@ -290,6 +290,6 @@ def _notes(chosen: list[dict[str, Any]], method: Survival) -> list[str]:
 
 
 def _kept(table: pd.DataFrame, protocol: Protocol) -> list[str]:
-    wanted = ["record_id", "patient_id", "site", *_CARRIED, *protocol.statistics.subgroups]
+    wanted = ["record_id", "patient_id", "site", *_CARRIED, *protocol.statistics.subgroup_columns]
     taken = {"variant", "repeat", "fold", "risk_group", "event_code", *COLUMNS, *ABSOLUTE_COLUMNS}
     return [c for c in dict.fromkeys(wanted) if c in table.columns and c not in taken]

@@ -26,6 +26,7 @@ from medfm.reporting.intervals import class_plot, main_variant, regression_plots
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.nested import nested_section
 from medfm.reporting.participants import participants_section
+from medfm.reporting.precision import precision_lines
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
@@ -121,6 +122,7 @@ def _context(result: Result) -> dict[str, Any]:
         "survival": survival_section(result),
         "finetune": finetune_section(result),
         "participants": participants_section(result),
+        "precision": precision_lines(result),
         "nested": nested_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),

@@ -55,6 +55,46 @@ def parts_of(kept: pd.DataFrame, plan: Protocol) -> dict[str, np.ndarray]:
     return {name: part for name, part in parts.items() if len(part)}
 
 
+def few_shot_participants(asked: Cohort, usable: int, used: Cohort, truth: Target, plan: Protocol) -> dict[str, Any]:
+    """The entry ``participants`` of a few-shot run: the pool that shots are drawn from is the part ``train``.
+
+    Args:
+        asked: The cohort as it was given.
+        usable: How many of its records have a label, of no class left out.
+        used: Those of them that have an embedding, of which `truth` is the truth.
+        truth: The target.
+        plan: The protocol.
+    """
+    lost = [("no label, or of a class left out", len(asked) - usable), ("could not be read", usable - len(used))]
+    kept, minimum = used.table.reset_index(drop=True), plan.statistics.minimum_cell
+    parts = {("shots are drawn from" if n == "train" else n): rows for n, rows in parts_of(kept, plan).items()}
+    return {
+        "participants": participants(
+            asked.table, kept, truth, parts, lost, minimum=minimum, patients_known=asked.patients_known
+        )
+    }
+
+
+def scored_participants(asked: Cohort, part: Cohort, used: Cohort, truth: Target, plan: Protocol) -> dict[str, Any]:
+    """The entry ``participants`` of a run that trains nothing: who was scored, and who was not.
+
+    Args:
+        asked: The cohort as it was given.
+        part: Its records that were to be scored: of the split, with a label, of no class left out.
+        used: Those of them that have an embedding, of which `truth` is the truth.
+        truth: The target.
+        plan: The protocol.
+    """
+    lost = [
+        ("of another part, without a label, or of a class left out", len(asked) - len(part)),
+        ("could not be read", len(part) - len(used)),
+    ]
+    minimum, people = plan.statistics.minimum_cell, asked.patients_known
+    kept = used.table.reset_index(drop=True)
+    parts = {"scored": np.arange(len(kept))}
+    return participants(asked.table, kept, truth, parts, lost, minimum=minimum, patients_known=people)
+
+
 def with_participants(
     result: Result, asked: Cohort, kept: Cohort, truth: Target, parts: Mapping[str, np.ndarray]
 ) -> Result:
