@@ -68,12 +68,12 @@ class Agreement:
     def sentence(self, strategy: str) -> str:
         """For the report."""
         differed = self.records - self.agreed
-        wrong = f"{self.wrong_agreed} of {self.agreed} wrong where both agree"
-        wrong += f", {self.wrong_differed} of {differed} where they differ" if differed else ""
+        parts = [f"{self.wrong_agreed} of {self.agreed} where both agree"] if self.agreed else []
+        parts += [f"{self.wrong_differed} of {differed} where they differ"] if differed else []
         return (
             f"Zero-shot reading of the untouched encoder (prompts {strategy}) agrees with the classifier on {self.agreed} of "
             f"{self.records} tested records, {100 * self.share:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f} %). "
-            f"The classifier is {wrong}; the reading alone is right on {self.right_reading} of {self.records}."
+            f"The classifier is wrong on {', '.join(parts)}; the reading alone is right on {self.right_reading} of {self.records}."
         )
 
 

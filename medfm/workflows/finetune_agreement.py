@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfm.core.errors import CardError, ConfigError, EvaluationError, OfflineError, UnknownNameError
+from medfm.core.errors import MedfmError
 from medfm.core.progress import ProgressMaker
 from medfm.embeddings.texts import text_cache
 from medfm.evaluation.agreement import Reading, agreement
@@ -59,7 +59,7 @@ def add_reading(
         return _NONE + f"the encoder {encoder.id} has no text tower."
     try:
         reading = _reading(encoder, tested, truth, settings, progress)
-    except (ConfigError, CardError, OfflineError, UnknownNameError, EvaluationError) as error:
+    except MedfmError as error:  # a class without a prompt, a tower without a vocabulary: no reason to lose a training
         return _NONE + (error.what[:1].lower() + error.what[1:]).rstrip(".") + "."
     ids = [r for r in tested.record_ids if r in set(found[0].record_ids) & set(found[1].record_ids)]
     before, after = (e.values[e.rows(ids)] for e in found)

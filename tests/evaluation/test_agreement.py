@@ -42,7 +42,7 @@ def test_counts_by_hand():
     )
     assert (found.low, found.high) == pytest.approx(tuple(map(float, wilson_interval(2, 5))))
     said = found.sentence("p@1")
-    assert "2 of 5 tested records, 40.0 %" in said and "1 of 2 wrong where both agree, 2 of 3 where they differ" in said
+    assert "2 of 5 tested records, 40.0 %" in said and "wrong on 1 of 2 where both agree, 2 of 3 where they differ" in said
     assert "the reading alone is right on 3 of 5" in said
     same = agreement(np.zeros(4), np.zeros(4), np.zeros(4))
     assert same.share == 1 and "where they differ" not in same.sentence("p@1") and same.about()["share"] == 1

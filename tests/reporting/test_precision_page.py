@@ -74,3 +74,23 @@ def test_the_checklist_for_abstracts_has_13_items_in_the_order_of_an_abstract():
     assert text.index("## Checklist for abstracts") < text.index("## Still missing")
     told = tripod_markdown(Facts(tiny_result(), {"registration": "DRKS 1."}))
     assert "- abstract 13" not in told and told.count("DRKS 1.") == 2
+
+
+def test_documents_give_slope_and_survival_calibration_with_intervals():
+    result = tiny_result()
+    said = Facts(result).calibration()
+    calibration = result.summary.calibration
+    assert f"slope {figure(calibration.slope)} ({figure(calibration.slope_interval[0])}–" in said
+    bare = result.summary.model_copy(update={"calibration": None})
+    made = {**result.__dict__, "summary": bare}
+    assert Facts(type(result)(**made)).calibration() is None
+    absolute = {
+        "horizon": 24.0,
+        "figures": [{"metric": "horizon_slope", "value": 0.9, "low": 0.6, "high": 1.2}],
+    }
+    told = type(result)(**{**made, "extras": {"survival": {"absolute": absolute, "unit": "months"}}})
+    assert Facts(told).calibration() == (
+        "Calibration of the risk by 24 months: calibration slope at the horizon 0.900 (0.600–1.200)."
+    )
+    none = type(result)(**{**made, "extras": {"survival": {"absolute": None}}})
+    assert Facts(none).calibration() is None

@@ -65,7 +65,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_an_encoder_that_training_left_alone_reads_itself(tmp_path, planted):
     said = made(tmp_path)
     assert "agrees with the classifier on 2 of 4 tested records, 50.0 %" in said  # reads a, b, b, b
-    assert "0 of 2 wrong where both agree, 1 of 2 where they differ" in said
+    assert "wrong on 0 of 2 where both agree, 1 of 2 where they differ" in said
     reading, about = load_reading(tmp_path, CLASSES)
     assert not reading.untouched and about["encoder_fingerprint"] == "new" and not planted
     assert about["held_out"]["share"] == 0.5 and about["held_out"]["records"] == 4

@@ -59,7 +59,7 @@ def test_codes_keep_their_names_whatever_their_order():
 
 
 def test_records_without_follow_up_or_embedding_are_left_out_by_reason():
-    cohort, time, _ = made()
+    cohort, _, _ = made()
     table = cohort.table.copy()
     table.loc[[3, 4], "time"] = np.nan
     asked = type(cohort)(table, "blood_cell", Path(), name="x")
