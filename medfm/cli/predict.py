@@ -11,6 +11,7 @@ from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_jso
 @click.argument("folder", type=click.Path())
 @click.argument("table", type=click.Path())
 @click.option("--out", type=click.Path(dir_okay=False), help="predictions.csv or .parquet; a .json lies beside it.")
+@click.option("--sets", type=float, metavar="RATE", help="Also sets of classes that hold the true one at RATE (0.9).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
 @click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
@@ -20,6 +21,7 @@ def command(
     folder: str,
     table: str,
     out: str | None,
+    sets: float | None,
     device: str,
     cache: str | None,
     on_error: str | None,
@@ -35,7 +37,7 @@ def command(
     Examples:
       medfm predict runs/ft new.csv --out predictions.csv
       medfm predict runs/ft/model new.csv --out predictions.parquet --on-error skip
-      medfm predict runs/ft new.csv --where split=test --json
+      medfm predict runs/ft new.csv --where split=test --sets 0.9 --json
     TABLE needs record_id and path; labels are neither needed nor looked at. The output has, per
     record, the class and the probability of every class; the .json beside it says which threshold
     was used, how it was chosen, and what the model was trained on.
@@ -66,6 +68,7 @@ def command(
         place,
         cohort,
         device=device,
+        sets=sets,
         embed_settings={"cache": cache, "on_error": on_error},
         progress=Silent if as_json else for_people,
     )

@@ -291,7 +291,7 @@ def _collect(
     attention: pd.DataFrame | None,
 ) -> Evaluation:
     top = max(protocol.fractions)
-    wanted = [*_CARRIED, *protocol.statistics.subgroups]
+    wanted = [*_CARRIED, *protocol.statistics.subgroup_columns]
     carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *carried]]
     frames, chosen, weights, directions = [], [], [], []

@@ -14,12 +14,13 @@ from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_labels import class_recall, selection_rate
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions
-from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.protocol import StatisticsPlan, columns_of
 from medfm.evaluation.statistics_estimates import Sample, cluster_ids, estimate
 from medfm.evaluation.summary import Estimate, GroupGap, GroupRow
 
 AGE_EDGES = (18, 40, 65, 80)
 MISSING = "missing"
+JOINED = " × "
 
 
 def age_bands(ages: pd.Series) -> np.ndarray:
@@ -34,9 +35,14 @@ def age_bands(ages: pd.Series) -> np.ndarray:
 def group_values(table: pd.DataFrame, column: str) -> np.ndarray:
     """The group of each row under `column`: str (n,); ages in bands, gaps as ``missing``.
 
+    Columns joined by ``*`` give their intersections, ``f × 40-64``; missing where one of them is.
+
     Raises:
         EvaluationError: The predictions carry no such column.
     """
+    if "*" in column and column not in table.columns:
+        parts = np.stack([group_values(table, part) for part in columns_of(column)])
+        return np.where((parts == MISSING).any(axis=0), MISSING, [JOINED.join(row) for row in parts.T]).astype(str)
     if column not in table.columns:
         raise EvaluationError(
             f"The predictions carry no column '{column}' for a subgroup table.",
@@ -65,6 +71,39 @@ def suppressed_cells(sizes: Sequence[int], minimum: int) -> np.ndarray:
     return hidden
 
 
+def suppressed_crossing(names: Sequence[str], sizes: Sequence[int], minimum: int) -> np.ndarray:
+    """As :func:`suppressed_cells` for intersections: bool (m,).
+
+    The total over one part (all of ``f``) may be known from a table of its own, so that what is hidden within it must
+    not follow by subtraction either: the rule is applied within every part, again until nothing changes.
+
+    Args:
+        names: ``f × 40-64`` ...; ``missing`` belongs to no part.
+        sizes: Of the same cells.
+        minimum: Smallest cell that may be shown.
+    """
+    counts = np.asarray(sizes, dtype=np.int64)
+    hidden = suppressed_cells(sizes, minimum)
+    pieces = [name.split(JOINED) for name in names]
+    width = max((len(p) for p in pieces), default=0)
+    lines = [
+        np.array([j for j, p in enumerate(pieces) if len(p) == width and p[i] == value])
+        for i in range(width if width > 1 else 0)
+        for value in sorted({p[i] for p in pieces if len(p) == width})
+    ]
+    while True:
+        before = hidden.copy()
+        for line in lines:
+            order = line[np.argsort(counts[line], kind="stable")]
+            for cell in order:
+                own = line[hidden[line]]
+                if not len(own) or (len(own) >= 2 and counts[own].sum() >= minimum):
+                    break
+                hidden[cell] = True
+        if (hidden == before).all():
+            return hidden
+
+
 def group_rows(
     predictions: Predictions,
     column: str,
@@ -90,7 +129,7 @@ def group_rows(
     ids, _ = cluster_ids(table, patients_known)
     sizes = [len(np.unique(ids[values == name])) for name in names]
     rows = []
-    for name, size, hide in zip(names, sizes, suppressed_cells(sizes, plan.minimum_cell), strict=True):
+    for name, size, hide in zip(names, sizes, suppressed_crossing(names, sizes, plan.minimum_cell), strict=True):
         if hide:
             rows.append(GroupRow(column=column, value=name, n_records=None, n_patients=None, suppressed=True))
             continue

@@ -17,7 +17,7 @@ from medfm.core.errors import EvaluationError
 from medfm.core.names import unknown_name
 from medfm.evaluation import metrics_labels as labels
 from medfm.evaluation import metrics_scores as scores
-from medfm.evaluation import retrieval_metrics, similarity_metrics, survival_metrics
+from medfm.evaluation import retrieval_metrics, similarity_metrics, survival_calibration, survival_metrics
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.predictions import Predictions, TaskKind
 
@@ -118,6 +118,7 @@ _RETRIEVAL = tuple(
 _SURVIVAL = (
     Metric("c_index", "C-index (Harrell)", survival_metrics.harrell),
     Metric("c_index_uno", "C-index (Uno)", survival_metrics.uno),
+    *(Metric(n, t, c, b, low, high) for n, t, c, b, low, high in survival_calibration.specs()),
 )
 _REGISTRY: dict[TaskKind, dict[str, Metric]] = {
     "binary": {m.name: m for m in _BINARY},

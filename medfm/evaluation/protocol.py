@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.names import unknown_name
@@ -105,7 +105,29 @@ class StatisticsPlan(StrictConfig):
     resamples: int = Field(1000, ge=0)
     seed: int = 0
     minimum_cell: int = Field(10, ge=1, description="smallest subgroup whose figures are shown")
-    subgroups: tuple[str, ...] = Field((), description="cohort columns; age is cut into bands")
+    subgroups: tuple[str, ...] = Field(
+        (),
+        description="cohort columns, or columns joined by * for their intersections (sex*age); age is cut into bands",
+    )
+
+    @field_validator("subgroups")
+    @classmethod
+    def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            parts = columns_of(name)
+            if not all(parts) or len(set(parts)) < len(parts):
+                raise ValueError(f"'{name}' is neither a column nor different columns joined by *")
+        return names
+
+    @property
+    def subgroup_columns(self) -> tuple[str, ...]:
+        """Every cohort column that the subgroups need, once."""
+        return tuple(dict.fromkeys(c for name in self.subgroups for c in columns_of(name)))
+
+
+def columns_of(group: str) -> list[str]:
+    """The columns of a subgroup's name: ``["sex", "age"]`` of ``"sex*age"``."""
+    return [part.strip() for part in group.split("*")]
 
 
 class Protocol(StrictConfig):

@@ -14,6 +14,7 @@ import numpy as np
 from medfm.core.progress import Progress
 from medfm.evaluation.bootstrap import Statistic, collect
 from medfm.evaluation.calibration import calibration_fit, reliability_bins
+from medfm.evaluation.calibration_intervals import Interval, calibration_intervals
 from medfm.evaluation.curves import ClassCurves, curves
 from medfm.evaluation.decision import NetBenefit, decision_curves
 from medfm.evaluation.groups import estimates_of, group_gaps, group_rows, group_values
@@ -194,11 +195,14 @@ def _calibration(sample: Sample, point: Weighted, drawn: dict[str, np.ndarray]) 
         "multilabel": "All known (record, label) pairs together.",
     }
     slope = intercept = large = None
+    ends: tuple[Interval, Interval, Interval] = (None, None, None)
     text = texts[outcomes.task]
     if outcomes.task == "binary":
         scores, hits, _ = outcomes.confidences
         fit = calibration_fit(scores, hits)
         slope, intercept, large = fit.slope, fit.intercept, fit.in_the_large
+        patients = None if sample.clusters.single else sample.clusters.codes
+        ends = calibration_intervals(scores, hits, fit, patients, sample.plan.level)
         if slope is None:
             text += " Slope and intercept are undefined: one class only, or the scores separate the classes."
     bins = reliability_bins(outcomes, drawn.get("bins"), sample.plan.level, independent=sample.clusters.single)
@@ -209,6 +213,9 @@ def _calibration(sample: Sample, point: Weighted, drawn: dict[str, np.ndarray]) 
         slope=slope,
         intercept=intercept,
         in_the_large=large,
+        slope_interval=ends[0],
+        intercept_interval=ends[1],
+        in_the_large_interval=ends[2],
         bins=bins,
         note=text,
     )

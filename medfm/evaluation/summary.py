@@ -90,6 +90,9 @@ class Calibration(StrictConfig):
     slope: float | None = None
     intercept: float | None = None
     in_the_large: float | None = None
+    slope_interval: tuple[float, float] | None = None
+    intercept_interval: tuple[float, float] | None = None
+    in_the_large_interval: tuple[float, float] | None = None
     bins: tuple[ReliabilityBin, ...] = ()
     note: str = ""
 

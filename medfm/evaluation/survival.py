@@ -13,9 +13,11 @@ from medfm.core.progress import Progress, Silent
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.schemes import Fold, make_folds, split_rows
+from medfm.evaluation.survival_absolute import ABSOLUTE_COLUMNS
 from medfm.evaluation.survival_config import Survival
 from medfm.evaluation.survival_cox import CoxFit, fit_cox, partial_log_likelihood
 from medfm.evaluation.survival_data import SurvivalData
+from medfm.evaluation.survival_horizon import Scope, absolute_columns, scope_of
 from medfm.evaluation.survival_metrics import (
     COLUMNS,
     auc_name,
@@ -60,6 +62,7 @@ class SurvivalRun:
         metrics: Headline metrics, the times of the AUC among them.
         tau: Before which Uno's C counts events.
         notes: What a reader must know.
+        scope: Where absolute risks are judged; ``None`` where they cannot be.
     """
 
     predictions: Predictions
@@ -67,6 +70,7 @@ class SurvivalRun:
     metrics: tuple[str, ...]
     tau: float
     notes: tuple[str, ...]
+    scope: Scope | None = None
 
 
 def run_survival(
@@ -90,6 +94,7 @@ def run_survival(
     curves = [censoring_curve(data.time[f.train], event[f.train]) for f in folds]
     taus = [usual_tau(c, data.time[f.train]) for c, f in zip(curves, folds, strict=True)]
     tau = method.tau if method.tau is not None else min(taus)
+    scope, unjudged = scope_of(data, folds, method.horizon)
     frames, chosen = [], []
     shown = progress or Silent("fitting", len(folds), "folds")
     for number, (fold, curve) in enumerate(zip(folds, curves, strict=True)):
@@ -97,9 +102,11 @@ def run_survival(
         model, about = fit_risk_model(
             data.values[fold.train], data.time[fold.train], event[fold.train], patients[fold.train], method, seed=seed
         )
-        risk = model.risk(data.values[fold.test])
+        risk, known = model.risk(data.values[fold.test]), model.risk(data.values[fold.train])
         share = np.arange(1, method.groups) / method.groups
-        cuts = np.quantile(model.risk(data.values[fold.train]), share)
+        cuts = np.quantile(known, share)
+        rivals = None if scope is None else _rival_risks(data, fold, patients, method, seed)
+        more = {} if scope is None else absolute_columns(scope, number, fold, data, (known, risk), rivals)
         place = np.searchsorted(cuts, risk, side="right")
         time, own = data.time[fold.test], event[fold.test]
         frame = data.table.iloc[fold.test][_kept(data.table, protocol)].reset_index(drop=True)
@@ -116,20 +123,42 @@ def run_survival(
                 stratum=float(number if method.pairs == "within_fold" else fold.repeat),
                 censoring_weight=censoring_weights(curve, time, own, np.inf),
                 uno_weight=censoring_weights(curve, time, own, tau),
+                **more,
             )
         )
         sizes = {"train": len(fold.train), "train_events": int(event[fold.train].sum()), "test": len(fold.test)}
         sizes["test_events"] = int(own.sum())
         chosen.append({"repeat": fold.repeat, "fold": fold.fold, **sizes, **about, "cut": [float(c) for c in cuts]})
         shown.advance()
-    predictions = Predictions(pd.concat(frames, ignore_index=True), "survival", COLUMNS, target)
+    columns = COLUMNS if scope is None else (*COLUMNS, *ABSOLUTE_COLUMNS)
+    predictions = Predictions(pd.concat(frames, ignore_index=True), "survival", columns, target)
+    judged = () if scope is None else ("integrated_brier", "scaled_integrated_brier")
     return SurvivalRun(
         predictions,
         tuple(chosen),
-        ("c_index", "c_index_uno", *_times(predictions.table, method)),
+        ("c_index", "c_index_uno", *_times(predictions.table, method), *judged),
         float(tau),
-        (*notes, *_notes(chosen, method)),
+        (*notes, *unjudged, *_notes(chosen, method)),
+        scope,
     )
+
+
+def _rival_risks(
+    data: SurvivalData, fold: Fold, patients: np.ndarray, method: Survival, seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Log hazards of the competing events together, of training and tested records; ``None`` where nothing competes.
+
+    With fewer of them than inner folds every record gets the same hazard.
+    """
+    other = data.event[fold.train] > 1
+    if not other.any():
+        return None
+    if other.sum() < method.inner_folds:
+        return np.zeros(len(fold.train)), np.zeros(len(fold.test))
+    model, _ = fit_risk_model(
+        data.values[fold.train], data.time[fold.train], other, patients[fold.train], method, seed=seed
+    )
+    return model.risk(data.values[fold.train]), model.risk(data.values[fold.test])
 
 
 def fit_risk_model(
@@ -261,6 +290,6 @@ def _notes(chosen: list[dict[str, Any]], method: Survival) -> list[str]:
 
 
 def _kept(table: pd.DataFrame, protocol: Protocol) -> list[str]:
-    wanted = ["record_id", "patient_id", "site", *_CARRIED, *protocol.statistics.subgroups]
-    taken = {"variant", "repeat", "fold", "risk_group", "event_code", *COLUMNS}
+    wanted = ["record_id", "patient_id", "site", *_CARRIED, *protocol.statistics.subgroup_columns]
+    taken = {"variant", "repeat", "fold", "risk_group", "event_code", *COLUMNS, *ABSOLUTE_COLUMNS}
     return [c for c in dict.fromkeys(wanted) if c in table.columns and c not in taken]

@@ -44,6 +44,11 @@ class Survival(StrictConfig):
     tau: float | None = Field(
         None, gt=0, description="Uno's C counts events before it; where 10 % are still uncensored when null"
     )
+    horizon: float | None = Field(
+        None,
+        gt=0,
+        description="time at which the absolute risk is calibrated; the median event time when null",
+    )
     groups: Literal[2, 3] = Field(2, description="risk groups, cut at quantiles of the training risks")
 
     @model_validator(mode="after")

@@ -122,7 +122,7 @@ def auc_at(horizon: float, view: Weighted) -> np.ndarray:
 
 def _columns(view: Weighted) -> np.ndarray:
     """The columns :data:`COLUMNS` of survival predictions: float64 (6, n)."""
-    return np.asarray(view.outcomes.scores, np.float64).T
+    return np.asarray(view.outcomes.scores[:, : len(COLUMNS)], np.float64).T
 
 
 def time_of(metric: str) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 from medfm.evaluation.groups import MISSING
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.result import Result
-from medfm.reporting.tables import with_interval
+from medfm.reporting.tables import value_with_ends, with_interval
 from medfm.reporting.words import count, figure, method_name, sentence, word
 
 OPEN = "To be completed: "
@@ -174,13 +174,26 @@ class Facts:
         return f"{names}. Intervals: {'; '.join(methods) or 'none'}."
 
     def calibration(self) -> str | None:
-        """Brier score, calibration error, slope and intercept."""
+        """Brier score, calibration error, slope and intercept with intervals; of absolute risks at the horizon."""
         c = self.result.summary.calibration
         if c is None:
-            return None
+            return self._risk_calibration()
         parts = [f"Brier score {with_interval(c.brier)}", f"expected calibration error {with_interval(c.ece)}"]
-        parts += [f"slope {figure(c.slope)}", f"intercept {figure(c.intercept)}"] if c.slope is not None else []
+        if c.slope is not None and c.intercept is not None:
+            parts.append(f"slope {value_with_ends(c.slope, c.slope_interval)}")
+            parts.append(f"intercept {value_with_ends(c.intercept, c.intercept_interval)}")
         return "Calibration: " + ", ".join(parts) + "."
+
+    def _risk_calibration(self) -> str | None:
+        """Calibration of a survival analysis' absolute risk; ``None`` where there is none."""
+        survival = self.result.extras.get("survival") or {}
+        found = survival.get("absolute")
+        if not found:
+            return None
+        estimates = [Estimate(**entry) for entry in found["figures"]]
+        parts = ", ".join(f"{word(e.metric).title} {with_interval(e)}" for e in estimates)
+        unit = f" {survival['unit']}" if survival.get("unit") else ""
+        return f"Calibration of the risk by {found['horizon']:g}{unit}: {parts}."
 
     def groups(self) -> list[tuple[str, str, Estimate]]:
         """Column, group and figure of the groups that are large enough to be shown."""

@@ -27,6 +27,7 @@ from medfm.reporting.intervals import class_plot, main_variant, regression_plots
 from medfm.reporting.maps import batch_plot, map_plots
 from medfm.reporting.nested import nested_section
 from medfm.reporting.participants import participants_section
+from medfm.reporting.precision import precision_lines
 from medfm.reporting.protocols import protocol_changes
 from medfm.reporting.result import Result
 from medfm.reporting.retrieval import retrieval_section
@@ -124,6 +125,7 @@ def _context(result: Result) -> dict[str, Any]:
         "brain_age": brain_age_section(result),
         "finetune": finetune_section(result),
         "participants": participants_section(result),
+        "precision": precision_lines(result),
         "nested": nested_section(result),
         "errors": (errors := shown_errors(result)),
         "error_words": error_words(result),

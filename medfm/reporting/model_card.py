@@ -110,6 +110,9 @@ def _analyses(f: Facts) -> list[str]:
     for table in tables:
         if table is not None:
             lines += ["", *markdown_table(table)]
+    crossed = sorted({r.column for r in s.subgroups if "*" in r.column})
+    if crossed:
+        return [*lines, "", f"Intersectional: {markdown(', '.join(crossed))}, in the table above."]
     return [*lines, "", "Intersectional: groups of groups (such as old women of one site) were not evaluated."]
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from medfm.evaluation.survival_config import Survival
 from medfm.reporting.figures import COLOURS, Plot, draw
 from medfm.reporting.result import Result
+from medfm.reporting.survival_risk import calibration_plot, calibration_table
 from medfm.reporting.tables import Table
 from medfm.reporting.words import count, figure
 
@@ -38,11 +39,15 @@ def survival_section(result: Result) -> dict[str, Any] | None:
     plots = [curve_plot(found, result.summary.target)]
     if competing:
         plots.append(incidence_plot(found, result.summary.target))
+    absolute = found.get("absolute")
+    if absolute:
+        plots.append(calibration_plot(absolute, _unit(found)))
     return {
         "lines": [line for line in lines if line],
         "plots": plots,
         "groups": group_table(found, competing),
         "hazards": hazard_table(found["hazards"], found["codes"]),
+        "absolute": calibration_table(absolute, _unit(found), competing) if absolute else None,
     }
 
 

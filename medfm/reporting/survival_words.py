@@ -17,6 +17,34 @@ _WORDS = {
 }
 
 
+_ABSOLUTE = {
+    "integrated_brier": (
+        "integrated Brier score",
+        "Mean squared distance of the predicted risk from what happened, averaged over the follow-up; lower is better. It "
+        "counts both the order and the size of the risks.",
+    ),
+    "observed_to_expected": ("observed to expected", "Events observed by the horizon over those predicted; 1 is best."),
+    "horizon_slope": (
+        "calibration slope at the horizon",
+        "1 is best; below 1 the predicted risks are too extreme.",
+    ),
+    "horizon_intercept": (
+        "calibration in the large at the horizon",
+        "0 is best; below 0 the predicted risks are too high on the whole.",
+    ),
+}
+SCALED = (
+    "scaled integrated Brier score",
+    "By what share the integrated Brier score is smaller than if every patient were given the average risk; 0 or less: the "
+    "embedding adds nothing.",
+)
+
+
+def absolute_words(metric: str) -> tuple[str, str] | None:
+    """Title and one sentence of a figure of absolute risks, none of which has a level that guessing reaches."""
+    return _ABSOLUTE.get(metric)
+
+
 def survival_words(metric: str) -> tuple[str, str] | None:
     """Title and one sentence; ``None`` for a metric of another kind. Guessing gives 0.5 for all."""
     if metric in _WORDS:

@@ -221,9 +221,17 @@ def calibration_rows(summary: Summary) -> Table | None:
         rows.append(("maximum calibration error", with_interval(calibration.mce)))
     rows.append(("Brier score", with_interval(calibration.brier)))
     if calibration.slope is not None:
-        rows.append(("slope (1 is best; below 1 is too sure)", figure(calibration.slope)))
+        rows.append(
+            ("slope (1 is best; below 1 is too sure)", value_with_ends(calibration.slope, calibration.slope_interval))
+        )
     if calibration.intercept is not None:
-        rows.append(("intercept (0 is best)", figure(calibration.intercept)))
+        rows.append(("intercept (0 is best)", value_with_ends(calibration.intercept, calibration.intercept_interval)))
     if calibration.in_the_large is not None:
-        rows.append(("calibration in the large (0 is best)", figure(calibration.in_the_large)))
+        shift = value_with_ends(calibration.in_the_large, calibration.in_the_large_interval)
+        rows.append(("calibration in the large (0 is best)", shift))
     return Table(("figure", "value"), tuple(rows), calibration.note)
+
+
+def value_with_ends(value: float, ends: tuple[float, float] | None) -> str:
+    """``"0.870 (0.830–0.900)"``, or the value alone without an interval."""
+    return figure(value) if ends is None else f"{figure(value)} ({figure(ends[0])}–{figure(ends[1])})"

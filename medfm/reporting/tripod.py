@@ -1,16 +1,17 @@
 """The TRIPOD+AI checklist (Collins et al., BMJ 2024;385:e078378) filled as far as a run can.
 
 Item numbers and topics are facts; the topics are put in our own short words. There are 27 main
-items with 52 sub-items. The statement has the binding text.
+items with 52 sub-items, and 13 items for abstracts. The statement has the binding text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medfm.reporting.card import markdown
 from medfm.reporting.document_facts import Facts
+from medfm.reporting.precision import precision_lines
 
 FILLED, PARTLY, ANSWERED, MISSING = "from the run", "from the run, to be completed", "by the authors", "missing"
 
@@ -69,6 +70,10 @@ def _table_one(facts: Facts) -> str | None:
     return "See Table 1 beside this file." if facts.people and facts.people["rows"] else None
 
 
+def _precision(facts: Facts) -> str | None:
+    return " ".join(precision_lines(facts.result)) or None
+
+
 _OPEN = "Open science"
 ITEMS = (
     Item(
@@ -97,7 +102,7 @@ ITEMS = (
         "measurement",
     ),
     Item("9c", "Methods: predictors", "Who assessed predictors, where people did", None, "input_assessors"),
-    Item("10", "Methods: sample size", "How the size was decided", None, "sample_size"),
+    Item("10", "Methods: sample size", "How the size was decided", _precision, "sample_size"),
     Item("11", "Methods: missing data", "Handling of missing data", Facts.missing),
     Item("12a", "Methods: analysis", "Use and division of the data", Facts.scheme),
     Item("12b", "Methods: analysis", "Handling of predictors", Facts.model_type),
@@ -146,6 +151,40 @@ ITEMS = (
 )
 
 
+def _abstract_scale(facts: Facts) -> str | None:
+    summary = facts.result.summary
+    patients = f" of {summary.n_patients} patients" if summary.patients_known else ""
+    return f"Tested on {summary.n_records} records{patients}. {_counts(facts) or ''}".strip()
+
+
+# The checklist for abstracts (Table 3 of the statement): 13 items, in our own short words.
+ABSTRACT_ITEMS = (
+    Item("1", "Title", "Kind of study, patients, outcome", lambda f: f"{f.model_name()}.", "study_title"),
+    Item("2", "Background", "Clinical context and why a model", None, "healthcare_context"),
+    Item("3", "Objectives", "Development, evaluation or both", None, "objectives"),
+    Item("4", "Methods", "Sources of the data", Facts.data, "setting"),
+    Item("5", "Methods", "Who was eligible, and where", None, "eligibility"),
+    Item("6", "Methods", "Outcome and time horizon", Facts.output, "outcome"),
+    Item("7", "Methods", "Kind of model, building, internal validation", lambda f: f"{f.model_type()} {f.scheme()}"),
+    Item("8", "Methods", "Measures of performance", Facts.intervals),
+    Item("9", "Results", "Numbers of participants and events", _abstract_scale),
+    Item(
+        "10",
+        "Results",
+        "Predictors of the final model",
+        lambda f: f"The record itself, by the encoder {f.provenance.get('encoder', 'encoder')}.",
+    ),
+    Item("11", "Results", "Performance with intervals", lambda f: f.headline()),
+    Item("12", "Discussion", "Interpretation", None, "interpretation"),
+    Item("13", "Registration", "Number and register", None, "registration"),
+)
+
+
+def abstract_checklist(facts: Facts) -> list[Line]:
+    """Every item of the checklist for abstracts with its state and text."""
+    return [_line(item, facts) for item in ABSTRACT_ITEMS]
+
+
 def checklist(facts: Facts) -> list[Line]:
     """Every item with its state and text."""
     return [_line(item, facts) for item in ITEMS]
@@ -163,7 +202,7 @@ def _line(item: Item, facts: Facts) -> Line:
 
 def tripod_markdown(facts: Facts) -> str:
     """The checklist as Markdown: what is filled, what is still missing."""
-    lines = checklist(facts)
+    lines, abstract = checklist(facts), abstract_checklist(facts)
     tally = {state: sum(line.state == state for line in lines) for state in (FILLED, PARTLY, ANSWERED, MISSING)}
     text = [
         "# TRIPOD+AI checklist",
@@ -171,20 +210,33 @@ def tripod_markdown(facts: Facts) -> str:
         f"{markdown(facts.result.title)}; result `{facts.result.id}`.",
         "",
         "Collins et al., BMJ 2024;385:e078378: 27 main items, 52 sub-items. The topics below are short names in our own "
-        "words; the statement's text is binding. Numbers and topics were not compared with the journal's own sheet: do "
-        "that before you submit it. The checklist for abstracts (item 2) is not part of this file.",
+        "words; the statement's text is binding. Numbers and topics were compared with public transcriptions of the "
+        "statement, not with the journal's own sheet: do that before you submit it.",
         "",
         *[f"- {state}: {number}" for state, number in tally.items()],
         "",
+        *_table(lines),
+        "",
+        "## Checklist for abstracts",
+        "",
+        "TRIPOD+AI for Abstracts (item 2): 13 items. What the abstract has to say; write it into `abstract`.",
+        "",
+        *_table(abstract),
+        "",
+        "## Still missing",
+        "",
+        *[f"- {x.item.number} {x.item.topic}" for x in lines if x.state in (MISSING, PARTLY)],
+        *[f"- abstract {x.item.number} {x.item.topic}" for x in abstract if x.state in (MISSING, PARTLY)],
+    ]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _table(lines: Sequence[Line]) -> list[str]:
+    return [
         "| item | section | topic | state | text |",
         "|---|---|---|---|---|",
         *[
             f"| {line.item.number} | {line.item.section} | {line.item.topic} | {line.state} | {markdown(line.text)} |"
             for line in lines
         ],
-        "",
-        "## Still missing",
-        "",
-        *[f"- {x.item.number} {x.item.topic}" for x in lines if x.state in (MISSING, PARTLY)],
     ]
-    return "\n".join(text).rstrip() + "\n"

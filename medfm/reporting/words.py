@@ -8,7 +8,7 @@ from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.drawn_words import similarity_words
 from medfm.reporting.retrieval_words import retrieval_words
-from medfm.reporting.survival_words import survival_words
+from medfm.reporting.survival_words import SCALED, absolute_words, survival_words
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def word(metric: str) -> Word:
     timed = survival_words(metric)
     if timed:
         return Word(*timed, "half")
-    found = retrieval_words(metric) or similarity_words(metric)
+    if metric == "scaled_integrated_brier":
+        return Word(*SCALED, "zero")
+    found = retrieval_words(metric) or similarity_words(metric) or absolute_words(metric)
     return _WORDS.get(metric) or (Word(*found) if found else Word(metric.replace("_", " "), ""))
 
 

@@ -33,6 +33,7 @@ from medfm.evaluation.target import labelled, make_target
 from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.workflows.few_shot_extras import few_shot_extras
 from medfm.workflows.few_shot_texts import ClassTexts, class_texts
+from medfm.workflows.participants import few_shot_participants
 from medfm.workflows.probe import MapMethod, _checked, _map, _protocol, _provenance, _resolved, _target_names
 from medfm.workflows.zero_shot import _embeddings, _loaded
 from medfm.workflows.zero_shot_target import without_classes
@@ -103,7 +104,7 @@ def few_shot(
         prompts={"strategy": strategy, "knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file},
     )  # fmt: skip
     method = few_shot_method(plan)
-    column = _target_names(cohort, target)
+    column, given = _target_names(cohort, target), cohort
     if not isinstance(column, str):
         raise EvaluationError(
             "Shots per class need a single column of classes.",
@@ -172,6 +173,7 @@ def few_shot(
         update={"notes": (*summary.notes, *order_notes(truth, plan.metrics), *notes, *done.notes)}
     )
     extras: dict[str, Any] = {
+        **few_shot_participants(given, len(rows), cohort, truth, plan),
         "chosen": list(done.chosen),
         "few_shot": few_shot_extras(done.predictions, summary, plan, levels, None if texts is None else texts.about),
     }

@@ -142,9 +142,11 @@ def finetune(
     from medfm.training.finetune import fit
     from medfm.training.threads import processor_threads
     from medfm.workflows.embed import check_modality, embed
+    from medfm.workflows.finetune_agreement import add_reading
     from medfm.workflows.finetune_data import prepare, split_parts
     from medfm.workflows.finetune_gate import add_gate
     from medfm.workflows.finetune_output import claim_folder, save_into, write_model
+    from medfm.workflows.finetune_sets import add_sets
     from medfm.workflows.participants import with_participants
 
     plan = _plan(protocol)
@@ -191,8 +193,21 @@ def finetune(
     after = embed(fresh, tested, progress=shown, **settings)
     notes += [*parts.notes, *_mirror_note(config, cohort)]
     notes.append(add_gate(folder / MODEL, fresh, cohort, parts, after, settings, shown))
+    both = (before, after)
+    read = add_reading(folder / MODEL, loaded, fresh, classifier, tested, truth.take(parts.test), both, settings, shown)
+    sets = add_sets(
+        folder / MODEL, fresh, classifier, cohort, truth, parts.validation, parts.test, after, settings, shown
+    )
+    notes += [said for said in (read, sets) if said]
     done = _evaluation(
-        classifier.scores(after.values), classifier.decide, after, tested, truth.take(parts.test), data, tuned
+        classifier.scores(after.values),
+        classifier.decide,
+        after,
+        tested,
+        truth.take(parts.test),
+        data,
+        tuned,
+        plan.statistics.subgroup_columns,
     )
     result = _result(done, after, cohort, columns, truth, plan, config, findings, classifier, tuned, notes, shown)
     result = replace(
@@ -245,6 +260,7 @@ def _evaluation(
     truth: Target,
     data: Prepared,
     tuned: FineTuned,
+    also: Sequence[str] = (),
 ) -> Evaluation:
     """The tested records' predictions in the form that every evaluation has."""
     from medfm.evaluation.evaluate import _CARRIED, Evaluation, _truth_columns
@@ -254,7 +270,7 @@ def _evaluation(
     known = truth.take(np.flatnonzero(rows >= 0))
     table = tested.table[rows >= 0].reset_index(drop=True)
     values = scores[rows[rows >= 0]]
-    carried = [column for column in _CARRIED if column in table.columns]
+    carried = [c for c in dict.fromkeys((*_CARRIED, *also)) if c in table.columns and c not in ("patient_id", "site")]
     frame = table[["record_id", "patient_id", "site", *carried]].assign(variant=MAIN, repeat=0, fold=0)
     frame = frame.assign(**_truth_columns(known, values))
     if known.task in ("binary", "multiclass"):

@@ -11,6 +11,8 @@ import numpy as np
 from medfm.evaluation.participants import participants
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medfm.cohorts.cohort import Cohort
     from medfm.embeddings.embeddings import Embeddings
     from medfm.evaluation.protocol import Protocol
@@ -34,12 +36,7 @@ def probe_participants(
     """
     rows = np.flatnonzero(embeddings.rows(labelled.record_ids) >= 0)
     kept, known = labelled.table.iloc[rows].reset_index(drop=True), truth.take(rows)
-    split = kept["split"]
-    by_split = plan.scheme.kind != "kfold" and {"train", "test"} <= set(split.dropna())
-    parts = {"cross-validation": np.arange(len(kept))}
-    if by_split:
-        parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
-        parts = {name: part for name, part in parts.items() if len(part)}
+    parts = parts_of(kept, plan)
     lost = [("no label", len(asked) - len(labelled)), ("could not be read", len(labelled) - len(rows))]
     minimum, people = plan.statistics.minimum_cell, asked.patients_known
     return {
@@ -47,6 +44,55 @@ def probe_participants(
             asked.table, kept, known, parts, lost, minimum=minimum, patients_known=people
         )
     }  # fmt: skip
+
+
+def parts_of(kept: pd.DataFrame, plan: Protocol) -> dict[str, np.ndarray]:
+    """Rows of `kept` by name of the part: by the column ``split`` where the scheme uses it, else all together."""
+    split = kept["split"]
+    if plan.scheme.kind == "kfold" or not {"train", "test"} <= set(split.dropna()):
+        return {"cross-validation": np.arange(len(kept))}
+    parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def few_shot_participants(asked: Cohort, usable: int, used: Cohort, truth: Target, plan: Protocol) -> dict[str, Any]:
+    """The entry ``participants`` of a few-shot run: the pool that shots are drawn from is the part ``train``.
+
+    Args:
+        asked: The cohort as it was given.
+        usable: How many of its records have a label, of no class left out.
+        used: Those of them that have an embedding, of which `truth` is the truth.
+        truth: The target.
+        plan: The protocol.
+    """
+    lost = [("no label, or of a class left out", len(asked) - usable), ("could not be read", usable - len(used))]
+    kept, minimum = used.table.reset_index(drop=True), plan.statistics.minimum_cell
+    parts = {("shots are drawn from" if n == "train" else n): rows for n, rows in parts_of(kept, plan).items()}
+    return {
+        "participants": participants(
+            asked.table, kept, truth, parts, lost, minimum=minimum, patients_known=asked.patients_known
+        )
+    }
+
+
+def scored_participants(asked: Cohort, part: Cohort, used: Cohort, truth: Target, plan: Protocol) -> dict[str, Any]:
+    """The entry ``participants`` of a run that trains nothing: who was scored, and who was not.
+
+    Args:
+        asked: The cohort as it was given.
+        part: Its records that were to be scored: of the split, with a label, of no class left out.
+        used: Those of them that have an embedding, of which `truth` is the truth.
+        truth: The target.
+        plan: The protocol.
+    """
+    lost = [
+        ("of another part, without a label, or of a class left out", len(asked) - len(part)),
+        ("could not be read", len(part) - len(used)),
+    ]
+    minimum, people = plan.statistics.minimum_cell, asked.patients_known
+    kept = used.table.reset_index(drop=True)
+    parts = {"scored": np.arange(len(kept))}
+    return participants(asked.table, kept, truth, parts, lost, minimum=minimum, patients_known=people)
 
 
 def with_participants(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medfm.cohorts.cohort import Cohort
+    from medfm.embeddings.embeddings import Embeddings
+    from medfm.encoders.encoder import Encoder
     from medfm.training.tuned import TunedClassifier
 
 _SUFFIXES = (".csv", ".parquet")
@@ -28,7 +30,8 @@ class Predicted:
     Attributes:
         table: One row per record: ``record_id``, ``predicted`` and ``probability:CLASS``; for several
             labels ``predicted:LABEL`` (0 or 1) and ``probability:LABEL``; for a measurement ``predicted`` alone.
-            Where the model has a gate also ``unusual`` (0 or 1) and ``unusual_percentile`` (0 to 100).
+            Where the model has a gate also ``unusual`` (0 or 1) and ``unusual_percentile`` (0 to 100); where it has a
+            zero-shot reading also ``zero_shot`` (the class read) and ``zero_shot_agrees`` (0 or 1).
         classifier: What predicted.
         encoder_id: Id of the encoder.
         failures: Records that could not be read, with the reason.
@@ -104,6 +107,7 @@ def predict(
     cohort: Cohort,
     *,
     device: str = "auto",
+    sets: float | None = None,
     embed_settings: Mapping[str, Any] | None = None,
     progress: ProgressMaker | None = None,
 ) -> Predicted:
@@ -113,20 +117,25 @@ def predict(
         folder: Of ``medfm finetune``.
         cohort: The records.
         device: ``"auto"`` or a torch device.
+        sets: Also give the set of classes that holds the true one at this rate (conformal, of validation patients).
         embed_settings: Of the embedding run.
         progress: Makes the progress displays.
 
     Raises:
         WeightsError: There is no classifier, or it belongs to another encoder.
-        ConfigError: The encoder is of another modality than the cohort.
+        ConfigError: The encoder is of another modality than the cohort, or no sets can be made.
     """
+    import numpy as np
+
     from medfm.encoders.load import load_encoder
     from medfm.training.gate_file import load_gate
+    from medfm.training.sets_file import load_sets
     from medfm.training.tuned import load_classifier
     from medfm.workflows.embed import embed
 
     classifier = load_classifier(folder)
     assert classifier.folder is not None
+    wanted = None if sets is None else load_sets(classifier.folder, classifier.labels.classes, sets)
     encoder = load_encoder(classifier.folder, device=device, variant=classifier.about.get("preprocessing_variant"))
     if encoder.fingerprint != classifier.about["encoder_fingerprint"]:
         raise WeightsError(
@@ -137,19 +146,73 @@ def predict(
     found = embed(encoder, cohort, progress=progress, **dict(embed_settings or {}))
     notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
     table = _table(classifier, found.values, list(found.record_ids))
+    if wanted is not None:
+        kept = wanted(classifier.scores(found.values))
+        names = np.array(classifier.labels.classes, dtype=object)
+        table["set"] = ["|".join(names[row]) for row in kept]
+        table["set_size"] = kept.sum(axis=1)
     gate = load_gate(classifier.folder, encoder.fingerprint)
     if gate is not None:
         table["unusual"] = gate.unusual(found.values).astype(int)
         table["unusual_percentile"] = gate.percentiles(found.values)
         far = int(table["unusual"].sum())
         notes += [f"{far} of {len(table)} records are unusual: far from what the model was trained on."] if far else []
+    said, read = _read(classifier, cohort, table, found, encoder, device, dict(embed_settings or {}), progress)
+    notes += said
     return Predicted(
-        table,
+        read,
         classifier,
         encoder.id,
         tuple(found.failures),
         tuple(notes),
     )
+
+
+def _read(
+    classifier: TunedClassifier,
+    cohort: Cohort,
+    table: pd.DataFrame,
+    found: Embeddings,
+    encoder: Encoder,
+    device: str,
+    settings: dict[str, Any],
+    progress: ProgressMaker | None,
+) -> tuple[list[str], pd.DataFrame]:
+    """`table` with the zero-shot reading where the model has one, and what a reader must know."""
+    import numpy as np
+
+    from medfm.encoders.load import load_encoder
+    from medfm.training.agreement_file import UNTOUCHED, load_reading
+    from medfm.workflows.embed import embed
+
+    assert classifier.folder is not None
+    kept = load_reading(classifier.folder, classifier.labels.classes)
+    if kept is None:
+        return [], table
+    reading, about = kept
+    if reading.untouched:
+        encoder = load_encoder(classifier.folder / UNTOUCHED, device=device, variant=encoder.variant)
+    if encoder.fingerprint != about["encoder_fingerprint"]:
+        raise WeightsError(
+            "The zero-shot reading belongs to another encoder than the one beside it.",
+            where=str(classifier.folder),
+            fix="copy the whole folder of the fine-tuning run again",
+        )
+    values = found.values
+    if reading.untouched:
+        own = embed(encoder, cohort, progress=progress, **settings)
+        rows = own.rows(found.record_ids)
+        if (rows < 0).any():
+            return ["No zero-shot reading: the untouched encoder could not embed every record."], table
+        values = own.values[rows]
+    names = np.array(classifier.labels.classes, dtype=object)[reading(values)]
+    agrees = (names == table["predicted"].to_numpy()).astype(int)
+    differ = int((1 - agrees).sum())
+    share = 100 * about["held_out"]["share"]
+    return [
+        f"{differ} of {len(table)} records are read otherwise zero-shot (prompts {reading.strategy}); on held-out records both "
+        f"agreed on {share:.1f} %."
+    ], table.assign(zero_shot=names, zero_shot_agrees=agrees)
 
 
 def _table(classifier: TunedClassifier, values: Any, record_ids: list[str]) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def retrieve(
         text_values=text_values,
         labels=None if labels is None else [str(labels.iloc[i]) for i in kept],
         target=label or text,
-        carried=plan.statistics.subgroups,
+        carried=plan.statistics.subgroup_columns,
         approximate=approximate,
         aside=aside,
         progress=progress,

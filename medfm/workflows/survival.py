@@ -62,8 +62,9 @@ def survival(
     from medfm.evaluation.survival import GROUP_NAMES, run_survival
     from medfm.evaluation.survival_data import survival_data
     from medfm.evaluation.survival_groups import group_figures
-    from medfm.evaluation.survival_summary import summarise_survival
+    from medfm.evaluation.survival_summary import absolute_figures, summarise_survival
     from medfm.reporting.result import Result
+    from medfm.workflows.survival_participants import survival_participants
 
     plan = plan_of(protocol, overrides)
     method = plan.method
@@ -83,6 +84,7 @@ def survival(
         said=[*lost, *run.notes],
     )
     figures = group_figures(run.predictions.table, GROUP_NAMES[method.groups], level=plan.statistics.level)
+    absolute = absolute_figures(run.predictions, plan.statistics, run.scope, patients_known=cohort.patients_known)
     return Result(
         kind="survival",
         protocol=plan,
@@ -101,7 +103,8 @@ def survival(
         batch_effect=_batch_effect(embeddings, cohort, plan),
         extras={
             "chosen": list(run.chosen),
-            "survival": {**figures, "unit": unit, "tau": run.tau, "codes": list(data.codes)},
+            "survival": {**figures, "unit": unit, "tau": run.tau, "codes": list(data.codes), "absolute": absolute},
+            **survival_participants(cohort, embedded, time, event, plan, data.codes),
         },
         name=name,
     )

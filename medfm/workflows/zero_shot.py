@@ -27,6 +27,7 @@ from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.knowledge.prompts import Context
 from medfm.workflows.baseline import BaselineChoice, beside, untrained_encoder, without_baseline
 from medfm.workflows.embed import embed
+from medfm.workflows.participants import scored_participants
 from medfm.workflows.probe import MapMethod, _checked, _map, _provenance, _resolved
 from medfm.workflows.zero_shot_extras import Scored, zero_shot_extras
 from medfm.workflows.zero_shot_prompts import Question, Questions, questions
@@ -173,7 +174,10 @@ def zero_shot(
             **_resolved(vectors, cohort, plan),
         },
         embedding_map=_map(vectors, scope.cohort, Evaluation(predictions, (), ()), plan, embedding_map),
-        extras={"zero_shot": extras},
+        extras={
+            "zero_shot": extras,
+            "participants": scored_participants(cohort, scope.cohort, scored.cohort, scored.truth, plan),
+        },
         name=name,
     )
     if bare is None or isinstance(bare, str):
@@ -343,7 +347,7 @@ def _predictions(scored: Scored, plan: Protocol, temperature: float) -> Predicti
     method = plan.method
     assert isinstance(method, ZeroShot)
     table = scored.cohort.table
-    wanted = [c for c in dict.fromkeys((*CARRIED, *plan.statistics.subgroups)) if c in table.columns]
+    wanted = [c for c in dict.fromkeys((*CARRIED, *plan.statistics.subgroup_columns)) if c in table.columns]
     columns = [c for c in wanted if c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *columns]]
     parts = [

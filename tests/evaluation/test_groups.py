@@ -17,6 +17,7 @@ from medfm.evaluation.groups import (
     group_rows,
     group_values,
     suppressed_cells,
+    suppressed_crossing,
 )
 from medfm.evaluation.metrics import evaluate, metrics_for
 from medfm.evaluation.metrics_outcomes import Outcomes
@@ -88,6 +89,62 @@ def test_rows_carry_the_figures_of_their_records():
         for estimate in row.estimates:
             assert estimate.value == pytest.approx(own[estimate.metric])
             assert estimate.low < estimate.value < estimate.high
+
+
+def test_intersections_are_named_and_missing_where_one_part_is():
+    table = pd.DataFrame({"sex": ["f", "m", None, "f"], "age": [30, 70, 50, None], "site": ["a", "b", "a", "b"]})
+    assert group_values(table, "sex*age").tolist() == ["f × 18-39", "m × 65-79", MISSING, MISSING]
+    assert group_values(table, "sex * site").tolist() == ["f × a", "m × b", MISSING, "f × b"]
+    with pytest.raises(EvaluationError, match="stage"):
+        group_values(table, "sex*stage")
+    # A column whose own name has a star is that column.
+    assert group_values(pd.DataFrame({"a*b": ["x"]}), "a*b").tolist() == ["x"]
+
+
+def test_names_of_intersections_are_checked_when_the_plan_is_made():
+    plan = StatisticsPlan(subgroups=("sex", "sex*age", "sex * site"))
+    assert plan.subgroup_columns == ("sex", "age", "site")
+    for wrong in ("sex*", "*", "sex*sex", ""):
+        with pytest.raises(ValueError, match="neither a column"):
+            StatisticsPlan(subgroups=(wrong,))
+
+
+def test_a_hidden_intersection_does_not_follow_from_its_row_or_column():
+    names = [f"{a} × {b}" for a in "fm" for b in ("18-39", "40-64", "65-79")]
+    # One small cell: within its row and its column another must hide it.
+    hidden = suppressed_crossing(names, [30, 4, 50, 40, 60, 70], 10)
+    grid = hidden.reshape(2, 3)
+    assert grid[0, 1] and (grid.sum(axis=1) != 1).all() and (grid.sum(axis=0) != 1).all()
+    assert not suppressed_crossing(names, [30, 14, 50, 40, 60, 70], 10).any()
+    assert suppressed_crossing([], [], 10).tolist() == []
+    assert suppressed_crossing(["a", "b", "c"], [50, 9, 30], 10).tolist() == suppressed_cells([50, 9, 30], 10).tolist()
+
+
+@settings(max_examples=150)
+@given(st.lists(st.integers(0, 60), min_size=6, max_size=6), st.integers(2, 20))
+def test_nothing_hidden_in_a_crossing_can_be_recovered(counts, minimum):
+    cells = [(f"{a} × {b}", n) for (a, b), n in zip([(a, b) for a in "fm" for b in "xyz"], counts, strict=True) if n]
+    names, sizes = [c[0] for c in cells], np.array([c[1] for c in cells], int)
+    hidden = suppressed_crossing(names, sizes, minimum)
+    assert hidden[sizes < minimum].all()
+    for part in (*"fm", *"xyz"):
+        own = np.array([part in name.split(" × ") for name in names], bool) & hidden
+        line = np.array([part in name.split(" × ") for name in names], bool)
+        if own.any() and not (own == line).all():
+            assert own.sum() >= 2 and sizes[own].sum() >= minimum
+
+
+def test_rows_and_gaps_of_intersections():
+    base = binary_case(900, 450)
+    rows = group_rows(base, "sex*age", metrics_for(["accuracy"], "binary"), PLAN)
+    values = group_values(base.table, "sex*age")
+    shown = [row for row in rows if not row.suppressed]
+    assert shown and all(" × " in row.value or row.value == MISSING for row in shown)
+    for row in shown:
+        assert row.n_records == int((values == row.value).sum())
+    gaps = group_gaps(base, rows)
+    if len([r for r in shown if r.value != MISSING]) >= 2:
+        assert {g.column for g in gaps} == {"sex*age"}
 
 
 def test_suppressed_rows_tell_nothing():

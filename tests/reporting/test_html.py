@@ -12,7 +12,18 @@ from medfm.reporting.folder import rebuild_report
 from medfm.reporting.html import render_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-SECTIONS = ("headline", "figures", "groups", "calibration", "variants", "folds", "embedding", "errors", "checks")
+SECTIONS = (
+    "headline",
+    "figures",
+    "precision",
+    "groups",
+    "calibration",
+    "variants",
+    "folds",
+    "embedding",
+    "errors",
+    "checks",
+)
 SECTIONS = (*SECTIONS, "method", "provenance", "glossary")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from medfm.reporting.survival import (
     proportional_sentence,
     survival_section,
 )
+from medfm.reporting.survival_risk import calibration_plot, calibration_table
 from medfm.reporting.survival_words import survival_words
 from medfm.reporting.verdict import verdict
 from medfm.reporting.words import word
@@ -113,6 +115,41 @@ def test_one_group_and_undefined_bounds_can_be_drawn() -> None:
     first = found["groups"][0]
     curve = {**first["curve"], "low": [None] * len(first["curve"]["low"]), "censored": []}
     assert curve_plot({**found, "groups": [{**first, "curve": curve}], "unit": ""}, "a very long name of a column").uri
+
+
+def _absolute() -> dict[str, Any]:
+    names = ("observed_to_expected", "horizon_slope", "horizon_intercept")
+    return {
+        "horizon": 12.0,
+        "span": [0.5, 40.0],
+        "figures": [{"metric": m, "value": 0.9, "low": 0.7, "high": 1.2, "method": "x"} for m in names],
+        "groups": [
+            {"n": 20, "events": 1, "predicted": 0.05, "observed": 0.0, "low": None, "high": None},
+            {"n": 20, "events": 9, "predicted": 0.4, "observed": 0.5, "low": 0.3, "high": 0.7},
+        ],
+    }
+
+
+def test_the_calibration_of_the_risk_is_drawn_and_tabled() -> None:
+    plot = calibration_plot(_absolute(), " months")
+    assert "0.400 predicted, 0.500 observed" in plot.alt and "12 months" in plot.title and "2 groups" in plot.caption
+    assert base64.b64decode(plot.uri.split(",")[1]).startswith(b"<?xml") and plot == calibration_plot(
+        _absolute(), " months"
+    )
+    table = calibration_table(_absolute(), " months", competing=True)
+    assert [r[1] for r in table.rows] == ["0.900 (0.700–1.200)"] * 3 and "0.500 to 40.0 months" in table.note
+    assert "competing" in table.note and "competing" not in calibration_table(_absolute()).note
+    result = made()
+    entry = {**result.extras["survival"], "absolute": _absolute()}
+    page = render_report(replace(result, extras={"survival": entry}))
+    assert "Can the predicted risk be taken at its word?" in page and page.count("<img") == 2
+    assert "taken at its word" not in render_report(replace(result, extras={"survival": {**entry, "absolute": None}}))
+
+
+def test_words_of_absolute_risks_claim_no_level_of_guessing_but_one() -> None:
+    for name in ("integrated_brier", "observed_to_expected", "horizon_slope", "horizon_intercept"):
+        assert word(name).meaning and word(name).chance == "" and "_" not in word(name).title
+    assert word("scaled_integrated_brier").chance == "zero"
 
 
 def test_sentences_on_tests() -> None:
