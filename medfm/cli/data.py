@@ -9,6 +9,7 @@ import click
 
 from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
 from medfm.cli.data_deidentify import deidentify_command
+from medfm.cli.data_lungs import lungs_command
 from medfm.cli.data_show import show_command
 from medfm.cli.data_standardize import standardize_command
 
@@ -45,6 +46,7 @@ def command() -> None:
 command.add_command(show_command)
 command.add_command(deidentify_command)
 command.add_command(standardize_command)
+command.add_command(lungs_command)
 
 
 @command.command("list", cls=Verb)
@@ -238,7 +240,9 @@ def _print_report(report: CheckReport) -> None:
     synthetic = ", SYNTHETIC" if report.synthetic else ""
     click.echo(f"{report.cohort}: {report.records:,} records, {report.patients:,} patients{synthetic}")
     if report.classes:
-        classes = ", ".join(f"{name} {n:,}" for name, n in report.classes.items())
+        from medfm.cohorts.checks.codes import named
+
+        classes = named([f"{name} {n:,}" for name, n in report.classes.items()], 40)
         # The labels of a multilabel task name themselves in the counts.
         head = report.target if isinstance(report.target, str) else "positive"
         click.echo(textwrap.fill(f"{head}: {classes}", text_width(), subsequent_indent="  "))

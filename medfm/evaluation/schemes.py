@@ -7,7 +7,7 @@ scheme; unshuffled folds depend on the order of the units only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,19 @@ def make_folds(
     if len(validation):
         notes.append("The cohort's val records are not used: validation folds are drawn inside train.")
     return [replace(fold, validation=fold.test, test=test) for fold in folds], notes
+
+
+def folds_planned(scheme: Scheme, inner: int | None, split: Iterable[object]) -> int:
+    """Over how many folds the patients of a class are spread at most; 1 where there are none.
+
+    Args:
+        scheme: Which records train and which test.
+        inner: Folds inside the training records of a fixed split, if a setting is chosen by them.
+        split: As of :func:`make_folds`.
+    """
+    names = {str(value) for value in split if value is not None and value == value}
+    fixed = scheme.kind == "split" or (scheme.kind == "split_or_kfold" and {"train", "test"} <= names)
+    return (inner or 1) if fixed else scheme.folds
 
 
 def _k_folds(

@@ -168,7 +168,7 @@ def _classes(
             f"'{name}' holds {len(classes)} different values in {len(column)} records.",
             where=f"column '{name}'",
             expected="classes with several records each",
-            fix="is this an identifier? A measurement is evaluated with task 'regression'",
+            fix="is this an identifier, or free text? A measurement is evaluated with task 'regression'",
         )
     if kind == "binary" and len(classes) != 2:
         raise EvaluationError(
@@ -231,6 +231,7 @@ def _multilabel(cohort: Cohort, names: list[str]) -> Target:
                 f"The label column '{name}' holds other values than 0 and 1.",
                 where=f"column '{name}'",
                 expected="1, 0 or empty for unknown",
+                fix="-1 usually means uncertain: make it 1, 0 or empty" if (known == -1).any() else None,
             )
         if len(np.unique(known)) < 2:
             raise EvaluationError(

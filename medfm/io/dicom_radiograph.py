@@ -128,6 +128,8 @@ def _decode(data: bytes, voi: Voi, photometric: str | None, where: str) -> tuple
 
 def _check(header: Any, where: str) -> None:
     """Refuse what cannot be one radiograph, before any pixel is decoded."""
+    from pydicom.dataelem import DataElement
+
     if "PixelData" not in header:
         kind = "whole numbers" if any(name in header for name in ("FloatPixelData", "DoubleFloatPixelData")) else ""
         raise ReadError(
@@ -152,6 +154,10 @@ def _check(header: Any, where: str) -> None:
         raise ReadError(
             "The DICOM picture has no pixels, or not 8 or 16 bits allocated with as many or fewer stored.", where=where
         )
+    # Numbers that were written as text would stop the decoder.
+    for name, value in (("Rows", rows), ("Columns", columns), ("BitsAllocated", allocated), ("BitsStored", bits)):
+        if header[name].VR != "US":
+            header[name] = DataElement(header[name].tag, "US", value)
     if rows * columns > MAX_PIXELS:
         raise ReadError(
             f"The DICOM picture is too large: {columns} x {rows} pixels.",

@@ -20,6 +20,8 @@ _LONGEST = 768  # pixels of the longer side when looking for writing
 _BAND = 0.2  # of the shorter side: where writing is looked for
 _RISE = 0.25  # of the range, that a letter is brighter than its surroundings
 
+_UPRIGHT = (1.0, 0.0, 0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class ChestQuality:
@@ -67,11 +69,12 @@ class ChestQuality:
 
 
 def measure(array: np.ndarray, facts: Mapping[str, Any]) -> ChestQuality:
-    """Measure a radiograph float32 (height, width) in [0, 1] with its facts."""
+    """Measure a radiograph float32 (height, width) in [0, 1] with its facts; a crop counts as upright."""
     height, width = array.shape
     inner = array[height // 8 : height - height // 8, width // 8 : width - width // 8]
     low, high = np.percentile(inner[:: max(height // 256, 1), :: max(width // 256, 1)], [2, 98])
-    likeness = _likeness(array)
+    # The drawn radiograph is a whole one: of a crop the position cannot be told by it.
+    likeness = _UPRIGHT if "crop" in facts else _likeness(array)
     orientation = tuple(facts.get("patient_orientation", ()))
     return ChestQuality(
         size=(height, width),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from medfm.modalities.row_options import missing, whole
 if TYPE_CHECKING:
     from medfm.modalities.chest_quality import ChestQuality
 
-_OPTIONS = ("window", "voi_index", "photometric", "invert", "page")
+_OPTIONS = ("window", "voi_index", "photometric", "invert", "page", "crop")
 _DICOM_ONLY = ("window", "voi_index", "photometric")
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_BYTES = 2_000_000_000
@@ -33,7 +33,8 @@ class ChestXray:
 
     The canonical array is float32 of shape (height, width) in [0, 1]: 0 is black (air), 1 the largest value that the
     stored bits can hold, or the upper end of the window where one is applied. MONOCHROME1 has been turned over, once.
-    Nothing is cropped, resized, equalised or turned by the orientation.
+    Nothing is resized, equalised or turned by the orientation, and nothing cropped unless the row says where (``crop``,
+    which ``medfm data lungs`` finds).
 
     The facts: ``format, bits_stored, view`` (``PA``, ``AP``, ``LL``, ``RL`` or ``unknown``), ``photometric``
     (``not stated`` outside DICOM), ``inverted``, ``window_applied`` (``none``, ``given``, ``table`` or the function of
@@ -56,7 +57,8 @@ class ChestXray:
 
         ``window`` (``header``, ``none``, or centre and width such as ``40,400``), ``voi_index`` (which of several
         windows or tables of the file, from 0), ``photometric`` (for files that do not say), ``invert`` (``yes`` turns a
-        picture over whose polarity is wrong), ``page`` (of a TIFF).
+        picture over whose polarity is wrong), ``page`` (of a TIFF), ``crop`` (top, left, bottom and right in pixels of the
+        file, the last two exclusive).
 
         Raises:
             ReadError: A value is none of these.
@@ -72,6 +74,8 @@ class ChestXray:
             options["invert"] = _flag(row["invert"])
         if not missing(row.get("page")):
             options["page"] = whole(row["page"], "page", "pages")
+        if not missing(row.get("crop")):
+            options["crop"] = crop_of(row["crop"])
         return options
 
     def read(self, ref: RecordRef) -> Record:
@@ -98,6 +102,9 @@ class ChestXray:
             # Padding was made black and stays so only where the file says where it is; a picture has none.
             array = np.float32(1) - array
             facts["inverted_by_hand"] = True
+        if "crop" in options:
+            array = cropped(array, options["crop"], ref.record_id)
+            facts["crop"] = options["crop"]
         facts["height"], facts["width"] = int(array.shape[0]), int(array.shape[1])
         return Record(ref.record_id, self.name, array, facts)
 
@@ -167,6 +174,40 @@ def window_of(value: Any) -> str | list[float]:
     if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers) or numbers[1] < 1:
         raise wrong
     return numbers
+
+
+def crop_of(value: Any) -> list[int]:
+    """[top, left, bottom, right] in pixels, the last two exclusive.
+
+    Raises:
+        ReadError: It is none, or holds no pixel.
+    """
+    if isinstance(value, str):
+        parts: list[Any] = [part for part in re.split(r"[,;\s]+", value.strip().strip("[]()")) if part]
+    else:
+        parts = list(value) if isinstance(value, (list, tuple, np.ndarray)) else []
+    if len(parts) == 4:
+        top, left, bottom, right = (whole(part, "crop") for part in parts)
+        if 0 <= top < bottom and 0 <= left < right:
+            return [top, left, bottom, right]
+    raise ReadError(
+        "crop is no part of a picture.",
+        expected="top, left, bottom and right in pixels, such as 120,80,900,1000",
+        fix="leave the cell empty for the whole radiograph",
+    )
+
+
+def cropped(array: np.ndarray, box: Sequence[int], where: str) -> np.ndarray:
+    """The part of a radiograph within [top, left, bottom, right]; raises ReadError where it reaches beyond."""
+    top, left, bottom, right = box
+    if bottom > array.shape[0] or right > array.shape[1]:
+        raise ReadError(
+            f"The crop ends at row {bottom} and column {right}, and the radiograph has {array.shape[0]} and "
+            f"{array.shape[1]}.",
+            where=where,
+            fix="find the crop again (medfm data lungs); perhaps the file was replaced by a smaller one",
+        )
+    return np.ascontiguousarray(array[top:bottom, left:right])
 
 
 def _photometric(value: Any) -> str:

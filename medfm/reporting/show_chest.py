@@ -47,9 +47,7 @@ class ChestShower:
         """
         if settings.text is not None and encoder is None:
             raise ConfigError("A text without an encoder has no meaning here.", fix="name it with --encoder")
-        wide, high = proportions(record)
-        scale = _BOX / max(wide, high)
-        box = (_MARGIN + _SIDE, _MARGIN, wide * scale, high * scale)
+        box = picture_box(record)
         width = max(box[2] + 2 * (_MARGIN + _SIDE), 62.0)
         drawing = Drawing(width, box[3] + 2 * _MARGIN + 18.0, f"Radiograph of record {record.record_id}")
         frame = rectangle(*box)
@@ -76,6 +74,13 @@ class ChestShower:
     ) -> list[bytes]:
         """JPEG thumbnails."""
         return [thumbnail(record.array) for record in records]
+
+
+def picture_box(record: Record) -> tuple[float, float, float, float]:
+    """Where the drawing of a radiograph has its pixels: x, y, width and height in mm."""
+    wide, high = proportions(record)
+    scale = _BOX / max(wide, high)
+    return _MARGIN + _SIDE, _MARGIN, wide * scale, high * scale
 
 
 def proportions(record: Record) -> tuple[float, float]:

@@ -213,6 +213,9 @@ def finetune(
     result = replace(
         result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name
     )
+    # Of the tested records all could be read; what is missing was missing before.
+    gone = [{"record_id": failure.record_id, "reason": failure.reason} for failure in before.failures]
+    result = replace(result, provenance={**result.provenance, "failures": gone})
     result = _with_probe(result, before, cohort, columns, plan, loaded, shown)
     rows = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     save_into(with_participants(result, asked, cohort, truth, rows), folder)

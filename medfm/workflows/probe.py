@@ -20,6 +20,7 @@ from medfm.evaluation.gradient_probe import epoch_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import MAIN, TaskKind
 from medfm.evaluation.protocol import Protocol, load_protocol
+from medfm.evaluation.schemes import folds_planned
 from medfm.evaluation.target import labelled, make_target
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _checked(
         target=classes,
         deep=False,
         training_data=_training_data(embeddings),
-        folds=plan.scheme.folds,
+        folds=folds_planned(plan.scheme, _inner(plan), cohort.table["split"]),
         content_keys=content_keys(embeddings, cohort),
     )
     # The vectors are at hand, so files that lie elsewhere are worth a word and no more.
@@ -318,6 +319,11 @@ def _checked(
     marked = allow(findings, list(allowed))
     stop_on_errors(marked)
     return marked
+
+
+def _inner(plan: Protocol) -> int | None:
+    selection = getattr(plan.method, "selection", None)
+    return int(selection.folds) if selection is not None and getattr(selection, "rule", "") == "inner_cv" else None
 
 
 def _training_data(embeddings: Embeddings) -> tuple[str, ...]:

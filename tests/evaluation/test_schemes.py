@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.protocol import Scheme
-from medfm.evaluation.schemes import Fold, draw_fractions, make_folds, split_rows
+from medfm.evaluation.schemes import Fold, draw_fractions, folds_planned, make_folds, split_rows
 
 NONE = np.empty(0, dtype=np.int64)
 
@@ -169,6 +169,23 @@ def test_fractions_follow_the_seed() -> None:
     c = draw(fold, (0.2,), 1, 6, patients, strata)[0].train
     assert np.array_equal(a, b) and not np.array_equal(a, c)
     assert len(set(patients[a])) == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner", "split", "planned"),
+    [
+        ("kfold", None, ["train", "test"], 7),
+        ("kfold", 3, [None, None], 7),
+        ("split", None, ["train", "test"], 1),
+        ("split", 3, ["train", "test"], 3),
+        ("split_or_kfold", 3, ["train", "test"], 3),
+        ("split_or_kfold", None, ["train", "test"], 1),
+        ("split_or_kfold", 3, ["train", float("nan")], 7),
+        ("split_with_inner_kfold", 3, ["train", "test"], 7),
+    ],
+)
+def test_how_many_folds_the_patients_are_spread_over(kind: str, inner: int | None, split: list, planned: int) -> None:
+    assert folds_planned(Scheme(kind=kind, folds=7), inner, split) == planned
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5])

@@ -284,6 +284,16 @@ def test_a_wrong_value_representation_is_tolerated_or_named() -> None:
     where = data.index(b"\x28\x00\x01\x01US\x02\x00")
     text = data[: where + 4] + b"IS" + data[where + 6 : where + 8] + b"12" + data[where + 10 :]
     np.testing.assert_allclose(read(text)[0], ramp() / 4095, atol=1e-6)
+    for name, tag in (
+        ("Rows", b"\x28\x00\x10\x00"),
+        ("Columns", b"\x28\x00\x11\x00"),
+        ("Allocated", b"\x28\x00\x00\x01"),
+    ):
+        at = data.index(tag + b"US\x02\x00")
+        number = b"%d" % int.from_bytes(data[at + 8 : at + 10], "little")
+        for kind in (b"LO", b"DS", b"SH"):
+            changed = data[: at + 4] + kind + data[at + 6 : at + 8] + number + data[at + 10 :]
+            np.testing.assert_allclose(read(changed)[0], ramp() / 4095, atol=1e-6, err_msg=name)
     wrong = data[: where + 4] + b"LO" + data[where + 6 : where + 8] + b"ab" + data[where + 10 :]
     with pytest.raises(ReadError, match=r"BitsStored.*value representation"):
         read(wrong)

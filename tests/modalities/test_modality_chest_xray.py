@@ -73,6 +73,9 @@ def test_options_choose_the_window(file: Path) -> None:
         ({"voi_index": "1.0", "page": 2}, {"voi_index": 1, "page": 2}),
         ({"photometric": "monochrome1", "invert": "Yes"}, {"photometric": "MONOCHROME1", "invert": True}),
         ({"invert": 0.0}, {"invert": False}),
+        ({"crop": " 1, 2,30,40 "}, {"crop": [1, 2, 30, 40]}),
+        ({"crop": (1, 2.0, 30, 40)}, {"crop": [1, 2, 30, 40]}),
+        ({"crop": float("nan")}, {}),
     ],
 )
 def test_columns_become_options(row: dict[str, Any], options: dict[str, Any]) -> None:
@@ -84,6 +87,28 @@ def test_columns_become_options(row: dict[str, Any], options: dict[str, Any]) ->
 def test_windows_that_are_none(value: Any) -> None:
     with pytest.raises(ReadError, match="neither 'header' nor 'none'"):
         window_of(value)
+
+
+@pytest.mark.parametrize(
+    "crop", ["1,2,3", "a,b,c,d", "5,5,5,9", "5,5,9,5", "-1,0,5,5", "1.5,0,5,5", 7, {}, "nan,0,1,1"]
+)
+def test_crops_that_are_none(crop: Any) -> None:
+    with pytest.raises(ReadError, match=r"crop is (no part|not a whole number)"):
+        CHEST_XRAY.options({"crop": crop})
+
+
+def test_a_crop_is_cut_last_and_never_beyond(tmp_path: Path, file: Path) -> None:
+    whole = read_record(file, "chest_xray", invert="yes").array
+    part = read_record(file, "chest_xray", invert="yes", crop="2,3,20,18")
+    np.testing.assert_array_equal(part.array, whole[2:20, 3:18])
+    assert part.array.flags.c_contiguous and part.facts["crop"] == [2, 3, 20, 18]
+    assert (part.facts["height"], part.facts["width"]) == (18, 15)
+    assert "crop" not in read_record(file, "chest_xray").facts
+    np.testing.assert_array_equal(read_record(file, "chest_xray", crop=[0, 0, 24, 20], invert=True).array, whole)
+    with pytest.raises(ReadError, match="ends at row 25 and column 20, and the radiograph has 24 and 20"):
+        read_record(file, "chest_xray", crop="0,0,25,20")
+    first, second = (RecordRef("r", file, options) for options in ({}, {"crop": [0, 0, 5, 5]}))
+    assert first.content_key() != second.content_key()
 
 
 @pytest.mark.parametrize(

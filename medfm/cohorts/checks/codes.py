@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medfm.cohorts.findings import Finding, Severity
@@ -31,6 +31,18 @@ _ALL = (
     Check("T003", "the target is filled in", False, "fill in the label, or leave the rows out"),
     Check("T004", "every record has a split", False, "fill in the split column, or evaluate by cross-validation"),
     Check("T005", "no record is listed twice", False, "keep one row per file (and box)"),
+    Check(
+        "T006",
+        "a patient_id is one person",
+        False,
+        "mend the sex or the ids: two people under one id count as one in every interval",
+    ),
+    Check(
+        "T007",
+        "a patient belongs to one site",
+        False,
+        "if sites number their patients each for themselves, put the site in front of the id; else compare sites with care",
+    ),
     Check("F001", "files are there", False, "check --root and the paths"),
     Check(
         "F002",
@@ -213,6 +225,13 @@ _ALL = (
     Check("S004", "every tested class is trained", False, "split again, stratified by class"),
     Check("S005", "classes are not tied to sites", False, "report results per site; the encoder may read the site"),
     Check(
+        "S006",
+        "labels are classes, each spelt in one way",
+        False,
+        "write every class in one way, or name it so in the label_map of the YAML; findings written as sentences have "
+        "to be turned into classes first",
+    ),
+    Check(
         "X001",
         "dense tissue is bright",
         True,
@@ -273,3 +292,14 @@ def count(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
+
+
+def named(names: Sequence[str], shown: int = 8) -> str:
+    """The first names, and how many more."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def planned_folds(folds: int, whole_test: bool) -> str:
+    """How a finding names the folds that patients are counted for; nothing where no folds are planned."""
+    return "" if folds < 2 else f" for {folds} folds{' inside train' if whole_test else ''}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from medfm.cohorts.checks.codes import count, found, passed
+from medfm.cohorts.checks.codes import count, found, named, passed, planned_folds
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
 from medfm.core.errors import CohortError
 
-_SHOWN = 8
+# CheXpert's labels, and those of everybody who uses its labeller.
+UNCERTAIN = (
+    "-1 usually means uncertain: make it 1, 0 or empty (medfm data prepare chexpert@u-ones, @u-zeros or @u-ignore "
+    "does so for that set)"
+)
 
 
 def label_table(cohort: Cohort, labels: Sequence[str]) -> pd.DataFrame:
@@ -30,7 +34,9 @@ def label_table(cohort: Cohort, labels: Sequence[str]) -> pd.DataFrame:
                 f"The label column '{label}' holds other values than 0 and 1.",
                 where=f"{cohort.name}, record {cohort.table['record_id'][wrong.to_numpy(dtype=bool).argmax()]}",
                 expected="1, 0 or empty for unknown",
-                fix="name the 0/1 columns of the task as target, one per label",
+                fix=UNCERTAIN
+                if bool((values == -1).any())
+                else "name the 0/1 columns of the task as target, one per label",
             )
         columns[label] = values.astype(float)
     return pd.DataFrame(columns)
@@ -67,9 +73,9 @@ def check_labels(cohort: Cohort, labels: Sequence[str], folds: int, tiny: int) -
         if len(rows)
     }
     if constant:
-        yield found("S001", "error", f"not both 0 and 1 in all records: {_named(constant)}")
+        yield found("S001", "error", f"not both 0 and 1 in all records: {named(constant)}")
     elif any(flat.values()):
-        detail = "; ".join(f"not both 0 and 1 in {part}: {_named(names)}" for part, names in flat.items() if names)
+        detail = "; ".join(f"not both 0 and 1 in {part}: {named(names)}" for part, names in flat.items() if names)
         yield found("S001", "warning", detail)
     else:
         yield passed("S001", count(len(values.columns), "label"))
@@ -78,32 +84,30 @@ def check_labels(cohort: Cohort, labels: Sequence[str], folds: int, tiny: int) -
     patients = cohort.table.loc[trained.index, "patient_id"]
     few = {name: n for name in labels if (n := int(patients[trained[name] == 1].nunique())) < folds}
     if few:
-        yield found("S002", "warning", f"fewer than {folds} positive patients for {folds} folds: {_counted(few)}")
+        yield found(
+            "S002", "warning", f"fewer than {folds} positive patients{planned_folds(folds, whole_test)}: {counted(few)}"
+        )
     else:
         yield passed("S002", f"at least {folds} positive patients for every label")
     tested = parts["test"] if whole_test else values
     place = "test split" if whole_test else "cohort"
     small = {name: n for name in labels if (n := int((tested[name] == 1).sum())) < tiny}
     if small:
-        yield found("S003", "warning", f"fewer than {tiny} positive records in the {place}: {_counted(small)}")
+        yield found("S003", "warning", f"fewer than {tiny} positive records in the {place}: {counted(small)}")
     else:
         yield passed("S003", f"at least {tiny} positive records per label in the {place}")
     if whole_test and len(parts["train"]):
         unseen = [n for n in labels if (parts["test"][n] == 1).any() and not (parts["train"][n] == 1).any()]
         if unseen:
-            yield found("S004", "warning", f"positive in test but never in train: {_named(unseen)}")
+            yield found("S004", "warning", f"positive in test but never in train: {named(unseen)}")
         else:
             yield passed("S004")
     sites = cohort.table["site"]
     if sites.nunique() >= 2:
         tied = [name for name in labels if (values[name] == 1).sum() > 1 and sites[values[name] == 1].nunique() == 1]
-        yield found("S005", "warning", f"only at one site: {_named(tied)}") if tied else passed("S005")
+        yield found("S005", "warning", f"only at one site: {named(tied)}") if tied else passed("S005")
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
-def _counted(numbers: dict[str, int]) -> str:
-    return _named([f"{name} ({n})" for name, n in sorted(numbers.items(), key=lambda item: item[1])])
+def counted(numbers: Mapping[str, int]) -> str:
+    """The names with their numbers, the rarest first."""
+    return named([f"{name} ({n})" for name, n in sorted(numbers.items(), key=lambda item: item[1])])

@@ -8,6 +8,7 @@ from typing import Literal
 from medfm.cohorts.checks.content import check_content, check_copies
 from medfm.cohorts.checks.files import check_files
 from medfm.cohorts.checks.identity import check_identity
+from medfm.cohorts.checks.people import check_people
 from medfm.cohorts.checks.scan import scan
 from medfm.cohorts.checks.table import Target, check_classes, check_groups, check_table
 from medfm.cohorts.cohort import Cohort
@@ -51,6 +52,7 @@ def run_checks(
         cohort.column(name)
     findings = [
         *check_table(cohort, chosen),
+        *check_people(cohort),
         *check_files(cohort, deep=deep),
         *check_groups(cohort, chosen, tuple(training_data)),
     ]

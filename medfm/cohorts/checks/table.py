@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from medfm.cohorts.checks.codes import count, found, passed
-from medfm.cohorts.checks.labels import check_filled, check_labels
+from medfm.cohorts.checks.codes import count, found, named, passed, planned_folds
+from medfm.cohorts.checks.labels import check_filled, check_labels, counted
+from medfm.cohorts.checks.people import check_spelling, is_free_text
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
 from medfm.modalities.registry import get_modality
@@ -140,14 +141,14 @@ def _overlap(cohort: Cohort, training_data: tuple[str, ...]) -> Finding:
 
     where = cohort.info.get("where", {})
     own = {str(cohort.info.get(key, "")) for key in ("adapter", "source", "task", "name")}
-    own |= {cohort.name, *(str(value) for value in where.values())}
-    names = {key for name in own if len(key := _key(name.partition("@")[0])) > 2}
+    # A filter may name the set; a class or a view that it names is none.
+    own |= {cohort.name, *(str(value) for column, value in where.items() if column.lower() in _SET_COLUMNS)}
+    names = {bare for name in own if len(_key(bare := name.partition("@")[0])) > 2}
     # A cohort that bears one name of a public set bears all of them.
     for aliases in all_aliases():
-        keys = {_key(alias) for alias in aliases}
-        if keys & names:
-            names |= keys
-    hits = [name for name in training_data if any(_same_set(_key(name.partition(" (")[0]), mine) for mine in names)]
+        if {_key(alias) for alias in aliases} & {_key(name) for name in names}:
+            names |= set(aliases)
+    hits = [name for name in training_data if any(_same_set(name.partition(" (")[0], mine) for mine in names)]
     if hits:
         detail = f"the encoder's training data name {', '.join(sorted(hits))}"
         if all(" (split " in name for name in hits) and not cohort.table["split"].isna().all():
@@ -156,12 +157,91 @@ def _overlap(cohort: Cohort, training_data: tuple[str, ...]) -> Finding:
     return passed("L008", f"none of {count(len(training_data), 'named set')} matches the cohort's name")
 
 
+_SET_COLUMNS = ("task", "dataset", "data_set", "database", "source", "collection", "cohort", "study", "name")
+# Words that many sets bear and that name none.
+_COMMON = frozenset(
+    [
+        "chest",
+        "xray",
+        "xrays",
+        "cxr",
+        "radiograph",
+        "radiographs",
+        "pneumonia",
+        "covid19",
+        "ecg",
+        "ecgs",
+        "heart",
+        "rhythm",
+        "blood",
+        "cell",
+        "cells",
+        "rbc",
+        "wbc",
+        "retina",
+        "fundus",
+        "eye",
+        "brain",
+        "mri",
+        "scan",
+        "scans",
+        "tissue",
+        "patch",
+        "patches",
+        "slide",
+        "slides",
+        "pathology",
+        "histopathology",
+        "data",
+        "dataset",
+        "database",
+        "set",
+        "image",
+        "images",
+        "picture",
+        "pictures",
+        "record",
+        "records",
+        "label",
+        "labels",
+        "table",
+        "train",
+        "val",
+        "test",
+        "validation",
+        "training",
+        "all",
+        "cohort",
+        "study",
+        "site",
+        "hospital",
+        "clinic",
+        "patients",
+        "normal",
+        "demo",
+        "published",
+        "small",
+        "large",
+        "lung",
+        "colon",
+        "skin",
+    ]
+)
+
+
 def _same_set(theirs: str, mine: str) -> bool:
-    return len(theirs) > 2 and (theirs in mine or mine in theirs)
+    """Whether one name is the other, or whole words of it that are more than common ones ("Chula RBC-12", "Chula")."""
+    for short, long in ((theirs, mine), (mine, theirs)):
+        key, words = _key(short), [word for word in re.split(r"[^a-z0-9]+", long.lower()) if word]
+        if len(key) < 3 or all(word in _COMMON for word in re.split(r"[^a-z0-9]+", short.lower()) if word):
+            continue
+        if key in {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}:
+            return True
+    return False
 
 
 def check_classes(cohort: Cohort, target: Target, folds: int) -> Iterator[Finding]:
-    """S001 to S005, for a categorical or a multilabel target; nothing for a continuous one."""
+    """S001 to S006, for a categorical or a multilabel target; nothing for a continuous one."""
     if not isinstance(target, str):
         yield from check_labels(cohort, target, folds, TINY_CLASS)
         return
@@ -169,6 +249,10 @@ def check_classes(cohort: Cohort, target: Target, folds: int) -> Iterator[Findin
     if table.empty or is_continuous(table[target]):
         return
     labels = table[target].astype(str)
+    if not pd.api.types.is_numeric_dtype(table[target]):
+        yield check_spelling(labels, table["record_id"])
+        if is_free_text(labels):
+            return  # the others would list every record
     parts = {"all records": labels, **{s: labels[table["split"] == s] for s in ("train", "test")}}
     single = [name for name, values in parts.items() if len(values) and values.nunique() < 2]
     if single:
@@ -180,22 +264,23 @@ def check_classes(cohort: Cohort, target: Target, folds: int) -> Iterator[Findin
     patients = trained.groupby(trained[target].astype(str))["patient_id"].nunique()
     few = patients[patients < folds]
     if len(few):
-        named = ", ".join(f"{name} ({n})" for name, n in few.items())
-        yield found("S002", "warning", f"fewer than {folds} patients for {folds} folds: {named}")
+        listed = counted({str(name): int(n) for name, n in few.items()})
+        yield found("S002", "warning", f"fewer than {folds} patients{planned_folds(folds, whole_test)}: {listed}")
     else:
-        yield passed("S002", f"at least {int(patients.min())} in every class, for {folds} folds")
+        least = int(patients.min())
+        yield passed("S002", f"at least {count(least, 'patient')} in every class{planned_folds(folds, whole_test)}")
     sizes = (labels[table["split"] == "test"] if whole_test else labels).value_counts()
     tiny = sizes[sizes < TINY_CLASS]
     place = "test split" if whole_test else "cohort"
     if len(tiny):
-        named = ", ".join(f"{name} ({n})" for name, n in tiny.items())
-        yield found("S003", "warning", f"fewer than {TINY_CLASS} records in the {place}: {named}")
+        listed = counted({str(name): int(n) for name, n in tiny.items()})
+        yield found("S003", "warning", f"fewer than {TINY_CLASS} records in the {place}: {listed}")
     else:
         yield passed("S003", f"at least {int(sizes.min())} records per class in the {place}")
     if whole_test and len(parts["train"]):
         unseen = sorted(set(parts["test"]) - set(parts["train"]))
         if unseen:
-            yield found("S004", "warning", f"in test but not in train: {', '.join(unseen)}")
+            yield found("S004", "warning", f"in test but not in train: {named(unseen)}")
         else:
             yield passed("S004")
     yield from _tied_to_site(table, labels)
@@ -207,7 +292,7 @@ def _tied_to_site(table: pd.DataFrame, labels: pd.Series) -> Iterator[Finding]:
     sites = table["site"].groupby(labels).nunique()
     tied = sorted(str(name) for name in sites[sites == 1].index)
     if tied:
-        yield found("S005", "warning", f"only at one site: {', '.join(tied)}")
+        yield found("S005", "warning", f"only at one site: {named(tied)}")
     else:
         yield passed("S005", f"{table['site'].nunique()} sites")
 

@@ -208,7 +208,7 @@ def test_label_checks_equal_plain_counts(make_cohort: Callable[..., Cohort], dat
     filled = check_filled(cohort, labels)
     assert filled.severity == ("error" if empty.all() else "warning" if empty.any() else "passed")
     if empty.any() and not empty.all():
-        assert filled.records == tuple(rows.loc[empty, "record_id"])
+        assert filled.records == tuple(rows.loc[empty, "record_id"])[:10], "the first ten are named"
     table = label_table(cohort, labels)
     np.testing.assert_array_equal(table.to_numpy(), rows[labels].to_numpy(dtype=float))
 

@@ -30,7 +30,7 @@ def test_quick_checks_never_open_a_file(make_cohort: Callable, monkeypatch: pyte
 
 
 def test_deep_checks_run_every_code_that_applies(make_cohort: Callable) -> None:
-    columns = {"label": list("abab"), "site": list("nsns"), "study_id": list("wxyz")}
+    columns = {"label": list("abab"), "site": list("nsns"), "sex": list("FMFM"), "study_id": list("wxyz")}
     cohort = make_cohort(split=["train", "train", "test", "test"], info={"copies": "eight turns of each"}, **columns)
     found = run_checks(cohort, training_data=["BMC"])
     # Codes that begin with E are about recordings, those with H about tissue patches, those with R about the retina,
