@@ -35,7 +35,7 @@ def probe_participants(
     rows = np.flatnonzero(embeddings.rows(labelled.record_ids) >= 0)
     kept, known = labelled.table.iloc[rows].reset_index(drop=True), truth.take(rows)
     split = kept["split"]
-    by_split = plan.scheme.kind != "kfold" and {"train", "test"} <= set(split.dropna())
+    by_split = plan.scheme.kind not in ("kfold", "leave_one_site_out") and {"train", "test"} <= set(split.dropna())
     parts = {"cross-validation": np.arange(len(kept))}
     if by_split:
         parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
