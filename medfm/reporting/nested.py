@@ -200,7 +200,8 @@ def final_text(final: Mapping[str, Any]) -> str:
     return (
         f"{final['rule']} soup: weights of {len(final['kept'])} of the {len(members)} models of the outer folds ({chosen}) "
         f"averaged{statistics}. On {final['validation']} records of validation patients, inner {metric} {figure(final['quality'])}, "
-        f"of the models alone {alone}; this was used to choose and is no test. It was tested on nobody: the pooled figures "
+        f"of the models alone {alone}: they chose {'its members, ' if final['rule'] == 'greedy' else ''}threshold and recalibration, "
+        "so this is no test. It was tested on nobody: the pooled figures "
         "are those of the single models"
     )
 
@@ -212,17 +213,24 @@ def count_names(names: Iterable[str]) -> str:
 
 def _gate_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     measured = entry.get("false_alarms")
+    ships = final is not None and bool(final.get("gate"))
+    if measured is None and final is not None and ships:
+        text = (
+            f"with the final model, threshold from its {final['validation']} validation records, planned false alarms 5 %; how many "
+            "there are was not measured, since the outer folds have too few validation records"
+        )
+        return [("gate for unusual records", text)]
     if measured is None:
         return [("gate for unusual records", "none: too few validation records")] if final is not None else []
     share = (
         f"{100 * measured['alarms'] / measured['tested']:.1f} % ({100 * measured['low']:.1f} to {100 * measured['high']:.1f} %, "
         "records as independent)"
     )
-    ships = "with the final model" if final is not None and final.get("gate") else "not with a model"
     return [
         (
             "gate for unusual records",
-            f"{ships}; fitted inside each outer fold it called {measured['alarms']} of {measured['tested']} tested records "
-            f"unusual, {share}; planned {100 * measured['planned']:g} %",
+            f"{'with the final model' if ships else 'not with a model'}; fitted inside each outer fold it called "
+            f"{measured['alarms']} of {measured['tested']} tested records unusual, {share}; planned "
+            f"{100 * measured['planned']:g} %",
         )
     ]

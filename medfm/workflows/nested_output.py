@@ -62,11 +62,13 @@ def out_of_fold(outcomes: Sequence[FoldOutcome], cohort: Cohort, truth: Target) 
 
 
 def tested_parts(folds: Sequence[OuterFold], count: int) -> dict[str, np.ndarray]:
-    """Rows by the outer fold that tests them, for the table of participants; all together where there are many folds."""
-    first = [fold for fold in folds if fold.repeat == 0]
-    if len(first) > _MOST_PARTS:
-        return {"cross-validation": np.arange(count)}
-    return {f"site {fold.site}" if fold.site else f"fold {fold.fold + 1}": fold.test for fold in first}
+    """Parts of the table of participants: the sites where they are the folds, else all records as one part.
+
+    Folds at random differ by chance alone, and their cells would mostly be too small to show.
+    """
+    if folds[0].site and len(folds) <= _MOST_PARTS:
+        return {f"site {fold.site}": fold.test for fold in folds}
+    return {"cross-validation": np.arange(count)}
 
 
 def rivals(
@@ -203,7 +205,7 @@ def nested_result(
         extras={"paper_average": averages} if (averages := paper_average(summary, protocol)) else {},
     )
     entry = {
-        "trainings": plan.inside,
+        "trainings": plan.per_fold * len(outcomes),
         "metric": plan.method.metric if truth.task != "regression" else "r2",
         "rule": plan.method.rule,
         "folds": chosen,
