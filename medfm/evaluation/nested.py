@@ -17,7 +17,7 @@ from medfm.core.errors import EvaluationError
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.recalibration import recalibrate
-from medfm.evaluation.schemes import make_folds, split_rows
+from medfm.evaluation.schemes import Fold, make_folds, split_rows
 from medfm.evaluation.selection import quality
 from medfm.evaluation.site_folds import site_names, site_strata
 from medfm.evaluation.target import Target
@@ -102,9 +102,7 @@ def plan_folds(
     by_site = scheme.kind == "leave_one_site_out"
     if truth.task in ("binary", "multiclass"):
         _check_patients(truth, patients, 0 if by_site else scheme.folds, method)
-    plan = scheme if by_site else scheme.model_copy(update={"kind": "kfold"})
-    nowhere = np.full(len(truth), "", dtype=object)
-    folds, notes = make_folds(plan, split=nowhere, patients=patients, strata=truth.strata(scheme.folds), sites=sites)
+    folds, notes = _outer_folds(truth, patients, scheme, sites)
     names = site_names(sites, len(truth))
     shared = final_parts(truth, patients, scheme, method, sites)[1] if method.common else None
     found = []
@@ -130,6 +128,14 @@ def plan_folds(
     return found, notes
 
 
+def _outer_folds(
+    truth: Target, patients: np.ndarray, scheme: Scheme, sites: np.ndarray | None
+) -> tuple[list[Fold], list[str]]:
+    plan = scheme if scheme.kind == "leave_one_site_out" else scheme.model_copy(update={"kind": "kfold"})
+    nowhere = np.full(len(truth), "", dtype=object)
+    return make_folds(plan, split=nowhere, patients=patients, strata=truth.strata(scheme.folds), sites=sites)
+
+
 def final_parts(
     truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune, sites: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -138,9 +144,14 @@ def final_parts(
     Raises:
         EvaluationError: Too few patients, or a part of a single class.
     """
-    every, known = np.arange(len(truth)), _sites(scheme, sites)
-    # Validation patients that all folds share must not be those of one outer fold, which its seed would draw again.
-    seed = scheme.seed + (_SHARED if method.common else 0)
+    every, known, seed = np.arange(len(truth)), _sites(scheme, sites), scheme.seed
+    if method.common:
+        # Shared validation patients come from all outer folds alike, so that every fold keeps some of each class. The
+        # seed of the folds would draw one of them again.
+        known, seed = np.full(len(truth), "", dtype=object), seed + _SHARED
+        for fold in _outer_folds(truth, patients, scheme, sites)[0]:
+            if fold.repeat == 0:
+                known[fold.test] = f"fold {fold.fold}"
     return inner_parts(truth, patients, every, method, seed=seed, place="the final model", sites=known)[0]
 
 

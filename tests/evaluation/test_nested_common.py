@@ -71,6 +71,18 @@ def test_shared_patients_are_not_those_of_one_outer_fold(folds: int) -> None:
     assert all(0 < len(choosing & set(outer.test.tolist())) < len(choosing) for outer in found)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_shared_patients_come_from_every_fold_and_class_alike(seed: int) -> None:
+    """Few patients: drawn without regard to the folds, one fold was soon left without a class to choose by."""
+    rng = np.random.default_rng(seed)
+    truth = Target("sick", "binary", ("no", "yes"), rng.permutation(np.arange(24) % 2))
+    owner = np.array([f"P{i}" for i in range(24)], dtype=object)
+    found, _ = plan_folds(truth, owner, Scheme(kind="kfold", folds=2, seed=seed), method(final="ensemble"))
+    for outer in found:
+        held = truth.values[outer.inner[0][1]]
+        assert (held == 0).sum() == 2 and (held == 1).sum() == 2
+
+
 def test_every_site_is_a_fold_and_is_named() -> None:
     truth, owner, sites = cohort()
     found, notes = plan_folds(truth, owner, Scheme(kind="leave_one_site_out"), method(), sites)
