@@ -73,6 +73,8 @@ def run_nested(
         click.echo(str(run.result))
         click.echo(nested_line(run.result))
         click.echo(f"report    {run.out / 'report.html'}")
-        if "final" in run.result.extras["nested"]:
-            click.echo(f"Use it: medfm predict {run.out} TABLE --out predictions.csv, or --encoder {run.out / 'model'}")
+        final = run.result.extras["nested"].get("final")
+        if final is not None:
+            also = "" if final["kind"] == "ensemble" else f", or --encoder {run.out / 'model'}"
+            click.echo(f"Use it: medfm predict {run.out} TABLE --out predictions.csv{also}")
     return 1 if run.failed and embed_settings.get("on_error") != "skip" else 0

@@ -27,6 +27,7 @@ _VERBS = {
     "reconstruct": ("medfm.cli.reconstruct", "Draw scans from their codes, or visits between others."),
     "finetune": ("medfm.cli.finetune", "Adapt an encoder to labels: progressive, LoRA, LP-FT ..."),
     "predict": ("medfm.cli.predict", "Classify new records with a fine-tuned encoder."),
+    "soup": ("medfm.cli.soup", "Average the weights of fine-tuned encoders into one."),
     "pretrain": ("medfm.cli.pretrain", "Train an encoder without labels."),
     "reproduce": ("medfm.cli.reproduce", "Run the published results of a model card."),
     "knowledge": ("medfm.cli.knowledge", "Look at the knowledge and at the prompts made from it."),

@@ -49,10 +49,11 @@ def command(
     from medfm.cohorts.load import load_cohort
     from medfm.core.progress import Silent, for_people
     from medfm.encoders.registry import get_card
+    from medfm.training.ensemble import ensemble_folder
     from medfm.training.tuned import model_folder
     from medfm.workflows.predict import check_out, predict
 
-    place = model_folder(folder)
+    place = ensemble_folder(folder) or model_folder(folder)
     if out is not None:
         check_out(out)
     cohort = load_cohort(

@@ -15,6 +15,7 @@ from medfm.encoders.encoder import Encoder, resolve_device
 from medfm.encoders.families import check_architecture
 from medfm.encoders.published import build, load_published
 from medfm.encoders.registry import get_card
+from medfm.encoders.save import refuse_ensemble
 from medfm.encoders.weights import local_file, locate
 
 RANDOM = "random"
@@ -51,6 +52,7 @@ def load_encoder(
     """
     where = resolve_device(device)
     card = get_card(name)
+    refuse_ensemble(card)
     changed = ""
     if architecture:
         card = with_architecture(card, architecture)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.core.config import build
-from medfm.core.errors import ConfigError
+from medfm.core.errors import ConfigError, WeightsError
 from medfm.core.files import atomic_path, make_folder
 from medfm.core.hashing import sha256_file
 from medfm.encoders.card import Card, write_card
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.md"
 TOKENIZER = "tokenizer"
+ENSEMBLE_FILE = "ensemble.json"
 
 
 def save_encoder(
@@ -93,6 +94,68 @@ def save_encoder(
     return write_card(target / CARD_FILE, _header(card, own, sha256_file(target / WEIGHTS_FILE)), prose)
 
 
+def save_ensemble_card(
+    folder: str | Path,
+    base: Card,
+    count: int,
+    *,
+    encoder_id: str,
+    title: str,
+    summary: str,
+    prose: str,
+    training_data: Sequence[TrainingSet] = (),
+    deviations: Sequence[str] = (),
+) -> Card:
+    """Write the card of `count` networks that predict together and lie in folders of their own under `folder`.
+
+    Args:
+        folder: Holds ``ensemble.json`` already.
+        base: Card that the networks were built from.
+        count: Number of networks.
+        encoder_id: Id of the whole.
+        title: What people call it.
+        summary: One sentence.
+        prose: Markdown for the card.
+        training_data: What the networks were trained on.
+        deviations: What a reader must know.
+
+    Raises:
+        ConfigError: The id is malformed.
+        StoreError: The folder cannot be written to.
+    """
+    own: dict[str, Any] = {
+        "id": encoder_id,
+        "title": title,
+        "summary": summary,
+        "gated": False,
+        "licence_note": "Weights trained by the user of this package.",
+        "citation": "",
+        "training_data": [entry.to_dict() for entry in training_data],
+        "results": [],
+        "generator": None,
+        "deviations": list(deviations),
+    }
+    target = Path(folder)
+    layout = f"{count} networks of the family {base.spec.architecture.family}, each in a folder with a card of its own"
+    source = LocalFile(
+        filename=ENSEMBLE_FILE, sha256=sha256_file(target / ENSEMBLE_FILE), layout=layout, trained_here=True
+    )
+    return write_card(target / CARD_FILE, _header(base, own, None, source), prose)
+
+
+def refuse_ensemble(card: Card) -> None:
+    """Refuse to load several networks as one encoder (raises WeightsError): their embeddings share no space."""
+    if not (card.folder / ENSEMBLE_FILE).is_file():
+        return
+    raise WeightsError(
+        f"'{card.id}' is an ensemble: several encoders whose predictions are averaged, with no embedding in common.",
+        where=str(card.folder),
+        expected="a single encoder",
+        fix=f"take one of them ({card.folder / 'members' / '1'}), classify with medfm predict, or make one network of "
+        f"them: medfm soup {card.folder / 'members'}/* --table TABLE --out FOLDER",
+    )
+
+
 def _state(module: nn.Module, card: Card) -> dict[str, torch.Tensor]:
     """The tensors of `module` under the family's published names, on the CPU."""
     from medfm.encoders.dinov2 import DinoVisionTransformer, published_state
@@ -108,9 +171,10 @@ def _state(module: nn.Module, card: Card) -> dict[str, torch.Tensor]:
     return {plain: state[key].detach().cpu() for plain, key in names.items()}
 
 
-def _header(base: Card, own: dict[str, Any], sha256: str | None) -> CardHeader:
+def _header(base: Card, own: dict[str, Any], sha256: str | None, source: LocalFile | None = None) -> CardHeader:
     family = "DINOv2" if base.spec.architecture.family == "dinov2" else base.spec.architecture.family
-    source = LocalFile(filename=WEIGHTS_FILE, sha256=sha256, layout=f"flat, {family} names", trained_here=True)
+    if source is None:
+        source = LocalFile(filename=WEIGHTS_FILE, sha256=sha256, layout=f"flat, {family} names", trained_here=True)
     weights = base.spec.weights.to_dict() | {"sources": [source.to_dict()]}
     values = base.header.to_dict() | {
         "license": "other",

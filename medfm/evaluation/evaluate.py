@@ -164,7 +164,8 @@ def evaluate(
     patients = table["patient_id"].astype(str).to_numpy(dtype=object)
     scheme = protocol.scheme
     strata = truth.strata(scheme.folds)
-    folds, said = make_folds(scheme, split=table["split"].to_numpy(dtype=object), patients=patients, strata=strata)
+    split, sites = (table[column].to_numpy(dtype=object) for column in ("split", "site"))
+    folds, said = make_folds(scheme, split=split, patients=patients, strata=strata, sites=sites)
     notes += said + _split_notes(protocol, table, folds)
     if protocol.fraction_draw == "merl":
         folds = draw_fractions_by_record(folds, protocol.fractions, protocol.fraction_repeats, seed=scheme.seed)

@@ -59,8 +59,9 @@ def evaluate_few_shot(
     if few.draw == "flair":
         drawn, notes = draw_shots_as_flair(len(table), few, truth)
     else:
-        split = table["split"].to_numpy(dtype=object)
-        folds, notes = make_folds(plan.scheme, split=split, patients=patients, strata=truth.strata(plan.scheme.folds))
+        split, sites = (table[column].to_numpy(dtype=object) for column in ("split", "site"))
+        strata = truth.strata(plan.scheme.folds)
+        folds, notes = make_folds(plan.scheme, split=split, patients=patients, strata=strata, sites=sites)
         drawn, said = draw_shots(folds, few, truth, patients, validate=validate)
         notes += said
     if tuned_on_test(method):

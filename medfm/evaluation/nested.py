@@ -17,24 +17,27 @@ from medfm.core.errors import EvaluationError
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.recalibration import recalibrate
-from medfm.evaluation.schemes import make_folds, split_rows
+from medfm.evaluation.schemes import Fold, make_folds, split_rows
 from medfm.evaluation.selection import quality
+from medfm.evaluation.site_folds import site_names, site_strata
 from medfm.evaluation.target import Target
 from medfm.evaluation.thresholds import youden
 
 # Groups of patients of the jackknife; more say little more and cost more.
 _MOST_GROUPS = 50
+_SHARED = 10_007
 
 
 @dataclass(frozen=True)
 class OuterFold:
-    """Rows (int64) that train and test, and the pairs of rows (train, validation) inside the training rows."""
+    """Rows (int64) that train and test, the pairs of rows (train, validation) inside the training rows, the site tested."""
 
     repeat: int
     fold: int
     train: np.ndarray
     test: np.ndarray
     inner: tuple[tuple[np.ndarray, np.ndarray], ...]
+    site: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Scores, float64 (rows, classes) or (rows, 1), of the validation and test rows of a job, and what was kept."""
+    """Scores, float64 (rows, classes) or (rows, 1), of the validation and test rows of a job, and what was kept.
+
+    `alarms` is how many test rows a gate for unusual records, fitted in this training, calls unusual; ``None`` without one.
+    """
 
     validation: np.ndarray
     tested: np.ndarray
     kept: dict[str, Any] = field(default_factory=dict)
+    alarms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,35 +82,92 @@ class FoldOutcome:
 
 
 def plan_folds(
-    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune
+    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune, sites: np.ndarray | None = None
 ) -> tuple[list[OuterFold], list[str]]:
     """The outer folds with their inner parts, and notes. Nothing is trained; what cannot work is said here.
+
+    Where the fold models themselves become the final model (``method.common``), all folds hold out the validation
+    patients of :func:`final_parts`, so that these were seen by no model of any fold.
 
     Args:
         truth: Of n records.
         patients: object (n,).
-        scheme: Outer folds; its kind is taken as ``kfold``.
+        scheme: Outer folds: ``kfold`` or ``leave_one_site_out``; another kind is taken as ``kfold``.
         method: Inner parts.
+        sites: object (n,), missing where unknown.
 
     Raises:
-        EvaluationError: A patient with two classes, too few patients of a class, a part of a single class.
+        EvaluationError: A patient with two classes, too few patients of a class, a part of a single class, too few sites.
     """
+    by_site = scheme.kind == "leave_one_site_out"
     if truth.task in ("binary", "multiclass"):
-        _check_patients(truth, patients, scheme, method)
-    strata = truth.strata(scheme.folds)
-    plan = scheme.model_copy(update={"kind": "kfold"})
-    folds, notes = make_folds(plan, split=np.full(len(truth), "", dtype=object), patients=patients, strata=strata)
+        _check_patients(truth, patients, 0 if by_site else scheme.folds, method)
+    folds, notes = _outer_folds(truth, patients, scheme, sites)
+    names = site_names(sites, len(truth))
+    shared = final_parts(truth, patients, scheme, method, sites)[1] if method.common else None
     found = []
     for fold in folds:
-        place = f"outer fold {fold.fold + 1} of {scheme.folds}"
-        _check_classes(truth, fold.test, f"the tested records of {place}", all_of_them=False)
-        inner = inner_parts(truth, patients, fold.train, method, seed=scheme.seed + 1 + fold.repeat, place=place)
-        found.append(OuterFold(fold.repeat, fold.fold, fold.train, fold.test, inner))
+        site = str(names[fold.test[0]]) if by_site else ""
+        place = f"the fold that tests the site '{site}'" if by_site else f"outer fold {fold.fold + 1} of {scheme.folds}"
+        if by_site and truth.task in ("binary", "multiclass") and len(np.unique(truth.values[fold.test])) < 2:
+            notes.append(
+                f"The site '{site}' has records of one class only: figures that need two are not given for it."
+            )
+        elif not by_site:
+            _check_classes(truth, fold.test, f"the tested records of {place}", all_of_them=False)
+        if shared is None:
+            seed = scheme.seed + 1 + fold.repeat
+            inner = inner_parts(
+                truth, patients, fold.train, method, seed=seed, place=place, sites=_sites(scheme, sites)
+            )
+        else:
+            held = np.isin(fold.train, shared)
+            inner = ((fold.train[~held], fold.train[held]),)
+            _check_parts(truth, inner, place)
+        found.append(OuterFold(fold.repeat, fold.fold, fold.train, fold.test, inner, site))
     return found, notes
 
 
+def _outer_folds(
+    truth: Target, patients: np.ndarray, scheme: Scheme, sites: np.ndarray | None
+) -> tuple[list[Fold], list[str]]:
+    plan = scheme if scheme.kind == "leave_one_site_out" else scheme.model_copy(update={"kind": "kfold"})
+    nowhere = np.full(len(truth), "", dtype=object)
+    return make_folds(plan, split=nowhere, patients=patients, strata=truth.strata(scheme.folds), sites=sites)
+
+
+def final_parts(
+    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune, sites: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (int64) that the final model learns from, and those that choose for it.
+
+    Raises:
+        EvaluationError: Too few patients, or a part of a single class.
+    """
+    every, known, seed = np.arange(len(truth)), _sites(scheme, sites), scheme.seed
+    if method.common:
+        # Shared validation patients come from all outer folds alike, so that every fold keeps some of each class. The
+        # seed of the folds would draw one of them again.
+        known, seed = np.full(len(truth), "", dtype=object), seed + _SHARED
+        for fold in _outer_folds(truth, patients, scheme, sites)[0]:
+            if fold.repeat == 0:
+                known[fold.test] = f"fold {fold.fold}"
+    return inner_parts(truth, patients, every, method, seed=seed, place="the final model", sites=known)[0]
+
+
+def _sites(scheme: Scheme, sites: np.ndarray | None) -> np.ndarray | None:
+    return sites if scheme.balance_sites else None
+
+
 def inner_parts(
-    truth: Target, patients: np.ndarray, rows: np.ndarray, method: NestedFineTune, *, seed: int, place: str
+    truth: Target,
+    patients: np.ndarray,
+    rows: np.ndarray,
+    method: NestedFineTune,
+    *,
+    seed: int,
+    place: str,
+    sites: np.ndarray | None = None,
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Pairs (train, validation) of rows out of `rows`, cut by patient; ``inner_trained`` of them.
 
@@ -111,15 +175,21 @@ def inner_parts(
         EvaluationError: Too few patients, or a part of a single class.
     """
     strata = truth.take(rows).strata(method.inner_folds)
+    if sites is not None:
+        strata = site_strata(strata, sites[rows], patients[rows], method.inner_folds)
     pairs, _ = split_rows(method.inner_folds, patients[rows], strata, seed=seed, count=len(rows))
     parts = tuple((rows[a], rows[b]) for a, b in pairs[: method.inner_trained])
-    for train, validation in parts:
-        _check_classes(truth, train, f"the inner training records of {place}", all_of_them=True)
-        _check_classes(truth, validation, f"the validation records of {place}", all_of_them=False)
+    _check_parts(truth, parts, place)
     return parts
 
 
-def _check_patients(truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune) -> None:
+def _check_parts(truth: Target, parts: Sequence[tuple[np.ndarray, np.ndarray]], place: str) -> None:
+    for train, validation in parts:
+        _check_classes(truth, train, f"the inner training records of {place}", all_of_them=True)
+        _check_classes(truth, validation, f"the validation records of {place}", all_of_them=False)
+
+
+def _check_patients(truth: Target, patients: np.ndarray, folds: int, method: NestedFineTune) -> None:
     owners = patients.astype(str)
     pairs = {(p, int(c)) for p, c in zip(owners, truth.values, strict=True)}
     double = sorted(p for p, n in Counter(p for p, _ in pairs).items() if n > 1)
@@ -131,12 +201,13 @@ def _check_patients(truth: Target, patients: np.ndarray, scheme: Scheme, method:
             fix="mend the table; where a label belongs to the record: --set method.patient_labels=any",
         )
     # Every class must reach every outer test fold and every inner part.
-    need = max(scheme.folds, method.inner_folds + 1)
+    need = max(folds, method.inner_folds + 1)
     counts = Counter(c for _, c in pairs)
     few = [f"{truth.classes[c]} ({counts[c]})" for c in range(len(truth.classes)) if counts[c] < need]
     if few:
         raise EvaluationError(
-            f"Too few patients for {scheme.folds} outer folds with {method.inner_folds} inner parts: {', '.join(few)}.",
+            f"Too few patients for {f'{folds} outer folds' if folds else 'outer folds by site'} with "
+            f"{method.inner_folds} inner parts: {', '.join(few)}.",
             where=f"column '{truth.name}'",
             expected=f"at least {need} patients of each class, in practice many more",
             fix="fewer folds (--set scheme.folds=3 --set method.inner_folds=2), or leave the class out (--where)",
@@ -188,8 +259,16 @@ def run_fold(
         "recalibration": mend.about(),
         "kept": [f.kept for f in own],
         "validation": len(rows),
+        "alarms": _alarms(own, len(outer.test)),
+        **({"site": outer.site} if outer.site else {}),
     }
     return FoldOutcome(outer, scores, threshold, chosen)
+
+
+def _alarms(fits: Sequence[Fitted], tested: int) -> list[int] | None:
+    """How many of how many tested records the gates of these trainings call unusual; ``None`` without gates."""
+    counted = [f.alarms for f in fits if f.alarms is not None]
+    return [sum(counted), tested * len(counted)] if counted else None
 
 
 def choose(

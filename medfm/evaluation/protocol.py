@@ -85,15 +85,18 @@ class MIL(StrictConfig):
 class Scheme(StrictConfig):
     """Which records train and which test."""
 
-    kind: Literal["split", "kfold", "split_or_kfold", "split_with_inner_kfold"] = Field(
+    kind: Literal["split", "kfold", "split_or_kfold", "split_with_inner_kfold", "leave_one_site_out"] = Field(
         "split",
         description="the cohort's train/test; k folds over all; the split where there is one, else k folds; "
-        "or train/val folds inside train, each tested on test",
+        "train/val folds inside train, each tested on test; or every site tested by the others",
     )
     folds: int = Field(5, ge=2)
     shuffle: bool = True
     stratify: bool = True
     group_by_patient: bool = True
+    balance_sites: bool = Field(
+        False, description="stratified folds hold the same share of every site, where sites are named"
+    )
     repeats: int = Field(1, ge=1)
     seed: int = 0
 

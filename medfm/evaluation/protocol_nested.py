@@ -38,8 +38,16 @@ class NestedFineTune(StrictConfig):
         "one", description="one: all records of a patient have the same class; any: a label belongs to the record"
     )
     beside: str = Field("linear-probe@1", description="probe of the untouched encoder on the same folds; empty: none")
-    final: Literal["refit", "none"] = Field(
-        "refit", description="train the recipe chosen most often once more on all patients, or leave it"
+    final: Literal["refit", "ensemble", "none"] = Field(
+        "refit",
+        description="train the recipe chosen most often once more on all patients, keep the models of the outer folds "
+        "as one predictor, or leave it",
+    )
+    average: Literal["probabilities", "logits"] = Field("probabilities", description="what an ensemble averages")
+    soup: Literal["none", "uniform", "greedy"] = Field(
+        "none",
+        description="average the weights of the outer folds' models into the final model, in place of a refit: all of "
+        "them, or those that help on validation patients",
     )
 
     @model_validator(mode="after")
@@ -48,4 +56,20 @@ class NestedFineTune(StrictConfig):
             raise ValueError("a candidate is named twice")
         if self.inner_trained > self.inner_folds:
             raise ValueError("inner_trained cannot exceed inner_folds")
+        if self.soup != "none" and self.final != "refit":
+            raise ValueError(f"a soup takes the place of the refit; it cannot go with final: {self.final}")
+        if self.common and self.inner_trained > 1:
+            raise ValueError(
+                "a soup or an ensemble of the fold models needs inner_trained: 1, one model per outer fold"
+            )
         return self
+
+    @property
+    def product(self) -> Literal["refit", "ensemble", "soup", "none"]:
+        """What becomes of the run."""
+        return "soup" if self.soup != "none" else self.final
+
+    @property
+    def common(self) -> bool:
+        """Whether the outer folds hold out the same validation patients, whom no model of any fold has then seen."""
+        return self.product in ("ensemble", "soup")

@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.protocol import Scheme
+from medfm.evaluation.site_folds import site_folds, site_strata
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def make_folds(
     split: np.ndarray,
     patients: np.ndarray,
     strata: np.ndarray,
+    sites: np.ndarray | None = None,
 ) -> tuple[list[Fold], list[str]]:
     """The folds of `scheme`, and notes a reader must know.
 
@@ -50,10 +52,16 @@ def make_folds(
         split: object (n,): ``"train"``, ``"val"``, ``"test"`` or missing.
         patients: object (n,): the patient of each unit.
         strata: int64 (n,): what stratified folds balance.
+        sites: object (n,), missing where unknown; ``None`` where no site is known.
 
     Raises:
-        EvaluationError: The split lacks train or test, or there are too few patients.
+        EvaluationError: The split lacks train or test, there are too few patients, or too few sites.
     """
+    if scheme.kind == "leave_one_site_out":
+        found, notes = site_folds(sites, patients)
+        return [Fold(train, test, _NONE, 0, i) for i, (_, train, test) in enumerate(found)], notes
+    if scheme.balance_sites and scheme.stratify:
+        strata = site_strata(strata, sites, patients, scheme.folds)
     split = np.array(["" if v is None or v != v else str(v) for v in split], dtype=object)
     kind = scheme.kind
     if kind == "split_or_kfold":

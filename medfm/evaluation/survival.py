@@ -86,7 +86,10 @@ def run_survival(
     event = data.event == 1
     patients = data.table["patient_id"].astype(str).to_numpy(dtype=object)
     split = data.table["split"].to_numpy(dtype=object)
-    folds, said = make_folds(protocol.scheme, split=split, patients=patients, strata=event.astype(np.int64))
+    sites = data.table["site"].to_numpy(dtype=object) if "site" in data.table.columns else None
+    folds, said = make_folds(
+        protocol.scheme, split=split, patients=patients, strata=event.astype(np.int64), sites=sites
+    )
     _refuse_few(folds, event, method)
     notes = [*data.notes, *(note.replace("class", "kind of outcome") for note in said)]
     if len(folds) == 1 and (split == "val").any():

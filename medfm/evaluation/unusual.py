@@ -44,7 +44,7 @@ class UnusualGate:
     @property
     def threshold(self) -> float:
         """Distance above which a record is unusual."""
-        return float(self.known[_rank(len(self.known), self.alarm_rate) - 1])
+        return threshold_at(self.known, self.alarm_rate)
 
     def unusual(self, embeddings: np.ndarray) -> np.ndarray:
         """bool (n,): beyond the threshold."""
@@ -91,6 +91,11 @@ def fit_gate(train: np.ndarray, validation: np.ndarray, alarm_rate: float = 0.05
 def fewest(alarm_rate: float) -> int:
     """Least number of validation records for which a threshold at `alarm_rate` exists."""
     return int(np.ceil(1 / alarm_rate - 1e-9)) - 1
+
+
+def threshold_at(known: np.ndarray, alarm_rate: float) -> float:
+    """The distance, of float (m,) rising ones of validation records, above which alarms come at `alarm_rate`."""
+    return float(known[_rank(len(known), alarm_rate) - 1])
 
 
 def _rank(known: int, alarm_rate: float) -> int:

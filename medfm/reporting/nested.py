@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from medfm.reporting.finetune import _cell, _signed
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import figure, word
+from medfm.reporting.words import count, figure, word
 
 
 def nested_section(result: Result) -> dict[str, Any] | None:
@@ -66,6 +67,7 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
     rows = []
     for fold in entry["folds"]:
         label = f"{fold['repeat'] + 1}.{fold['fold'] + 1}" if many else str(fold["fold"] + 1)
+        label = fold.get("site") or label
         own = metrics.get((fold["repeat"], fold["fold"]), {})
         inner = ", ".join(
             f"{c['candidate']} {figure(c['quality'])}" + (f" ± {figure(c['error'])}" if c["error"] is not None else "")
@@ -80,7 +82,13 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
             "–" if rule == "none" else f"{rule}, slope {slope:.2f}",
         )
         rows.append((label, *cells, *(figure(own.get(name)) for name in names)))
-    header = ("fold", "records: train / of them choosing / test", f"inner {word(entry['metric']).title}", "chosen")
+    sites = any(fold.get("site") for fold in entry["folds"])
+    header = (
+        "site tested" if sites else "fold",
+        "records: train / of them choosing / test",
+        f"inner {word(entry['metric']).title}",
+        "chosen",
+    )
     cut = ("threshold",) if binary else ()
     note = (
         "Every choice was made on patients of the fold's training part; the tested ones were scored once, afterwards. "
@@ -156,11 +164,73 @@ def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("trainings inside", str(entry["trainings"])),
         ("recipe chosen by", f"{word(entry['metric']).title} on validation patients: {rules[entry['rule']]}"),
     ]
+    if entry.get("common_validation"):
+        facts.append(
+            ("validation patients", "the same in every outer fold, so that no model of any fold learned from them")
+        )
     final = entry.get("final")
     if final is None:
-        return [*facts, ("final model", "none was trained")]
-    text = (
-        f"{final['candidate']}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
-        "threshold and recalibration. It was tested on nobody: the pooled figures stand for it"
+        return [*facts, ("final model", "none was trained"), *_gate_facts(entry, final)]
+    return [*facts, ("final model", final_text(final)), *_gate_facts(entry, final)]
+
+
+def final_text(final: Mapping[str, Any]) -> str:
+    """What the final model is, in one or two sentences."""
+    kind = final.get("kind", "refit")
+    if kind == "refit":
+        return (
+            f"{final['candidate']}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
+            "threshold and recalibration. It was tested on nobody: the pooled figures stand for it"
+        )
+    members = final["members"]
+    chosen = count_names(m["candidate"] for m in members)
+    if kind == "ensemble":
+        return (
+            f"ensemble of the {len(members)} models of the outer folds ({chosen}), {final['average']} averaged; "
+            f"{final['validation']} records of validation patients chose its threshold. It was tested on nobody as a whole: "
+            "the pooled figures are those of its members"
+        )
+    statistics = (
+        f"; BatchNorm statistics of {count(final['measured_batchnorm'], 'layer')} measured anew on training records"
+        if final["measured_batchnorm"]
+        else ""
     )
-    return [*facts, ("final model", text)]
+    metric = word(final["metric"]).title
+    alone = ", ".join(figure(v) for v in final["alone"])
+    return (
+        f"{final['rule']} soup: weights of {len(final['kept'])} of the {len(members)} models of the outer folds ({chosen}) "
+        f"averaged{statistics}. On {final['validation']} records of validation patients, inner {metric} {figure(final['quality'])}, "
+        f"of the models alone {alone}: they chose {'its members, ' if final['rule'] == 'greedy' else ''}threshold and recalibration, "
+        "so this is no test. It was tested on nobody: the pooled figures "
+        "are those of the single models"
+    )
+
+
+def count_names(names: Iterable[str]) -> str:
+    """Such as ``2 x lp-ft, 3 x linear-probe``."""
+    return ", ".join(f"{n} x {name}" for name, n in Counter(names).items())
+
+
+def _gate_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    measured = entry.get("false_alarms")
+    ships = final is not None and bool(final.get("gate"))
+    if measured is None and final is not None and ships:
+        text = (
+            f"with the final model, threshold from its {final['validation']} validation records, planned false alarms 5 %; how many "
+            "there are was not measured, since the outer folds have too few validation records"
+        )
+        return [("gate for unusual records", text)]
+    if measured is None:
+        return [("gate for unusual records", "none: too few validation records")] if final is not None else []
+    share = (
+        f"{100 * measured['alarms'] / measured['tested']:.1f} % ({100 * measured['low']:.1f} to {100 * measured['high']:.1f} %, "
+        "records as independent)"
+    )
+    return [
+        (
+            "gate for unusual records",
+            f"{'with the final model' if ships else 'not with a model'}; fitted inside each outer fold it called "
+            f"{measured['alarms']} of {measured['tested']} tested records unusual, {share}; planned "
+            f"{100 * measured['planned']:g} %",
+        )
+    ]

@@ -18,6 +18,7 @@ from torch import Tensor
 from medfm.core.errors import WeightsError
 from medfm.core.files import atomic_path, write_json
 from medfm.core.hashing import sha256_file
+from medfm.encoders.save import ENSEMBLE_FILE
 from medfm.training.finetune_labels import Labels
 
 FORMAT = "medfm-classifier-1"
@@ -108,6 +109,12 @@ def model_folder(folder: str | Path) -> Path:
     for found in (place, place / "model"):
         if (found / ABOUT).is_file():
             return found
+        if (found / ENSEMBLE_FILE).is_file():
+            raise WeightsError(
+                "This is an ensemble of several classifiers, not one.",
+                where=str(found),
+                fix=f"medfm predict (medfm.predict) takes it as it is; a single one lies in {found / 'members' / '1'}",
+            )
     raise WeightsError(
         "There is no fine-tuned classifier here.",
         where=str(folder),

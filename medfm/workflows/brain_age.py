@@ -58,8 +58,8 @@ def with_age_gaps(result: Result, embeddings: Embeddings, cohort: Cohort, target
     table = cohort.table
     patients = table["patient_id"].astype(str).to_numpy(dtype=object)
     strata = ages.strata(plan.scheme.folds)
-    split = table["split"].to_numpy(dtype=object)
-    folds, _ = make_folds(plan.scheme, split=split, patients=patients, strata=strata)
+    split, sites = (table[column].to_numpy(dtype=object) for column in ("split", "site"))
+    folds, _ = make_folds(plan.scheme, split=split, patients=patients, strata=strata, sites=sites)
     chosen = {(c["repeat"], c["fold"]): c["C"] for c in result.extras["chosen"] if c["variant"] == MAIN}
     strengths = [float(chosen[fold.repeat, fold.fold]) for fold in folds]
     biases = age_biases(values, ages, folds, method, strengths, patients=patients, seed=plan.scheme.seed)

@@ -43,19 +43,36 @@ class NestedPlan:
         return self.protocol.method
 
     @property
+    def by_site(self) -> bool:
+        """Whether every site is an outer fold."""
+        return self.protocol.scheme.kind == "leave_one_site_out"
+
+    @property
+    def per_fold(self) -> int:
+        """Trainings of one outer fold."""
+        return len(self.method.candidates) * self.method.inner_trained
+
+    @property
     def inside(self) -> int:
-        """Trainings of the outer folds."""
-        scheme, method = self.protocol.scheme, self.method
-        return scheme.folds * scheme.repeats * len(method.candidates) * method.inner_trained
+        """Trainings of the outer folds; of one site where the sites are the folds."""
+        scheme = self.protocol.scheme
+        return self.per_fold * (1 if self.by_site else scheme.folds * scheme.repeats)
 
     def __str__(self) -> str:
         scheme, method = self.protocol.scheme, self.method
-        final = method.final == "refit"
+        final = method.product == "refit"
         epochs = ", ".join(f"{r.name} ({r.epochs} epochs at most)" for r in self.recipes)
-        times = f" x {scheme.repeats} repeats" if scheme.repeats > 1 else ""
+        times = f" x {scheme.repeats} repeats" if scheme.repeats > 1 and not self.by_site else ""
+        folds = "every site as outer fold" if self.by_site else f"{scheme.folds} outer folds"
+        count = f"{self.inside} trainings for each site" if self.by_site else f"{self.inside + final} trainings"
+        last = {
+            "refit": ", and 1 for the final model",
+            "ensemble": "; the final model is the ensemble of the fold models",
+            "soup": f"; the final model is the {method.soup} soup of the fold models",
+        }
         return (
-            f"{self.inside + final} trainings: {scheme.folds} outer folds{times} x {len(self.recipes)} candidates x "
-            f"{method.inner_trained} of {method.inner_folds} inner parts{', and 1 for the final model' if final else ''}\n"
+            f"{count}: {folds}{times} x {len(self.recipes)} candidates x "
+            f"{method.inner_trained} of {method.inner_folds} inner parts{last.get(method.product, '')}\n"
             f"candidates: {epochs}"
         )
 
@@ -71,9 +88,9 @@ def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = 
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'nested_finetune'.", expected=PROTOCOL
         )
-    if not plan.scheme.group_by_patient or plan.scheme.kind != "kfold":
+    if not plan.scheme.group_by_patient or plan.scheme.kind not in ("kfold", "leave_one_site_out"):
         raise ConfigError(
-            "Nested cross-validation is by patient, in k folds.",
+            "Nested cross-validation is by patient, in k folds or with every site as a fold.",
             where="scheme",
             fix="--set scheme.kind=kfold --set scheme.group_by_patient=true",
         )
@@ -144,21 +161,21 @@ def nested_finetune(
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_output import claim_folder, save_into
     from medfm.workflows.nested_fit import JobFitter, Material
-    from medfm.workflows.nested_output import final_model, nested_result, rivals
+    from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
+    from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
+    from medfm.workflows.participants import with_participants
     from medfm.workflows.probe import _checked
 
     plan = protocol if isinstance(protocol, NestedPlan) else nested_plan(protocol, overrides, device)
     shown: ProgressMaker = progress if progress is not None else Silent
-    columns = _target_names(cohort, target)
+    columns, asked = _target_names(cohort, target), cohort
     notes = []
     if drop_unlabelled:
         kept = labelled(cohort, columns)
         notes += [f"{len(cohort) - len(kept)} records without a label are left out."] if len(kept) < len(cohort) else []
         cohort = kept
     truth = make_target(cohort, columns, task, positive=positive)
-    plan_folds(
-        truth, _patients(cohort), plan.protocol.scheme, plan.method
-    )  # what cannot work comes out before the work
+    plan_folds(truth, _patients(cohort), plan.protocol.scheme, plan.method, _sites(cohort))  # before any work
     loaded, second = (load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, beside))
     assert loaded is not None
     folder = claim_folder(out, resume, overwrite)
@@ -176,7 +193,7 @@ def nested_finetune(
     cohort = cohort.subset(readable)
     truth = make_target(cohort, columns, truth.task, positive=positive)
     patients = _patients(cohort)
-    folds, said = plan_folds(truth, patients, plan.protocol.scheme, plan.method)
+    folds, said = plan_folds(truth, patients, plan.protocol.scheme, plan.method, _sites(cohort))
     memory = max(recipe.machine.memory_mb for recipe in plan.recipes)
     records = load_record_tensors(cohort, loaded.preprocess, memory, shown)
     if records.failures:
@@ -196,21 +213,31 @@ def nested_finetune(
     _same_plan(folder, identity, resume)
     vectors = before.values[before.rows(cohort.record_ids)]
     material = Material(loaded, cohort.modality, truth, records, vectors, identity)
-    fit = JobFitter(material, plan.recipes, folder / TRAINING, shown, plan.inside)
-    outcomes: list[FoldOutcome] = [run_fold(outer, truth, patients, plan.method, fit) for outer in folds]
+    keep = exporter(material, cohort, plan, device)
+    fit = JobFitter(material, plan.recipes, folder / TRAINING, shown, plan.per_fold * len(folds), keep)
+    outcomes: list[FoldOutcome] = []
+    for outer in folds:
+        outcomes.append(run_fold(outer, truth, patients, plan.method, fit))
+        forget_others(outcomes[-1], folder / TRAINING, plan.method)
     compared = rivals(found, cohort, columns, truth, plan.protocol, shown)
     result = nested_result(outcomes, before, cohort, columns, truth, plan, findings, [*said, *notes], compared, shown)
-    if plan.method.final == "refit":
+    if plan.method.product == "refit":
         result = final_model(result, outcomes, material, cohort, plan, folder, shown, device)
+    elif plan.method.common:
+        result = final_from_folds(result, outcomes, material, cohort, plan, folder, device)
     result = replace(
         result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name
     )
-    save_into(result, folder)
+    save_into(with_participants(result, asked, cohort, truth, tested_parts(folds, len(cohort))), folder)
     return FinetuneRun(result, folder, len(before.failures))
 
 
 def _patients(cohort: Cohort) -> np.ndarray:
     return cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
+
+
+def _sites(cohort: Cohort) -> np.ndarray:
+    return cohort.table["site"].to_numpy(dtype=object)
 
 
 def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:

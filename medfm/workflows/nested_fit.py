@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,26 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medfm.core.errors import TrainingError
+from medfm.core.errors import EvaluationError, TrainingError
 from medfm.core.files import atomic_path, make_folder
 from medfm.core.progress import Progress, ProgressMaker
 from medfm.encoders.encoder import Encoder
 from medfm.evaluation.nested import Fitted, Job
 from medfm.evaluation.target import Target
+from medfm.evaluation.unusual import fewest, fit_gate
 from medfm.training.config import Machine
 from medfm.training.finetune import FineTuned, fit
 from medfm.training.finetune_batches import Inputs, Labelled
-from medfm.training.finetune_config import FinetuneRecipe
+from medfm.training.finetune_config import FinetuneRecipe, HeadOnly
 from medfm.training.finetune_labels import Labels, labels_of
+from medfm.training.freezing import Freezing
 from medfm.training.known_inputs import KnownInputs
 from medfm.training.loop import make_fabric
 from medfm.training.record_tensors import RecordTensors
 from medfm.training.threads import processor_threads
+from medfm.workflows.finetune_gate import ALARM_RATE
 
 if TYPE_CHECKING:
     from medfm.training.classifier import Classifier
 
-SCORES = "scores.npz"
+SCORES, MEMBER = "scores.npz", "model"
+# Writes the trained model of a job into a folder.
+Export = Callable[[Job, Path, FineTuned, FinetuneRecipe], None]
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class JobFitter:
         folder: Gets a folder per job.
         progress: Makes the displays.
         total: Number of jobs, for what is shown.
+        export: Keeps the model of every job, where fold models become the final one.
     """
 
     material: Material
@@ -105,6 +111,7 @@ class JobFitter:
     folder: Path
     progress: ProgressMaker
     total: int
+    export: Export | None = None
     done: int = 0
 
     def __call__(self, job: Job) -> Fitted:
@@ -116,13 +123,32 @@ class JobFitter:
         said = f"training {self.done} of {self.total}, outer fold {job.fold + 1}, {recipe.name}"
         tuned = self.material.train(recipe, job.train, job.validation, place, job.name, titled(self.progress, said))
         assert tuned.validation is not None
-        tested = tuned.labels.scores(
-            logits(tuned.model, self.material.records.take(job.test.tolist()), recipe.machine.accelerator)
+        seen = self._vectors(tuned, recipe, job.test)
+        tested = tuned.labels.scores(tuned.model.head(seen).detach())
+        found = Fitted(
+            tuned.labels.scores(tuned.validation), tested, tuned.kept, self._alarms(tuned, recipe, job, seen.numpy())
         )
-        found = Fitted(tuned.labels.scores(tuned.validation), tested, tuned.kept)
+        if self.export is not None:
+            self.export(job, place / MEMBER, tuned, recipe)
         _write(place / SCORES, found)
         shutil.rmtree(place / "checkpoint", ignore_errors=True)  # several times the network's size, each
         return found
+
+    def _vectors(self, tuned: FineTuned, recipe: FinetuneRecipe, rows: np.ndarray) -> Tensor:
+        """float32 (n, d): embeddings of these rows by the tuned network."""
+        if all(isinstance(s.layers, HeadOnly) and s.freezing == Freezing() for s in recipe.stages):
+            return torch.from_numpy(np.array(self.material.embeddings[rows], dtype=np.float32))
+        return vectors(tuned.model, self.material.records.take(rows.tolist()), recipe.machine.accelerator)
+
+    def _alarms(self, tuned: FineTuned, recipe: FinetuneRecipe, job: Job, seen: np.ndarray) -> int | None:
+        """How many tested records a gate of this training calls unusual: its false alarms, all patients being alike."""
+        if len(job.validation) < fewest(ALARM_RATE):
+            return None
+        train, validation = (self._vectors(tuned, recipe, rows).numpy() for rows in (job.train, job.validation))
+        try:
+            return int(fit_gate(train, validation, ALARM_RATE).unusual(seen).sum())
+        except EvaluationError:
+            return None
 
 
 def titled(progress: ProgressMaker, said: str) -> ProgressMaker:
@@ -135,14 +161,14 @@ def titled(progress: ProgressMaker, said: str) -> ProgressMaker:
 
 
 @torch.no_grad()
-def logits(model: Classifier, inputs: Inputs, accelerator: str = "auto", batch: int = 64) -> Tensor:
-    """float32 (n, outputs) of preprocessed records; the model ends on the CPU, in evaluation mode."""
+def vectors(model: Classifier, inputs: Inputs, accelerator: str = "auto", batch: int = 64) -> Tensor:
+    """float32 (n, d): embeddings of preprocessed records; the model ends on the CPU, in evaluation mode."""
     device = make_fabric(Machine(accelerator=accelerator)).device  # type: ignore[arg-type]
     model.eval().to(device)
     parts = []
     for start in range(0, len(inputs), batch):
         rows = torch.stack([inputs[i] for i in range(start, min(start + batch, len(inputs)))])
-        parts.append(model(rows.to(device)).float().cpu())
+        parts.append(model.embeddings(rows.to(device)).cpu())
     model.cpu()
     return torch.cat(parts)
 
@@ -158,6 +184,7 @@ def _write(path: Path, found: Fitted) -> None:
             stage=np.array(kept["stage"]),
             epoch=np.array(kept["epoch"]),
             loss=np.array(loss),
+            alarms=np.array(-1 if found.alarms is None else found.alarms),
         )
 
 
@@ -166,7 +193,8 @@ def _read(path: Path) -> Fitted:
         with np.load(path, allow_pickle=False) as file:
             loss = float(file["loss"])
             kept = {"stage": str(file["stage"]), "epoch": int(file["epoch"]), "loss": None if np.isnan(loss) else loss}
-            return Fitted(file["validation"], file["tested"], kept)
+            alarms = int(file["alarms"])
+            return Fitted(file["validation"], file["tested"], kept, None if alarms < 0 else alarms)
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise TrainingError(
             f"The scores of a finished training are damaged: {error}.",

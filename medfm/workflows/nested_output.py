@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from medfm.core.errors import EvaluationError
 from medfm.core.progress import ProgressMaker
-from medfm.evaluation.nested import FoldOutcome, inner_parts, majority
+from medfm.evaluation.intervals import wilson_interval
+from medfm.evaluation.nested import FoldOutcome, OuterFold, final_parts, majority
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.recalibration import Recalibration, recalibrate
+from medfm.evaluation.unusual import fewest, fit_gate
+from medfm.training.gate_file import ABOUT as GATE
+from medfm.training.gate_file import save_gate
+from medfm.workflows.finetune_gate import ALARM_RATE
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from medfm.workflows.nested import NestedPlan
     from medfm.workflows.nested_fit import Material
 
+# More columns than these do not fit on the page.
+_MOST_PARTS = 6
 Rival = tuple[str, str, Predictions]
 
 
@@ -51,6 +59,16 @@ def out_of_fold(outcomes: Sequence[FoldOutcome], cohort: Cohort, truth: Target) 
             frame = frame.assign(predicted=own.names((one.scores[:, 1] >= one.threshold).astype(np.int64)))
         frames.append(frame)
     return Predictions(pd.concat(frames, ignore_index=True), truth.task, truth.classes, truth.name)
+
+
+def tested_parts(folds: Sequence[OuterFold], count: int) -> dict[str, np.ndarray]:
+    """Parts of the table of participants: the sites where they are the folds, else all records as one part.
+
+    Folds at random differ by chance alone, and their cells would mostly be too small to show.
+    """
+    if folds[0].site and len(folds) <= _MOST_PARTS:
+        return {f"site {fold.site}": fold.test for fold in folds}
+    return {"cross-validation": np.arange(count)}
 
 
 def rivals(
@@ -187,13 +205,25 @@ def nested_result(
         extras={"paper_average": averages} if (averages := paper_average(summary, protocol)) else {},
     )
     entry = {
-        "trainings": plan.inside,
+        "trainings": plan.per_fold * len(outcomes),
         "metric": plan.method.metric if truth.task != "regression" else "r2",
         "rule": plan.method.rule,
         "folds": chosen,
         "beside": compared(result, others),
+        "false_alarms": false_alarms(outcomes),
+        "common_validation": plan.method.common,
     }
     return replace(result, extras={**result.extras, "nested": entry})
+
+
+def false_alarms(outcomes: Sequence[FoldOutcome]) -> dict[str, Any] | None:
+    """How often gates fitted inside call tested records unusual, with Wilson's interval; ``None`` without gates."""
+    counted = [o.chosen["alarms"] for o in outcomes if o.chosen.get("alarms")]
+    if not counted:
+        return None
+    alarms, tested = (sum(pair[i] for pair in counted) for i in (0, 1))
+    low, high = (float(end) for end in wilson_interval(alarms, tested))
+    return {"alarms": alarms, "tested": tested, "low": low, "high": high, "planned": ALARM_RATE}
 
 
 def final_model(
@@ -223,9 +253,8 @@ def final_model(
     recipe = recipe.model_copy(
         update={"selection": recipe.selection.model_copy(update={"threshold": method.threshold})}
     )
-    patients = cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
-    every, seed = np.arange(len(truth)), plan.protocol.scheme.seed
-    train, validation = inner_parts(truth, patients, every, method, seed=seed, place="the final model")[0]
+    patients, sites = (cohort.table[c].to_numpy(dtype=object) for c in ("patient_id", "site"))
+    train, validation = final_parts(truth, patients.astype(str), plan.protocol.scheme, method, sites)
     if not (folder / MODEL / ABOUT).is_file():
         place = folder / TRAINING / "final"
         tuned = material.train(recipe, train, validation, place, "final", titled(progress, "the final model"))
@@ -234,12 +263,15 @@ def final_model(
         labels = labels_of(truth, train, recipe.objective.ordinal)
         data = Prepared(labels, material.labelled(train, labels), material.labelled(validation, labels), None, ())
         more = _card_lines(result, outcomes, picked, mend, len(outcomes))
-        write_model(
+        _, fresh = write_model(
             folder / MODEL, mended(tuned, mend), material.encoder, recipe, cohort, data, device, split="all", more=more
         )
+        write_gate(folder / MODEL, fresh, material, train, validation)
         shutil.rmtree(place / "checkpoint", ignore_errors=True)
     classifier = load_classifier(folder)
     final = {
+        "kind": "refit",
+        "gate": (folder / MODEL / GATE).is_file(),
         "candidate": picked,
         "train": len(train),
         "validation": len(validation),
@@ -260,15 +292,42 @@ def mended(tuned: FineTuned, mend: Recalibration) -> FineTuned:
     return replace(tuned, validation=tuned.validation * mend.slope + mend.intercept)
 
 
-def _card_lines(result: Result, outcomes: Sequence[FoldOutcome], picked: str, mend: Recalibration, count: int) -> str:
+def write_gate(model: Path, encoder: Encoder, material: Material, train: np.ndarray, validation: np.ndarray) -> bool:
+    """Write the gate for unusual records of `encoder` into its folder; whether there are enough records for one."""
+    if len(validation) < fewest(ALARM_RATE):
+        return False
+    try:
+        learned, held = (embedded(encoder, material, rows) for rows in (train, validation))
+        save_gate(model, fit_gate(learned, held, ALARM_RATE), encoder.fingerprint)
+    except EvaluationError:
+        return False  # all embeddings equal: nothing is near or far
+    return True
+
+
+def embedded(encoder: Encoder, material: Material, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+    """float32 (n, d) of these rows."""
+    inputs = material.records.take(rows.tolist())
+    parts = [
+        encoder(torch.stack([inputs[i] for i in range(start, min(start + batch, len(inputs)))])).cpu()
+        for start in range(0, len(inputs), batch)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def figure_lines(result: Result) -> str:
+    """The pooled headline figures as a Markdown list."""
     from medfm.reporting.words import figure, word
 
-    votes = sum(o.chosen["candidate"] == picked for o in outcomes)
     lines = []
     for e in result.summary.headline:
         if e.value is not None:
             ends = "" if e.low is None or e.high is None else f" ({figure(e.low)} to {figure(e.high)})"
             lines.append(f"- {word(e.metric).title}: {figure(e.value)}{ends}")
+    return chr(10).join(lines)
+
+
+def _card_lines(result: Result, outcomes: Sequence[FoldOutcome], picked: str, mend: Recalibration, count: int) -> str:
+    votes = sum(o.chosen["candidate"] == picked for o in outcomes)
     scaled = (
         "" if mend.rule == "none" else f" Its probabilities are recalibrated ({mend.rule}, slope {mend.slope:.3f})."
     )
@@ -279,7 +338,7 @@ This very model was tested on nobody: all patients of the cohort are in it. What
 out-of-fold figures of the nested cross-validation around it ({count} outer folds, every patient tested by models that
 never saw them), with {100 * result.protocol.statistics.level:g} % intervals over patients:
 
-{chr(10).join(lines)}
+{figure_lines(result)}
 
 They belong to the procedure, selection included. `{picked}` was chosen in {votes} of {count} outer folds, and was
 trained once more on all patients, some of whom only chose epoch, threshold and recalibration.{scaled}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfm.core.errors import ConfigError, WeightsError
+from medfm.core.errors import ConfigError, EvaluationError, WeightsError
 from medfm.core.files import atomic_path, write_json
 from medfm.core.progress import ProgressMaker
 from medfm.embeddings.embeddings import Failure
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
     from medfm.embeddings.embeddings import Embeddings
     from medfm.encoders.encoder import Encoder
+    from medfm.evaluation.conformal import ConformalSets
+    from medfm.evaluation.unusual import UnusualGate
+    from medfm.training.ensemble import Ensemble, EnsembleGate
     from medfm.training.tuned import TunedClassifier
 
 _SUFFIXES = (".csv", ".parquet")
@@ -39,7 +42,7 @@ class Predicted:
     """
 
     table: pd.DataFrame
-    classifier: TunedClassifier
+    classifier: TunedClassifier | Ensemble
     encoder_id: str
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
@@ -53,6 +56,7 @@ class Predicted:
             "task": labels.task,
             "classes": list(labels.classes),
             "threshold": {"value": self.classifier.threshold, "chosen": self.classifier.rule},
+            "models": len(getattr(self.classifier, "members", (None,))),
             "trained": {k: self.classifier.about.get(k) for k in ("recipe", "trained_on", "from_encoder", "synthetic")},
             "records": len(self.table),
             "failures": [{"record_id": f.record_id, "reason": f.reason} for f in self.failures],
@@ -125,17 +129,57 @@ def predict(
         WeightsError: There is no classifier, or it belongs to another encoder.
         ConfigError: The encoder is of another modality than the cohort, or no sets can be made.
     """
-    import numpy as np
-
-    from medfm.encoders.load import load_encoder
-    from medfm.training.gate_file import load_gate
+    from medfm.encoders.registry import get_card
+    from medfm.training.ensemble import ensemble_folder, load_ensemble
     from medfm.training.sets_file import load_sets
     from medfm.training.tuned import load_classifier
-    from medfm.workflows.embed import embed
 
-    classifier = load_classifier(folder)
+    whole = None if ensemble_folder(folder) is None else load_ensemble(folder)
+    classifiers = whole.members if whole is not None else (load_classifier(folder),)
+    single = None if whole is not None else classifiers[0]
+    wanted = None
+    if sets is not None:
+        if single is None:
+            raise ConfigError(
+                "An ensemble keeps no scores to make prediction sets from.",
+                where=str(folder),
+                fix="predict without --sets, or use a model of medfm finetune without nested cross-validation",
+            )
+        assert single.folder is not None
+        wanted = load_sets(single.folder, single.labels.classes, sets)
+    found, values, fingerprints = [], [], []
+    for one in classifiers:
+        encoder = _encoder_of(one, device)
+        fingerprints.append(encoder.fingerprint)
+        found.append(_embed(encoder, cohort, embed_settings, progress))
+        values.append(found[-1].values)
+    if any(list(e.record_ids) != list(found[0].record_ids) for e in found):
+        raise EvaluationError(
+            "A record that one model of the ensemble read could not be read by another.", fix="run it again"
+        )
+    classifier = classifiers[0] if whole is None else whole
+    given: Any = values[0] if whole is None else values  # an ensemble takes those of every member
+    notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
+    table = _table(classifier, given, list(found[0].record_ids))
+    if single is not None and wanted is not None:
+        table = _sets(wanted, single, values[0], table)
+    gate = _gate(classifier, fingerprints)
+    if gate is not None:
+        table["unusual"] = gate.unusual(given).astype(int)
+        table["unusual_percentile"] = gate.percentiles(given)
+        far = int(table["unusual"].sum())
+        notes += [f"{far} of {len(table)} records are unusual: far from what the model was trained on."] if far else []
+    if single is not None:
+        said, table = _read(single, cohort, table, found[0], encoder, device, dict(embed_settings or {}), progress)
+        notes += said
+    named = encoder.id if whole is None else get_card(whole.folder or folder).id
+    return Predicted(table, classifier, named, tuple(found[0].failures), tuple(notes))
+
+
+def _encoder_of(classifier: TunedClassifier, device: str) -> Encoder:
+    from medfm.encoders.load import load_encoder
+
     assert classifier.folder is not None
-    wanted = None if sets is None else load_sets(classifier.folder, classifier.labels.classes, sets)
     encoder = load_encoder(classifier.folder, device=device, variant=classifier.about.get("preprocessing_variant"))
     if encoder.fingerprint != classifier.about["encoder_fingerprint"]:
         raise WeightsError(
@@ -143,29 +187,16 @@ def predict(
             where=str(classifier.folder),
             fix="copy the whole folder of the fine-tuning run again",
         )
-    found = embed(encoder, cohort, progress=progress, **dict(embed_settings or {}))
-    notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
-    table = _table(classifier, found.values, list(found.record_ids))
-    if wanted is not None:
-        kept = wanted(classifier.scores(found.values))
-        names = np.array(classifier.labels.classes, dtype=object)
-        table["set"] = ["|".join(names[row]) for row in kept]
-        table["set_size"] = kept.sum(axis=1)
-    gate = load_gate(classifier.folder, encoder.fingerprint)
-    if gate is not None:
-        table["unusual"] = gate.unusual(found.values).astype(int)
-        table["unusual_percentile"] = gate.percentiles(found.values)
-        far = int(table["unusual"].sum())
-        notes += [f"{far} of {len(table)} records are unusual: far from what the model was trained on."] if far else []
-    said, read = _read(classifier, cohort, table, found, encoder, device, dict(embed_settings or {}), progress)
-    notes += said
-    return Predicted(
-        read,
-        classifier,
-        encoder.id,
-        tuple(found.failures),
-        tuple(notes),
-    )
+    return encoder
+
+
+def _sets(wanted: ConformalSets, classifier: TunedClassifier, values: Any, table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with the prediction set of every record."""
+    import numpy as np
+
+    kept = wanted(classifier.scores(values))
+    names = np.array(classifier.labels.classes, dtype=object)
+    return table.assign(set=["|".join(names[row]) for row in kept], set_size=kept.sum(axis=1))
 
 
 def _read(
@@ -215,7 +246,24 @@ def _read(
     ], table.assign(zero_shot=names, zero_shot_agrees=agrees)
 
 
-def _table(classifier: TunedClassifier, values: Any, record_ids: list[str]) -> pd.DataFrame:
+def _embed(
+    encoder: Encoder, cohort: Cohort, settings: Mapping[str, Any] | None, progress: ProgressMaker | None
+) -> Embeddings:
+    from medfm.workflows.embed import embed
+
+    return embed(encoder, cohort, progress=progress, **dict(settings or {}))
+
+
+def _gate(classifier: Any, fingerprints: list[str]) -> UnusualGate | EnsembleGate | None:
+    from medfm.training.ensemble import Ensemble, load_ensemble_gate
+    from medfm.training.gate_file import load_gate
+
+    if isinstance(classifier, Ensemble):
+        return load_ensemble_gate(classifier, fingerprints)
+    return load_gate(classifier.folder, fingerprints[0])
+
+
+def _table(classifier: TunedClassifier | Ensemble, values: Any, record_ids: list[str]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 

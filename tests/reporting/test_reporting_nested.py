@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medfm.reporting.html import render_report
-from medfm.reporting.nested import nested_line, nested_section
+from medfm.reporting.nested import count_names, final_text, nested_line, nested_section
 from medfm.reporting.result import Result
 from tests.tiny_results import tiny_result
 
@@ -135,3 +135,73 @@ def test_the_section_is_on_the_page_and_escaped() -> None:
     assert 'id="nested"' in page and "What each outer fold chose" in page and "lp &lt;b&gt;" in page
     assert "lp <b>" not in page and json.dumps(result.extras["nested"])
     assert 'id="nested"' not in render_report(tiny_result())
+
+
+MEMBERS = [{"repeat": 0, "fold": i, "candidate": "lp" if i else "full", "train": 20} for i in range(3)]
+SOUP = {
+    "kind": "soup", "members": MEMBERS, "train": 30, "validation": 10, "threshold": 0.4, "gate": True, "rule": "greedy",
+    "metric": "auroc", "kept": [2, 0], "alone": [0.7, 0.6, 0.8], "quality": 0.85, "steps": [], "measured_batchnorm": 0,
+}  # fmt: skip
+ENSEMBLE = {
+    "kind": "ensemble", "members": MEMBERS, "average": "logits", "train": 30, "validation": 10, "threshold": 0.4,
+    "gate": False,
+}  # fmt: skip
+ALARMS = {"alarms": 3, "tested": 60, "low": 0.017, "high": 0.137, "planned": 0.05}
+
+
+def facts(**changes: Any) -> dict[str, str]:
+    section = nested_section(made(**changes))
+    assert section is not None
+    return dict(section["facts"])
+
+
+def test_a_soup_says_what_is_in_it_and_that_its_figure_is_no_test() -> None:
+    said = final_text(SOUP)
+    assert said.startswith("greedy soup: weights of 2 of the 3 models of the outer folds (1 x full, 2 x lp) averaged.")
+    assert "0.850" in said and "0.700, 0.600, 0.800" in said and "chose its members, threshold" in said
+    assert "no test" in said and "BatchNorm" not in said
+    uniform = final_text({**SOUP, "rule": "uniform", "measured_batchnorm": 1})
+    assert "BatchNorm statistics of 1 layer measured anew" in uniform and "its members" not in uniform
+
+
+def test_an_ensemble_says_what_is_averaged() -> None:
+    said = final_text(ENSEMBLE)
+    assert "3 models of the outer folds (1 x full, 2 x lp), logits averaged" in said and "10 records" in said
+
+
+def test_results_of_earlier_versions_are_refits() -> None:
+    assert "lp, trained on 30 records of all patients" in facts()["final model"]
+
+
+def test_names_are_counted_in_order() -> None:
+    assert count_names(["b", "a", "b"]) == "2 x b, 1 x a" and count_names([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"final": ENSEMBLE}, "none: too few validation records"),
+        ({"final": SOUP}, "threshold from its 10 validation records"),
+        (
+            {"final": SOUP, "false_alarms": ALARMS},
+            "with the final model; fitted inside each outer fold it called 3 of 60",
+        ),
+        ({"final": ENSEMBLE, "false_alarms": ALARMS}, "not with a model; fitted inside"),
+        ({"final": None, "false_alarms": ALARMS}, "5.0 % (1.7 to 13.7 %, records as independent); planned 5 %"),
+    ],
+    ids=["no gate", "not measured", "measured", "no gate but measured", "no model"],
+)
+def test_the_gate_comes_with_its_false_alarms(changes: dict[str, Any], said: str) -> None:
+    assert said in facts(**changes)["gate for unusual records"]
+
+
+def test_without_model_and_gate_nothing_is_said_of_one() -> None:
+    assert "gate for unusual records" not in facts(final=None)
+
+
+def test_shared_validation_patients_and_sites_are_named() -> None:
+    assert "same in every outer fold" in facts(common_validation=True)["validation patients"]
+    assert "validation patients" not in facts()
+    section = nested_section(made(folds=[fold(0, site="north <i>"), fold(1, site="south")]))
+    assert section is not None and [row[0] for row in section["folds"].rows] == ["north <i>", "south"]
+    assert section["folds"].header[0] == "site tested"

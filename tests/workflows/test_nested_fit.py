@@ -17,7 +17,7 @@ from medfm.training.classifier import Classifier, LinearHead
 from medfm.training.finetune import FineTuned
 from medfm.training.known_inputs import KnownInputs
 from medfm.workflows import nested_fit
-from medfm.workflows.nested_fit import SCORES, JobFitter, Material, logits, titled
+from medfm.workflows.nested_fit import SCORES, JobFitter, Material, titled, vectors
 from medfm.workflows.nested_output import mended
 from tests.training.tuning_parts import BINARY, recipe
 
@@ -137,10 +137,10 @@ def test_damaged_scores_are_named(tmp_path: Path, calls: list[dict[str, Any]], c
     assert "r0-f1-c0-p0" in str(found.value) and not calls
 
 
-def test_logits_do_not_depend_on_the_batch_and_leave_the_model_in_evaluation_mode() -> None:
+def test_embeddings_do_not_depend_on_the_batch_and_leave_the_model_in_evaluation_mode() -> None:
     model = classifier().train()
-    whole, parts = logits(model, Records(), "cpu"), logits(model, Records(), "cpu", batch=5)
-    assert torch.equal(whole, parts) and whole.shape == (12, 1) and not model.training
+    whole, parts = vectors(model, Records(), "cpu"), vectors(model, Records(), "cpu", batch=5)
+    assert torch.equal(whole, parts) and len(whole) == 12 and not model.training
 
 
 def test_displays_say_which_training_it_is() -> None:

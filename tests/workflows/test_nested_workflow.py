@@ -116,7 +116,7 @@ def test_the_untouched_encoder_is_probed_on_the_same_folds(home: Path) -> None:
     (entry,) = result.extras["nested"]["beside"]
     cohort = load_cohort(home / "ecg" / "labels.csv", modality="ecg")
     vectors = medfm.embed(medfm.load_encoder("merl-tiny", weights="random", device="cpu"), cohort)
-    changes = ("scheme.kind=kfold", "scheme.folds=2", "statistics.resamples=0")
+    changes = ("scheme.kind=kfold", "scheme.folds=2", "scheme.balance_sites=true", "statistics.resamples=0")
     own = probe(vectors, cohort, "old", positive="old", overrides=changes, baseline="none")
     folds = own.predictions.table.set_index("record_id")["fold"]
     ours = result.predictions.table.set_index("record_id")["fold"]
