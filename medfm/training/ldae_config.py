@@ -148,6 +148,9 @@ class SemanticRecipe(LdaeRecipe):
         description="which epoch is kept; validation_ssim: samples of the code alone against decoded latents (published)",
     )
     samples: Samples = Samples()
+    mixed_codes: Share = Field(
+        0.0, description="share of each batch whose code and latent are mixtures of two records (published: none)"
+    )
     encoder_lr: float | None = Field(None, gt=0, description="learning rate of the encoder [that of optimisation]")
     clean_weight: float | None = Field(
         None, gt=0, description="weigh errors by 1 / SNR, at most this, in place of SNR^0.1 / (1 + SNR) (published)"

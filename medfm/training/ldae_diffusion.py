@@ -68,9 +68,18 @@ class ShiftLoss(nn.Module):
         self.encoder, self.denoiser, self.schedule = encoder, denoiser, schedule
         self.most, self.prediction = most, prediction
 
-    def forward(self, latents: Tensor, t: Tensor, noise: Tensor, volumes: Tensor) -> Tensor:
-        """Weighted mean square error of the shifted noise, unweighted of the velocity; `volumes` as preprocessed, slices first."""
-        return self.of_codes(latents, t, noise, self.encoder(volumes))
+    def forward(
+        self, latents: Tensor, t: Tensor, noise: Tensor, volumes: Tensor, shares: Tensor | None = None
+    ) -> Tensor:
+        """Weighted mean square error of the shifted noise, unweighted of the velocity; `volumes` as preprocessed, slices first.
+
+        With `shares` (n,), 0 to 1, codes and latents become that share of the record and the rest of the one before it in
+        the batch (manifold mixup, Verma et al. 2019, arXiv 1806.05236): what lies between two codes lies between their latents.
+        """
+        codes = self.encoder(volumes)
+        if shares is not None:
+            codes, latents = (_mixed(values, shares) for values in (codes, latents))
+        return self.of_codes(latents, t, noise, codes)
 
     def of_codes(self, latents: Tensor, t: Tensor, noise: Tensor, codes: Tensor) -> Tensor:
         """The same of semantic codes (n, d)."""
@@ -84,6 +93,19 @@ class ShiftLoss(nn.Module):
         if weight is None:
             return shifted_loss(self.schedule, shifted, latents, t, noise).mean()
         return (weight * shifted_error(self.schedule, shifted, latents, t, noise)).mean()
+
+
+def _mixed(values: Tensor, shares: Tensor) -> Tensor:
+    own = shares.reshape(-1, *(1,) * (values.ndim - 1)).to(values.dtype)
+    return own * values + (1 - own) * values.roll(1, dims=0)
+
+
+def draw_shares(count: int, mixed: float, generator: torch.Generator) -> Tensor | None:
+    """Shares for :meth:`ShiftLoss.forward`: uniform for the first `mixed` of the batch, else 1; ``None`` if none is mixed."""
+    number = int(count * mixed)
+    if number == 0 or count < 2:
+        return None
+    return torch.cat([torch.rand(number, generator=generator), torch.ones(count - number)])
 
 
 def _weight(schedule: Schedule, t: Tensor, most: float | None, prediction: Prediction) -> Tensor | None:
@@ -166,6 +188,9 @@ class DiffusionStage:
                 inputs = self._inputs(self.train, positions)
                 t = draw_timesteps(len(positions), len(self.loss.schedule), generator).to(self.device)
                 noise = torch.randn(inputs[0].shape, generator=generator).to(self.device)
+                if isinstance(config, SemanticRecipe):
+                    shares = draw_shares(len(positions), config.mixed_codes, generator)
+                    inputs += [] if shares is None else [shares.to(self.device)]
                 value = self.network(inputs[0], t, noise, *inputs[1:])
                 fabric.backward(value / len(batches))
                 parts.append({"total": value})

@@ -37,7 +37,7 @@ from medfm.training.ldae_config import (
     LdaeRecipe,
     SemanticRecipe,
 )
-from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss
+from medfm.training.ldae_diffusion import DiffusionStage, NoiseLoss, ShiftLoss, draw_shares
 from medfm.training.ldae_stage import adam, set_rate
 from medfm.training.weight_average import WeightAverage
 from medfm.workflows.pretrain import load_recipe
@@ -222,6 +222,79 @@ def test_a_batch_of_one_record_cannot_be_normalised():
     assert "batch_size=2" in str(error.value)
 
 
+def a_loss(seed=0):
+    encoder = build_ldae(ENCODER, torch.Generator().manual_seed(seed)).eval()
+    denoiser = build_shift_unet(DENOISER, torch.Generator().manual_seed(seed + 1)).eval()
+    with torch.no_grad():
+        # Its last layer begins with zeros: no code would count.
+        for name, p in denoiser.named_parameters():
+            if name.startswith("shift_out"):
+                p.normal_(std=0.1, generator=torch.Generator().manual_seed(seed + 2))
+    return ShiftLoss(encoder, denoiser, make_schedule()).eval()
+
+
+def a_batch(count=4, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    shape = (count, DENOISER["latent_channels"], 4, 4, 4)
+    latents, noise = (torch.randn(shape, generator=random) for _ in range(2))
+    t = torch.tensor([100, 400, 700, 990])[:count]
+    return latents, t, noise, a_few_volumes(count)
+
+
+def test_mixtures_are_of_a_record_and_the_one_before_it():
+    loss, (latents, t, noise, volumes) = a_loss(), a_batch()
+    shares = torch.tensor([0.25, 1.0, 0.6, 0.0])
+    with torch.no_grad():
+        codes = loss.encoder(volumes)
+        rows = [(i, (i - 1) % 4, float(shares[i])) for i in range(4)]
+        z = torch.stack([s * latents[a] + (1 - s) * latents[b] for a, b, s in rows])
+        y = torch.stack([s * codes[a] + (1 - s) * codes[b] for a, b, s in rows])
+        assert float(loss(latents, t, noise, volumes, shares)) == pytest.approx(
+            float(loss.of_codes(z, t, noise, y)), rel=1e-5
+        )
+        assert float(loss(latents, t, noise, volumes, torch.ones(4))) == float(loss(latents, t, noise, volumes))
+
+
+def test_a_share_of_nothing_is_the_record_before():
+    loss, (latents, t, noise, volumes) = a_loss(), a_batch()
+    with torch.no_grad():
+        mixed = loss(latents, t, noise, volumes, torch.zeros(4))
+        turned = loss(latents.roll(1, 0), t, noise, volumes.roll(1, 0))
+    assert float(mixed) == pytest.approx(float(turned), rel=1e-5)
+
+
+def test_gradients_of_a_mixture_reach_both_records():
+    loss, (latents, t, noise, volumes) = a_loss(), a_batch(2)
+    for shares, reached in (([0.5, 1.0], [True, True]), ([1.0, 1.0], [True, True]), ([0.0, 1.0], [False, True])):
+        given = volumes.clone().requires_grad_(True)
+        loss(latents, t, noise, given, torch.tensor(shares)).backward()
+        assert [bool((row != 0).any()) for row in given.grad] == reached
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.floats(0, 1), st.integers(0, 1000))
+def test_shares_are_drawn_for_as_many_as_asked(count, mixed, seed):
+    found = draw_shares(count, mixed, torch.Generator().manual_seed(seed))
+    number = int(count * mixed)
+    if number == 0 or count < 2:
+        assert found is None
+        return
+    assert found is not None and found.shape == (count,) and float(found.min()) >= 0 and float(found.max()) <= 1
+    assert bool((found[number:] == 1).all()) and bool((found[:number] < 1).all())
+    again = draw_shares(count, mixed, torch.Generator().manual_seed(seed))
+    assert again is not None and torch.equal(found, again)
+
+
+@pytest.mark.parametrize("mixed", [-0.1, 1.1, math.nan])
+def test_no_more_than_a_batch_can_be_mixed(mixed):
+    with pytest.raises(ConfigError, match="mixed_codes"):
+        build(
+            SemanticRecipe,
+            {"name": "t", "stage": "semantic", "epochs": 1, "batch_size": 2, "mixed_codes": mixed},
+            where="test",
+        )
+
+
 def test_weights_of_the_clean_latent():
     schedule = make_schedule()
     t = torch.tensor([0, 100, 500, 999])
@@ -251,7 +324,7 @@ def test_the_published_weight_is_the_default():
     torch.testing.assert_close(errors, (noise - wrong).square().flatten(1).mean(dim=1))
     for name in ("ldae-semantic", "ldae-semantic-published"):
         config = load_recipe(name)
-        assert config.clean_weight is None and config.encoder_lr is None
+        assert config.clean_weight is None and config.encoder_lr is None and config.mixed_codes == 0
 
 
 class HalfOfIt(nn.Module):
