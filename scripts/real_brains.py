@@ -1,9 +1,10 @@
 """Real brains through the small LDAE: from file to codes to reconstruction to picture.
 
     python scripts/real_brains.py ../shared/data/mri --tiny runs --out runs/real-brains
+    python scripts/real_brains.py cohorts/ixi cohorts/ms --tiny runs --out runs/real-brains
 
 Fine-tunes the folder ``ae`` of the tiny chain (with ``--codes`` also ``latent`` and ``semantic``) on
-the train scans of the data folder, compresses and decodes every scan, and prints one Markdown table:
+the train scans of the data folder, or of the folders that ``medfm data standardize`` made of it, compresses and decodes every scan, and prints one Markdown table:
 structural similarity (3D, Gaussian of 1.5 voxels, window of 4) and mean square error per split, with
 the mean of the train scans beside it. ``brains.png`` shows what came out. With sixteen scans of two
 kinds these figures say what such a small network keeps of a head, nothing about published LDAE.
@@ -12,7 +13,7 @@ kinds these figures say what such a small network keeps of a head, nothing about
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,15 +32,20 @@ STAGES = {"ae": "autoencoder", "latent": "latent", "semantic": "semantic"}
 TASKS = ("ixi_sex", "ms_contrast")
 
 
-def cohort_of(data: Path) -> medfm.Cohort:
-    """The scans of patients and volunteers, T1 and FLAIR."""
-    parts = [
-        medfm.load_cohort(
-            data / "labels.csv", modality="brain_mri", map={"patient_id": "source_id"}, where={"task": task}
-        )
-        for task in TASKS
-    ]
-    return replace(parts[0], table=pd.concat([part.table for part in parts], ignore_index=True), name="real brains")
+def cohort_of(folders: Sequence[Path]) -> medfm.Cohort:
+    """The scans of patients and volunteers, T1 and FLAIR, as they are or standardised."""
+    parts = []
+    for folder in folders:
+        table = folder / "labels.csv"
+        if (folder / "labels.yaml").is_file():
+            parts.append(medfm.load_cohort(table))
+            continue
+        for task in TASKS:
+            where, renamed = {"task": task}, {"patient_id": "source_id"}
+            parts.append(medfm.load_cohort(table, modality="brain_mri", map=renamed, where=where))
+    # Paths are relative to each table's folder.
+    tables = [part.table.assign(path=[str((part.root / p).resolve()) for p in part.column("path")]) for part in parts]
+    return replace(parts[0], table=pd.concat(tables, ignore_index=True), name="real brains")
 
 
 def fine_tune(cohort: medfm.Cohort, tiny: Path, out: Path, epochs: Mapping[str, int]) -> Path:
@@ -98,7 +104,7 @@ def reconstruct(system: LatentDiffusionAutoencoder, batch: torch.Tensor, codes: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with labels.csv")
+    parser.add_argument("data", type=Path, nargs="+", help="folders with labels.csv")
     parser.add_argument("--tiny", type=Path, default=Path("runs"), help="holds ae (and latent and semantic)")
     parser.add_argument("--out", type=Path, default=Path("runs/real-brains"))
     parser.add_argument("--epochs", type=int, default=60, help="of every stage")

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medfm.cohorts.synthetic_brains_cohort import nifti_bytes
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "real_brains.py"
 DATA = ROOT.parent / "shared" / "data" / "mri"
@@ -61,10 +63,26 @@ def test_the_picture_has_a_row_per_scan_and_a_column_per_title(script, tmp_path)
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared data")
 def test_the_scans_taken(script):
-    cohort = script.cohort_of(DATA)
+    cohort = script.cohort_of([DATA])
     assert len(cohort) == 16 and set(cohort.column("split")) == {"train", "test"}
     by_split = cohort.table.groupby("split")["patient_id"].agg(set)
     assert not by_split["train"] & by_split["test"]
+
+
+def test_scans_of_several_standardised_folders_are_one_cohort(script, tmp_path):
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "volumes").mkdir(parents=True)
+        for row in range(2):
+            data = nifti_bytes(np.full((4, 5, 6), row + (name == "two") * 10 + 1, np.float32), np.eye(4))
+            (folder / "volumes" / f"{row}.nii.gz").write_bytes(data)
+        lines = [f"{name}-{row},volumes/{row}.nii.gz,{name}-{row},{('train', 'test')[row]}" for row in range(2)]
+        (folder / "labels.csv").write_text("\n".join(["record_id,path,patient_id,split", *lines]) + "\n")
+        (folder / "labels.yaml").write_text("modality: brain_mri\n")
+    cohort = script.cohort_of([tmp_path / "one", tmp_path / "two"])
+    assert cohort.record_ids == ["one-0", "one-1", "two-0", "two-1"] and cohort.modality == "brain_mri"
+    assert [float(cohort.read(row).array.max()) for row in range(4)] == [1, 2, 11, 12]
+    assert cohort.column("split").tolist() == ["train", "test"] * 2
 
 
 def test_only_the_stages_asked_for_are_trained(script, tmp_path, monkeypatch):
