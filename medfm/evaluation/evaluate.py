@@ -306,7 +306,9 @@ def _collect(
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
         if outcome.coef is not None and variant == MAIN:
             weights.append(FoldWeights(fold.repeat, fold.fold, outcome.coef, outcome.scale))
-        if outcome.standard is not None and outcome.scale is not None and variant == MAIN:
+        # Some methods make features of their own from tokens: no direction of the embeddings is behind those.
+        own = outcome.scale is not None and np.shape(outcome.scale) == values.shape[1:]
+        if outcome.standard is not None and own and variant == MAIN:
             scale = np.asarray(outcome.scale, np.float64)
             along = pattern(values[fold.train] / scale, outcome.standard)
             directions.append(FoldDirection(outcome.standard, scale, along))

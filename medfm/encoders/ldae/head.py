@@ -53,6 +53,13 @@ def load_head(classifier: str | Path, mean: str | Path, std: str | Path, dim: in
     Raises:
         WeightsError: A file is missing, damaged, unsafe, or holds something else.
     """
+    for file in (classifier, mean, std):
+        if not Path(file).is_file():
+            raise WeightsError(
+                "A file of the head does not exist.",
+                where=str(file),
+                expected="the classifier, and mean and deviation of the codes it was trained on, beside each other",
+            )
     state = load_checkpoint(classifier)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

@@ -331,6 +331,6 @@ def test_from_the_command_line(every_set: dict[str, Path], tmp_path: Path, capsy
     assert stop.value.code == 0
     assert "records ->" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
-        main([*given, "--splits", "lade"])
+        main([*given[:-1], str(tmp_path / "other"), "--splits", "lade"])
     assert stop.value.code == 2
     assert "no published split files" in capsys.readouterr().err
