@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
-from medfm.modalities.record import Modality, RecordRef, own_key
+from medfm.modalities.record import Modality, RecordRef, check_size, own_key
 
 _WINDOW = 64
 _THREADS = 4
@@ -74,6 +74,7 @@ class Hasher:
         try:
             files = record_files(self._modality, ref)
             stamp = stamp_of(files)
+            check_size(self._modality, ref, sum(size for size, _ in stamp))
             key = own_key(self._modality, ref)
             if key is not None:
                 return Item(bytes.fromhex(key), ref, stamp)
@@ -85,7 +86,7 @@ class Hasher:
         except OSError as error:
             return Unreadable(ref, f"The file cannot be read: {error.strerror or type(error).__name__}.")
         except MedfmError as error:
-            return Unreadable(ref, error.what)
+            return Unreadable(ref, error.line)
         whole = digests[0] if len(digests) == 1 else sha256_bytes("|".join(digests).encode())
         return Item(bytes.fromhex(ref.content_key_for(whole)), ref, stamp)
 

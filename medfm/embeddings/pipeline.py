@@ -62,6 +62,7 @@ class Extraction:
         record_ids: Ids of the embedded records, in the cohort's order.
         keys: Their keys, (n,) of 32 bytes.
         failures: The records that could not be embedded.
+        notes: What readers noted, with the records of this run that it is about; those from the store were not read.
         cached: Records found in the store (or equal in content to one before).
         computed: Records embedded by this run.
         exact: Whether a vector is bit for bit the same in whatever company it is computed;
@@ -71,6 +72,7 @@ class Extraction:
     record_ids: list[str] = field(default_factory=list)
     keys: np.ndarray = field(default_factory=lambda: key_array(b""))
     failures: list[Failure] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     cached: int = 0
     computed: int = 0
     exact: bool | None = None
@@ -84,6 +86,7 @@ class _Tally:
         self.lock = threading.Lock()
         self.under_way: dict[bytes, str] = {}
         self.failed: dict[bytes, str] = {}
+        self.notes: dict[str, list[str]] = {}
         self.first_failure: ReadError | None = None
         self.unreadable = 0
         self.cached = 0
@@ -108,6 +111,11 @@ class _Tally:
                 return False
             self.under_way[item.key] = item.ref.record_id
             return True
+
+    def note(self, key: bytes, text: str) -> None:
+        """The reader noted something on the record of this key."""
+        with self.lock:
+            self.notes.setdefault(text, []).append(self.under_way.get(key, ""))
 
     def written(self, keys: list[bytes]) -> None:
         """The vectors of these keys are on disk."""
@@ -173,7 +181,7 @@ def extract(
     if first is not None:
         with one_thread():
             _compute(encoder, itertools.chain([first], batches), modality, store, plan, tally)
-    result = Extraction(cached=tally.cached, computed=tally.computed, exact=tally.exact)
+    result = Extraction(notes=tally.notes, cached=tally.cached, computed=tally.computed, exact=tally.exact)
     array = key_array(keys)
     good = np.ones(len(ids), dtype=bool)
     if unreadable or tally.failed:
@@ -222,6 +230,8 @@ def _compute(
         # Also when the run stops early, what was computed is written.
         with contextlib.closing(writer), streams:
             for batch in itertools.chain([head] if head is not None else [], decoded):
+                for key, text in batch.notes:
+                    tally.note(key, text)
                 for key, reason in batch.failures:
                     tally.fail(key, reason)
                 if plan.stop_on_error and tally.first_failure is not None:

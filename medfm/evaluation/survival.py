@@ -131,7 +131,9 @@ def run_survival(
         )
         sizes = {"train": len(fold.train), "train_events": int(event[fold.train].sum()), "test": len(fold.test)}
         sizes["test_events"] = int(own.sum())
-        chosen.append({"repeat": fold.repeat, "fold": fold.fold, **sizes, **about, "cut": [float(c) for c in cuts]})
+        chosen.append(
+            {"repeat": fold.repeat, "fold": fold.fold, **sizes, **about, "cut": [round(float(c), 6) for c in cuts]}
+        )
         shown.advance()
     columns = COLUMNS if scope is None else (*COLUMNS, *ABSOLUTE_COLUMNS)
     predictions = Predictions(pd.concat(frames, ignore_index=True), "survival", columns, target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.core.errors import ReadError
-from medfm.io.volumes.detect import ENDINGS, read_volume, volume_files
+from medfm.io.volumes.detect import ENDINGS, check_volume_size, read_volume, volume_files
 from medfm.io.volumes.volume import axis_letters, obliqueness, shear, spacing_of, to_ras
 from medfm.modalities.record import Record, RecordRef
 from medfm.modalities.row_options import missing, positive
@@ -24,6 +24,7 @@ _AXES = ("ras", "file")
 _AIR_OF_CT, _SHARE_OF_AIR = -900.0, 0.1
 # No CT goes below the padding of its scanners; whole numbers that overflowed reach down to -32768.
 _LOWEST_OF_CT = -4096.0
+OVERFLOWED = "whole numbers seem to have overflowed: voxels are negative between bright ones; export it again"
 
 
 class BrainMri:
@@ -37,7 +38,7 @@ class BrainMri:
 
     The facts: ``format, stored, scaled, spacing_mm, affine, axes_in_file, shape_in_file, oblique_deg,
     orientation_source`` (``sform``, ``qform``, ``header``, ``none``), ``left_right`` (``known`` or ``not known``),
-    ``range``, and where they apply ``not_finite, shear_deg, series, sform_against_qform_mm`` and those of DICOM.
+    ``range``, and where they apply ``notes`` (values that look overflowed), ``not_finite, shear_deg, series, sform_against_qform_mm`` and those of DICOM.
     No text of a header is among them. Voxels that are NaN or infinite stay as they are; encoders refuse them.
     """
 
@@ -73,6 +74,14 @@ class BrainMri:
     def files(self, ref: RecordRef) -> tuple[Path, ...]:
         """All files whose bytes make up the record: both of a pair, all slices of a series."""
         return volume_files(ref.path, ref.record_id)
+
+    def check_size(self, ref: RecordRef) -> None:
+        """Refuse from the header, without its voxels, a volume that does not fit into memory.
+
+        Raises:
+            ReadError: It does not fit, or is no single volume.
+        """
+        check_volume_size(ref.path, ref.record_id)
 
     def owns(self, path: Path) -> bool:
         """Whether a ``.dcm`` file or a folder is DICOM of a kind that is read here, by its SOP class."""
@@ -113,7 +122,10 @@ class BrainMri:
             facts["shear_deg"] = round(skew, 2)
         if "series" in options:
             facts["series"] = options["series"]
-        return Record(ref.record_id, self.name, array, facts | _values(array, ref.record_id))
+        facts |= _values(array, ref.record_id)
+        if _overflowed(array, facts):
+            facts["notes"] = [OVERFLOWED]
+        return Record(ref.record_id, self.name, array, facts)
 
     def measure(self, record: Record) -> VolumeQuality:
         """What the deep checks of a cohort need to know of a volume."""
@@ -149,6 +161,12 @@ def _values(array: np.ndarray, where: str) -> dict[str, Any]:
         )
     facts: dict[str, Any] = {"range": [low, high]}
     return facts | ({"not_finite": odd} if odd else {})
+
+
+def _overflowed(array: np.ndarray, facts: Mapping[str, Any]) -> bool:
+    from medfm.modalities.volume_quality import overflowed
+
+    return overflowed(array, facts)
 
 
 def _label(value: Any) -> str:

@@ -11,6 +11,9 @@ import numpy as np
 
 from medfm.core.hashing import canonical_json, sha256_bytes, sha256_file
 
+# Bytes of a record from which on its header is looked at before it is hashed: seconds of work, else minutes.
+LARGE_FILE = 1 << 30
+
 
 @dataclass(frozen=True)
 class RecordRef:
@@ -46,6 +49,19 @@ def own_key(modality: object, ref: RecordRef) -> str | None:
     """
     told = getattr(modality, "content_key", None)
     return None if told is None else told(ref)
+
+
+def check_size(modality: object, ref: RecordRef, size: int) -> None:
+    """Let a modality with a method ``check_size(ref)`` refuse a record of `size` bytes before these are hashed.
+
+    Small files go by unasked: hashing them takes a moment, and their vectors may be in the store.
+
+    Raises:
+        ReadError: The record is larger than this machine can read.
+    """
+    refuse = getattr(modality, "check_size", None)
+    if refuse is not None and size >= LARGE_FILE:
+        refuse(ref)
 
 
 @dataclass(frozen=True)

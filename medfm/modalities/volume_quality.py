@@ -16,6 +16,8 @@ _MM = 4.0  # of the copy
 _BELOW_TOP = 72.0  # mm from the top of the head down to the basal ganglia of an adult
 _MOST = 192  # voxels along each axis within which noise is measured
 _TOP = 99.5  # percentile that counts as the brightest value
+# Share of voxels that says that whole numbers overflowed; of the largest whole number, what is bright beside them.
+WRAPPED, _BRIGHT = 1e-5, 0.6
 
 
 @dataclass(frozen=True)
@@ -278,17 +280,35 @@ def _streaks(values: np.ndarray, body: np.ndarray) -> float | None:
     return brightest
 
 
+def overflowed(array: np.ndarray, facts: Mapping[str, Any]) -> bool:
+    """Whether whole numbers seem to have overflowed when the file was written.
+
+    Args:
+        array: float (i, j, k) as read.
+        facts: ``stored``, ``scaled`` and ``range`` of the volume.
+    """
+    low, high = facts["range"]
+    # Nearly all volumes end here, without a pass over the voxels.
+    if low >= 0 or not _signed(facts) or high <= _BRIGHT * np.iinfo(str(facts["stored"])).max:
+        return False
+    return _wrapped(array, facts) > WRAPPED
+
+
+def _signed(facts: Mapping[str, Any]) -> bool:
+    return facts.get("stored") in ("int8", "int16", "int32") and not facts.get("scaled")
+
+
 def _wrapped(values: np.ndarray, facts: Mapping[str, Any]) -> float:
     """Share of voxels below zero with a neighbour near the top of the range: what an overflow of int16 leaves."""
-    if facts.get("stored") not in ("int8", "int16", "int32") or facts.get("scaled"):
+    if not _signed(facts):
         return 0.0
     top = float(np.iinfo(str(facts["stored"])).max)
     below = values < 0
     beside = np.zeros(values.shape, bool)
     for axis in range(3):
         lines, marks = np.moveaxis(values, axis, 0), np.moveaxis(beside, axis, 0)
-        marks[1:] |= lines[:-1] > 0.6 * top
-        marks[:-1] |= lines[1:] > 0.6 * top
+        marks[1:] |= lines[:-1] > _BRIGHT * top
+        marks[:-1] |= lines[1:] > _BRIGHT * top
     return float((below & beside).mean())
 
 

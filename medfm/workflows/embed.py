@@ -182,6 +182,7 @@ class EmbedRun:
         name = about["encoder"] + (f" ({note})" if weights != "published" else "")
         n, failures = len(self.embeddings), self.embeddings.failures
         lines = [f"failed: {failure.record_id}: {failure.reason}" for failure in failures]
+        lines += [_noted(entry) for entry in run.get("notes", [])]
         lines.append(
             f"{n} records of {about['cohort']} embedded by {name} in {self.seconds:.1f} s: {run['computed']} computed, "
             f"{run['from_cache']} from the cache, {len(failures)} failed; {self.embeddings.dim} numbers each"
@@ -325,6 +326,15 @@ def _progress(given: Progress | ProgressMaker | None, count: int) -> Progress:
     return Silent("embedding", count) if given is None else given("embedding", count, "records")
 
 
+def _notes(done: Extraction) -> list[dict[str, Any]]:
+    return [{"note": text, "records": len(ids), "first": ids[0]} for text, ids in sorted(done.notes.items())]
+
+
+def _noted(entry: Mapping[str, Any]) -> str:
+    more = f" and {entry['records'] - 1} more" if entry["records"] > 1 else ""
+    return f"note: {entry['first']}{more}: {entry['note']}"
+
+
 def _provenance(
     encoder: EncoderLike,
     cohort: Cohort,
@@ -358,6 +368,8 @@ def _provenance(
             "computed": done.computed,
             "batch_size": plan.batch_size,
             "exact": done.exact,
+            # What readers noted on the records that this run read; at most the first id of each.
+            **({"notes": _notes(done)} if done.notes else {}),
             "device": str(encoder.device),
             "shard": None if share is None else str(share),
         },

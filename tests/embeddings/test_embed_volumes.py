@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -12,10 +13,15 @@ from brain_volumes import SHARED, head, save_head
 from tiny_ldae import tiny_card
 
 import medfm
+import medfm.cohorts.checks.scan as scan_module
+import medfm.embeddings.lookup as lookup
 from medfm.cohorts.cohort import Cohort
 from medfm.encoders.encoder import Encoder
 from medfm.encoders.load import load_encoder
 from medfm.encoders.registry import add_search_path
+from medfm.modalities.brain_mri import OVERFLOWED
+from medfm.modalities.record import LARGE_FILE, RecordRef, check_size
+from medfm.workflows.embed import EmbedRun
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +85,63 @@ def test_real_scans(tmp_path: Path, encoder: Encoder) -> None:
     embeddings = medfm.embed(encoder, cohort(SHARED, rows), cache=tmp_path / "cache", workers=0)
     assert embeddings.values.shape == (3, 32) and np.isfinite(embeddings.values).all()
     assert len({row.tobytes() for row in embeddings.values}) == 3
+
+
+def test_a_volume_too_large_is_refused_before_its_bytes_are_hashed(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_head(tmp_path / "good.nii", head(8.0), 8.0)
+    # 2 TB that take no room on the disk: hashing them would take an hour.
+    large = nib.Nifti1Header()
+    large.set_data_shape((8000, 8000, 8000))
+    large.set_data_dtype(np.float32)
+    large.set_sform(np.eye(4), 1)
+    large["magic"], large["vox_offset"] = b"n+1", 352
+    (tmp_path / "large.nii").write_bytes(large.binaryblock + bytes(4))
+    os.truncate(tmp_path / "large.nii", 352 + 4 * 8000**3)
+    hashed: list[str] = []
+    for module in (lookup, scan_module):
+        real = module.sha256_file
+        monkeypatch.setattr(module, "sha256_file", lambda path, real=real: hashed.append(Path(path).name) or real(path))
+    records = cohort(tmp_path, [{"path": "large.nii"}, {"path": "good.nii"}])
+    embeddings = medfm.embed(encoder, records, cache=tmp_path / "cache", workers=0, on_error="skip")
+    assert tuple(embeddings.record_ids) == ("good.nii",)
+    (failure,) = embeddings.failures
+    assert failure.record_id == "large.nii"
+    assert "8000 x 8000 x 8000 voxels takes 2048.0 GB" in failure.reason and "at least 3413 GB free" in failure.reason
+    assert hashed == ["good.nii"]
+    seen = scan_module.scan(records)
+    assert "2048.0 GB" in str(seen[0].error) and seen[1].error is None and hashed == ["good.nii", "good.nii"]
+
+
+def test_small_files_are_not_asked() -> None:
+    asked: list[str] = []
+
+    class Asked:
+        def check_size(self, ref: RecordRef) -> None:
+            asked.append(ref.record_id)
+
+    check_size(Asked(), RecordRef("small", Path("s")), LARGE_FILE - 1)
+    check_size(Asked(), RecordRef("large", Path("l")), LARGE_FILE)
+    check_size(object(), RecordRef("of no such modality", Path("n")), LARGE_FILE)
+    assert asked == ["large"]
+
+
+def test_what_a_reader_notes_is_said_once_per_kind(tmp_path: Path, encoder: Encoder) -> None:
+    bright = np.clip(head(8.0) * 50, 0, None)
+    for name, factor in (("one.nii", 1.0), ("two.nii", 1.02)):
+        stored = (bright * factor).astype(np.int64).astype(np.uint16).view(np.int16)
+        save_head(tmp_path / name, stored, 8.0)
+    save_head(tmp_path / "good.nii", (bright * 0.5).astype(np.int16), 8.0)
+    records = cohort(tmp_path, [{"path": name} for name in ("good.nii", "one.nii", "two.nii")])
+    assert [records.read(i).facts.get("notes") for i in range(3)] == [None, [OVERFLOWED], [OVERFLOWED]]
+    first = medfm.embed(encoder, records, cache=tmp_path / "cache", workers=0)
+    assert len(first.record_ids) == 3 and not first.failures
+    entry = {"note": OVERFLOWED, "records": 2, "first": "one.nii"}
+    assert first.provenance["run"]["notes"] == [entry]
+    shown = EmbedRun(first, None, tmp_path, 1.0, "report").lines()
+    assert f"note: one.nii and 1 more: {OVERFLOWED}" in shown
+    # What comes from the store was not read again, so nothing is noted.
+    again = medfm.embed(encoder, records, cache=tmp_path / "cache", workers=0)
+    assert "notes" not in again.provenance["run"]
+    assert not any(line.startswith("note:") for line in EmbedRun(again, None, tmp_path, 1.0, "report").lines())

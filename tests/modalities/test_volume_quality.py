@@ -8,7 +8,7 @@ from brain_volumes import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfm.modalities.volume_quality import VolumeQuality, _coarse, body_centre, measure, otsu
+from medfm.modalities.volume_quality import VolumeQuality, _coarse, body_centre, measure, otsu, overflowed
 
 HEAD = head()
 FACTS = {"spacing_mm": [4, 4, 4], "left_right": "known"}
@@ -135,3 +135,32 @@ class TestDamage:
         assert of(HEAD[:, :, :40]).cut_top > 0.2
         assert of(HEAD[:25]).cut_sides > 0.2
         assert of(HEAD[:, :, 25:32]).extent[2] < 40
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"stored": "int16", "scaled": False}, True),
+        ({"stored": "int16", "scaled": True}, False),
+        ({"stored": "int32", "scaled": False}, False),  # its largest number is far away
+        ({"stored": "uint16", "scaled": False}, False),
+        ({"stored": "float32"}, False),
+        ({}, False),
+    ],
+)
+def test_overflow_is_told_from_the_kind_of_number(facts: dict[str, object], says: bool) -> None:
+    bright = (HEAD * 50).astype(np.int64).astype(np.uint16).view(np.int16).astype(np.float32)
+    facts = {**facts, "range": [float(bright.min()), float(bright.max())]}
+    assert overflowed(bright, facts) is says
+    # As the check sees it, with all its other measures.
+    assert (of(bright, **facts).wrapped > 1e-5) is says
+
+
+def test_values_below_zero_far_from_bright_ones_are_no_overflow() -> None:
+    array = np.full((8, 8, 8), 100.0, np.float32)
+    array[0, 0, 0], array[7, 7, 7] = -5.0, 30000.0
+    facts = {"stored": "int16", "scaled": False, "range": [-5.0, 30000.0]}
+    assert not overflowed(array, facts)
+    array[7, 7, 6] = -5.0
+    assert overflowed(array, facts)
+    assert not overflowed(array, {**facts, "range": [-5.0, 19000.0]})  # nothing near the largest number

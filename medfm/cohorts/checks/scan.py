@@ -16,7 +16,7 @@ from medfm.core.errors import MedfmError
 from medfm.core.hashing import sha256_bytes, sha256_file
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.fundus_quality import FundusQuality
-from medfm.modalities.record import RecordRef, own_key
+from medfm.modalities.record import RecordRef, check_size, own_key
 from medfm.modalities.registry import get_modality
 
 
@@ -62,7 +62,10 @@ def _scan_file(group: list[tuple[int, RecordRef]], modality: str) -> list[tuple[
     if _told(first, modality):
         return [(i, _look(ref, None, modality)) for i, ref in group]
     try:
-        digests = [sha256_file(path) for path in ((first.path,) if files is None else files(first))]
+        paths = (first.path,) if files is None else files(first)
+        # A volume that is too large is refused from its header, before its bytes are hashed.
+        check_size(get_modality(modality), first, sum(path.stat().st_size for path in paths))
+        digests = [sha256_file(path) for path in paths]
     except OSError as error:
         return [(i, Seen(error=error.strerror or type(error).__name__)) for i, _ in group]
     except MedfmError as error:

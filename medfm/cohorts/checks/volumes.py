@@ -13,10 +13,9 @@ from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.checks.scan import Seen
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
-from medfm.modalities.volume_quality import VolumeQuality
+from medfm.modalities.volume_quality import WRAPPED, VolumeQuality
 
-# Shares of voxels.
-WRAPPED, CLIPPED = 1e-5, 2e-3
+CLIPPED = 2e-3  # of voxels
 APART_MM = 1.0
 # How much more alike another axis's mirror image may be before the axes are doubted; and how alike a head's is.
 LEAD, SYMMETRIC = 0.05, 0.75

@@ -8,13 +8,14 @@ from typing import Any
 from medfm.core.errors import ReadError
 from medfm.io.formats import describe
 from medfm.io.volumes.dicom import dicom_files, read_series
-from medfm.io.volumes.mgh import is_mgh, read_mgh
-from medfm.io.volumes.nifti import is_pair, nifti_kind, pair_of, read_nifti
-from medfm.io.volumes.nrrd import data_file, is_nrrd, read_nrrd
+from medfm.io.volumes.mgh import check_mgh_size, is_mgh, read_mgh
+from medfm.io.volumes.nifti import check_nifti_size, is_pair, nifti_kind, pair_of, read_nifti
+from medfm.io.volumes.nrrd import check_nrrd_size, data_file, is_nrrd, read_nrrd
 from medfm.io.volumes.stream import opened
 from medfm.io.volumes.volume import Volume
 
 ENDINGS = (".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".nrrd", ".nhdr", ".dcm")
+_HEAD = 544  # bytes: the longest header that is told by them, NIfTI-2
 _READ = "NIfTI (.nii, .nii.gz), MGH (.mgh, .mgz), Analyze (.hdr with .img), NRRD, DICOM"
 
 
@@ -32,6 +33,27 @@ def volume_files(path: Path, where: str) -> tuple[Path, ...]:
         beside = data_file(path, where)
         return (path,) if beside is None else (path, beside)
     return (path,)
+
+
+def check_volume_size(path: Path, where: str) -> None:
+    """Refuse a file from its header that :func:`read_volume` would refuse for its sizes; reads no voxel.
+
+    DICOM is left to its reader, and so is whatever is no volume.
+
+    Raises:
+        ReadError: It does not fit into memory, is 4D or a single slice, or the header is damaged.
+    """
+    header = pair_of(path)[0] if is_pair(path) else path
+    if not header.is_file():
+        return
+    with opened(header, where) as stream:
+        head = stream.read(_HEAD)
+    if nifti_kind(head) is not None:
+        check_nifti_size(head, where)
+    elif is_nrrd(head):
+        check_nrrd_size(header, where)
+    elif is_mgh(head):
+        check_mgh_size(head, where)
 
 
 def read_volume(path: Path, options: dict[str, Any], where: str) -> Volume:
@@ -56,7 +78,7 @@ def read_volume(path: Path, options: dict[str, Any], where: str) -> Volume:
                 "The header of the pair is missing.", where=where, expected=f"{header.name} beside it", fix="copy both"
             )
         with opened(header, where) as stream:
-            head = stream.read(544)
+            head = stream.read(_HEAD)
         if head[128:132] == b"DICM":
             return read_series(path, series, where)
         if series is not None:

@@ -24,6 +24,16 @@ def is_mgh(head: bytes) -> bool:
     )
 
 
+def check_mgh_size(head: bytes, where: str) -> None:
+    """Refuse from the first bytes what is 4D, a single slice or does not fit into memory.
+
+    Raises:
+        ReadError: It is one of these.
+    """
+    # Width, height, depth and frames, as in is_mgh.
+    check_grid([int.from_bytes(head[start : start + 4], "big") for start in (4, 8, 12, 16)], where)
+
+
 def read_mgh(path: Path, where: str) -> Volume:
     """Read a volume.
 

@@ -55,6 +55,16 @@ def is_pair(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(PAIRS)
 
 
+def check_nifti_size(head: bytes, where: str) -> None:
+    """Refuse from the first bytes what is 4D, a single slice or does not fit into memory.
+
+    Raises:
+        ReadError: It is one of these, or the header is damaged.
+    """
+    if (kind := nifti_kind(head)) is not None:
+        check_grid(_header(head, kind, where).get_data_shape(), where)
+
+
 def read_nifti(path: Path, spacing: list[float] | None, where: str) -> Volume:
     """Read a volume; `spacing` (mm) counts only where the header has none.
 

@@ -47,6 +47,16 @@ def data_file(path: Path, where: str) -> Path | None:
     return None if name is None else _beside(path, name, where)
 
 
+def check_nrrd_size(path: Path, where: str) -> None:
+    """Refuse from the header what is 4D, a single slice or does not fit into memory.
+
+    Raises:
+        ReadError: It is one of these, or the header is damaged.
+    """
+    with opened(path, where) as stream:
+        check_grid([int(n) for n in _numbers(_fields(stream, where), "sizes", where)], where)
+
+
 def read_nrrd(path: Path, where: str) -> Volume:
     """Read a volume.
 
