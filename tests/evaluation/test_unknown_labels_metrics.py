@@ -94,7 +94,9 @@ def test_no_metric_is_forgotten_here() -> None:
 @pytest.mark.parametrize("name", sorted(NAIVE))
 def test_a_metric_is_that_of_the_known_cells(name: str, seed: int) -> None:
     truth, scores = drawn(seed=seed)
-    assert evaluate(outcomes(truth, scores), [name])[name] == pytest.approx(NAIVE[name](known(truth, scores)), abs=1e-12)
+    assert evaluate(outcomes(truth, scores), [name])[name] == pytest.approx(
+        NAIVE[name](known(truth, scores)), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", sorted(NAIVE))
@@ -125,7 +127,9 @@ def test_nothing_known_is_undefined(name: str) -> None:
 def test_resamples_mask_as_the_whole_does(name: str) -> None:
     truth, scores = drawn()
     rng = np.random.default_rng(7)
-    weights = np.stack([np.bincount(rng.integers(0, len(truth), len(truth)), minlength=len(truth)) for _ in range(3)], 1)
+    weights = np.stack(
+        [np.bincount(rng.integers(0, len(truth), len(truth)), minlength=len(truth)) for _ in range(3)], 1
+    )
     found = metric(name, "multilabel").compute(Weighted(outcomes(truth, scores), weights.astype(np.float64)))
     for b in range(3):
         rows = np.repeat(np.arange(len(truth)), weights[:, b])
@@ -139,4 +143,4 @@ def test_a_table_with_empty_cells_is_read_as_unknown() -> None:
     case = replace(predictions, table=blank)
     cells = known(case.truth_matrix(), case.scores())
     found = evaluate(case, list(NAIVE))
-    assert {n: v for n, v in found.items()} == pytest.approx({n: own(cells) for n, own in NAIVE.items()}, abs=1e-9)
+    assert found == pytest.approx({n: own(cells) for n, own in NAIVE.items()}, abs=1e-9)

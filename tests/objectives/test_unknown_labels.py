@@ -39,7 +39,9 @@ def cell(kind: Kind, logit: float, target: float, smoothing: float) -> float:
     return -soft * math.log(p) - (1 - soft) * math.log(1 - p)
 
 
-def by_loop(kind: Kind, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, smooth: float) -> float:
+def by_loop(
+    kind: Kind, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, smooth: float
+) -> float:
     """Mean over known cells, in double precision; 0 without one."""
     found = []
     given = targets.reshape(len(targets), -1)
@@ -65,7 +67,9 @@ def test_every_loss_is_the_mean_over_known_cells(
     logits, targets = logits_of(kind, rows, seed), targets_of(kind, rows, gaps, seed)
     weights = None
     if weighted and kind != "regression":
-        weights = torch.tensor([[1.0, 0.5, 2.0], [3.0, 1.5, 0.25]]) if kind == "multilabel" else torch.tensor([0.5, 3.0])
+        weights = (
+            torch.tensor([[1.0, 0.5, 2.0], [3.0, 1.5, 0.25]]) if kind == "multilabel" else torch.tensor([0.5, 3.0])
+        )
     loss = LabelLoss(kind, weights, smoothing)(logits, targets)
     expected = by_loop(kind, logits.detach(), targets, weights, smoothing)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-7)
