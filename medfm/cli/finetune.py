@@ -28,7 +28,9 @@ from medfm.cli.common import (
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
 @click.option("--protocol", default="finetune@1", show_default=True, metavar="ID|FILE", help="How it is evaluated.")
-@click.option("--beside", metavar="ID", help="With nested-cv@1: a second encoder, probed on the same folds.")
+@click.option(
+    "--beside", multiple=True, metavar="ID", help="With nested-cv@1: another encoder probed on its folds; repeat."
+)
 @click.option("--out", type=click.Path(file_okay=False), help="Folder to write [runs/RECIPE].")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in --out.")
@@ -48,7 +50,7 @@ def command(
     recipe: str,
     targets: tuple[str, ...],
     protocol: str,
-    beside: str | None,
+    beside: tuple[str, ...],
     out: str | None,
     modality: str | None,
     root: str | None,

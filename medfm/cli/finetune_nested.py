@@ -23,17 +23,20 @@ def is_nested(protocol: str) -> bool:
     return isinstance(load_protocol(protocol).method, NestedFineTune)
 
 
-def check_nested_options(nested: bool, beside: str | None) -> None:
+def check_nested_options(nested: bool, beside: Sequence[str]) -> None:
     """Refuse options that would not do anything.
 
     Raises:
-        UsageError: ``--recipe`` with nested cross-validation, or ``--beside`` without.
+        UsageError: ``--recipe`` with nested cross-validation, or ``--beside`` without, or the same name twice.
     """
     source = click.get_current_context().get_parameter_source("recipe")
     if nested and source is not None and source.name == "COMMANDLINE":
         raise click.UsageError("Nested cross-validation takes a list of recipes: --set method.candidates=[NAME, NAME].")
-    if beside is not None and not nested:
+    if beside and not nested:
         raise click.UsageError("--beside goes with --protocol nested-cv@1.")
+    double = sorted({name for name in beside if beside.count(name) > 1})
+    if double:
+        raise click.UsageError(f"--beside names {', '.join(double)} twice.")
 
 
 def run_nested(
@@ -42,7 +45,7 @@ def run_nested(
     cohort: Cohort,
     target: str | list[str] | None,
     out: str | None,
-    beside: str | None,
+    beside: Sequence[str],
     allow: Sequence[str],
     embed_settings: Mapping[str, Any],
     as_json: bool,

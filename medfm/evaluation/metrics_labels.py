@@ -137,13 +137,14 @@ def label_f1_micro(view: Weighted) -> np.ndarray:
 
 
 def label_f1_samples(view: Weighted) -> np.ndarray:
-    """Mean over records of the F1 of its labels; 0 for a record with none true and none predicted."""
+    """Mean over records with a known label of the F1 of its labels; 0 for one with none true and none predicted."""
     truth = view.outcomes.truth
     known = ~np.isnan(truth)
     true, predicted = truth == 1, (view.outcomes.predicted == 1) & known
     size = true.sum(axis=1) + predicted.sum(axis=1)
     hit = 2.0 * (true & predicted).sum(axis=1)
-    return ratio(view.sums(np.divide(hit, size, out=np.zeros(len(size)), where=size > 0)), view.total)
+    told = known.any(axis=1)
+    return ratio(view.sums(np.divide(hit, size, out=np.zeros(len(size)), where=size > 0)), view.sums(told))
 
 
 def hamming_loss(view: Weighted) -> np.ndarray:
@@ -153,10 +154,11 @@ def hamming_loss(view: Weighted) -> np.ndarray:
 
 
 def subset_accuracy(view: Weighted) -> np.ndarray:
-    """Share of records of which every known label is right."""
+    """Share of records with a known label of which every known label is right."""
     truth = view.outcomes.truth
-    right = np.isnan(truth) | (truth == view.outcomes.predicted)
-    return ratio(view.sums(right.all(axis=1)), view.total)
+    unknown = np.isnan(truth)
+    right, told = (unknown | (truth == view.outcomes.predicted)).all(axis=1), ~unknown.all(axis=1)
+    return ratio(view.sums(right & told), view.sums(told))
 
 
 def _diagonal(matrix: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def plan_folds(
     Args:
         truth: Of n records.
         patients: object (n,).
-        scheme: Outer folds: ``kfold`` or ``leave_one_site_out``; another kind is taken as ``kfold``.
+        scheme: Outer folds: ``kfold``, ``balanced_kfold`` or ``leave_one_site_out``; another kind is taken as ``kfold``.
         method: Inner parts.
         sites: object (n,), missing where unknown.
 
@@ -114,7 +114,7 @@ def plan_folds(
                 f"The site '{site}' has records of one class only: figures that need two are not given for it."
             )
         elif not by_site:
-            _check_classes(truth, fold.test, f"the tested records of {place}", all_of_them=False)
+            _check_classes(truth, fold.test, f"the tested records of {place}", ("scheme.folds", scheme.folds))
         if shared is None:
             seed = scheme.seed + 1 + fold.repeat
             inner = inner_parts(
@@ -123,7 +123,7 @@ def plan_folds(
         else:
             held = np.isin(fold.train, shared)
             inner = ((fold.train[~held], fold.train[held]),)
-            _check_parts(truth, inner, place)
+            _check_parts(truth, inner, place, method)
         found.append(OuterFold(fold.repeat, fold.fold, fold.train, fold.test, inner, site))
     return found, notes
 
@@ -131,7 +131,8 @@ def plan_folds(
 def _outer_folds(
     truth: Target, patients: np.ndarray, scheme: Scheme, sites: np.ndarray | None
 ) -> tuple[list[Fold], list[str]]:
-    plan = scheme if scheme.kind == "leave_one_site_out" else scheme.model_copy(update={"kind": "kfold"})
+    named = scheme.kind in ("leave_one_site_out", "balanced_kfold")
+    plan = scheme if named else scheme.model_copy(update={"kind": "kfold"})
     nowhere = np.full(len(truth), "", dtype=object)
     return make_folds(plan, split=nowhere, patients=patients, strata=truth.strata(scheme.folds), sites=sites)
 
@@ -179,14 +180,17 @@ def inner_parts(
         strata = site_strata(strata, sites[rows], patients[rows], method.inner_folds)
     pairs, _ = split_rows(method.inner_folds, patients[rows], strata, seed=seed, count=len(rows))
     parts = tuple((rows[a], rows[b]) for a, b in pairs[: method.inner_trained])
-    _check_parts(truth, parts, place)
+    _check_parts(truth, parts, place, method)
     return parts
 
 
-def _check_parts(truth: Target, parts: Sequence[tuple[np.ndarray, np.ndarray]], place: str) -> None:
+def _check_parts(
+    truth: Target, parts: Sequence[tuple[np.ndarray, np.ndarray]], place: str, method: NestedFineTune
+) -> None:
+    cut = ("method.inner_folds", method.inner_folds)
     for train, validation in parts:
         _check_classes(truth, train, f"the inner training records of {place}", all_of_them=True)
-        _check_classes(truth, validation, f"the validation records of {place}", all_of_them=False)
+        _check_classes(truth, validation, f"the validation records of {place}", cut)
 
 
 def _check_patients(truth: Target, patients: np.ndarray, folds: int, method: NestedFineTune) -> None:
@@ -205,26 +209,35 @@ def _check_patients(truth: Target, patients: np.ndarray, folds: int, method: Nes
     counts = Counter(c for _, c in pairs)
     few = [f"{truth.classes[c]} ({counts[c]})" for c in range(len(truth.classes)) if counts[c] < need]
     if few:
+        least = min(counts[c] for c in range(len(truth.classes)))
+        outer = f"--set scheme.folds={least} " if folds > least else ""
+        inner = f"--set method.inner_folds={least - 1} " if method.inner_folds >= least else ""
+        fewer = f"fewer folds ({(outer + inner).strip()}), or " if least > 2 else ""
         raise EvaluationError(
             f"Too few patients for {f'{folds} outer folds' if folds else 'outer folds by site'} with "
             f"{method.inner_folds} inner parts: {', '.join(few)}.",
             where=f"column '{truth.name}'",
             expected=f"at least {need} patients of each class, in practice many more",
-            fix="fewer folds (--set scheme.folds=3 --set method.inner_folds=2), or leave the class out (--where)",
+            fix=f"{fewer}more patients of that class, or leave it out (--where)",
         )
 
 
-def _check_classes(truth: Target, rows: np.ndarray, what: str, *, all_of_them: bool) -> None:
+def _check_classes(
+    truth: Target, rows: np.ndarray, what: str, cut: tuple[str, int] | None = None, *, all_of_them: bool = False
+) -> None:
+    """Refuse rows without two classes (or without one of all); `cut`: the setting that makes such parts, and its value."""
     if truth.task not in ("binary", "multiclass"):
         return
     present = set(np.unique(truth.values[rows]).tolist())
     wanted = len(truth.classes) if all_of_them else 2
     if len(present) < wanted:
         absent = [name for c, name in enumerate(truth.classes) if c not in present]
+        # Two is the least there can be; larger parts are of no help to what is left for training.
+        fewer = f"fewer folds (--set {cut[0]}={cut[1] - 1}), " if cut is not None and cut[1] > 2 else ""
         raise EvaluationError(
             f"There is no record of the class {', '.join(absent)} among {what}.",
             where=f"column '{truth.name}'",
-            fix="fewer folds (--set scheme.folds=3), another --set scheme.seed, or more patients of that class",
+            fix=f"{fewer}another --set scheme.seed, or more patients of that class",
         )
 
 

@@ -85,10 +85,13 @@ class MIL(StrictConfig):
 class Scheme(StrictConfig):
     """Which records train and which test."""
 
-    kind: Literal["split", "kfold", "split_or_kfold", "split_with_inner_kfold", "leave_one_site_out"] = Field(
+    kind: Literal[
+        "split", "kfold", "split_or_kfold", "split_with_inner_kfold", "leave_one_site_out", "balanced_kfold"
+    ] = Field(
         "split",
         description="the cohort's train/test; k folds over all; the split where there is one, else k folds; "
-        "train/val folds inside train, each tested on test; or every site tested by the others",
+        "train/val folds inside train, each tested on test; every site tested by the others; or BPDneo's test folds of "
+        "equally many positive and negative patients",
     )
     folds: int = Field(5, ge=2)
     shuffle: bool = True

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.balanced_folds import balanced_folds
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.site_folds import site_folds, site_strata
 
@@ -55,13 +56,16 @@ def make_folds(
         sites: object (n,), missing where unknown; ``None`` where no site is known.
 
     Raises:
-        EvaluationError: The split lacks train or test, there are too few patients, or too few sites.
+        EvaluationError: The split lacks train or test, there are too few patients or sites, or the folds cannot be
+            balanced.
     """
     if scheme.kind == "leave_one_site_out":
         found, notes = site_folds(sites, patients)
         return [Fold(train, test, _NONE, 0, i) for i, (_, train, test) in enumerate(found)], notes
     if scheme.balance_sites and scheme.stratify:
         strata = site_strata(strata, sites, patients, scheme.folds)
+    if scheme.kind == "balanced_kfold":
+        return _balanced(scheme, patients, strata)
     split = np.array(["" if v is None or v != v else str(v) for v in split], dtype=object)
     kind = scheme.kind
     if kind == "split_or_kfold":
@@ -83,6 +87,26 @@ def make_folds(
     if len(validation):
         notes.append("The cohort's val records are not used: validation folds are drawn inside train.")
     return [replace(fold, validation=fold.test, test=test) for fold in folds], notes
+
+
+def _balanced(scheme: Scheme, patients: np.ndarray, strata: np.ndarray) -> tuple[list[Fold], list[str]]:
+    """Published folds of BPDneo-CXR as positions of units; a patient is positive where any of the units is."""
+    if not set(np.unique(strata).tolist()) <= {0, 1}:
+        raise EvaluationError(
+            "Balanced folds need two classes.", where="scheme.kind", fix="use k folds (--set scheme.kind=kfold)"
+        )
+    names, owner = np.unique(patients.astype(str), return_inverse=True)
+    positive = np.bincount(owner, weights=strata, minlength=len(names)) > 0
+    folds = [
+        Fold(np.flatnonzero(np.isin(owner, f.train)), np.flatnonzero(np.isin(owner, f.test)), _NONE, f.run - 1, f.fold)
+        for f in balanced_folds(positive, runs=scheme.repeats, folds=scheme.folds)
+    ]
+    over = int((~positive).sum() - positive.sum())
+    note = (
+        "Every test fold holds equally many positive and negative patients: figures that depend on the prevalence are "
+        "not those of the cohort"
+    )
+    return folds, [note + (f", and {over} negative patients are not tested in a repeat." if over else ".")]
 
 
 def folds_planned(scheme: Scheme, inner: int | None, split: Iterable[object]) -> int:
@@ -145,7 +169,9 @@ def split_rows(
         raise EvaluationError(
             f"{units} {what} cannot be cut into {folds} folds.",
             expected=f"at least {folds} {what}",
-            fix="use fewer folds (--set scheme.folds=2) or a larger cohort",
+            fix=f"use fewer folds (--set scheme.folds={units}) or a larger cohort"
+            if units > 1
+            else "use a larger cohort",
         )
     if strata is not None:
         held = np.array([_units_of(strata == s, groups) for s in np.unique(strata)])

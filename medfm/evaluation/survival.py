@@ -271,7 +271,9 @@ def _refuse_few(folds: list[Fold], event: np.ndarray, method: Survival) -> None:
         raise EvaluationError(
             f"A training fold holds {least} events; {method.inner_folds} inner folds need at least as many.",
             expected=f"at least {method.inner_folds} events in every training fold ({int(event.sum())} in all)",
-            fix="use fewer folds (--set scheme.folds=2 --set method.inner_folds=2), or a cohort with more events",
+            fix=f"use fewer inner folds (--set method.inner_folds={least}), or a cohort with more events"
+            if least > 1
+            else "use a cohort with more events",
         )
     if not any(event[f.test].any() for f in folds):
         raise EvaluationError(

@@ -5,11 +5,11 @@ Logits and targets by task:
 ============  =================  ======================================================
 task          logits             targets
 ============  =================  ======================================================
-binary        (n, 1)             float (n,), 0 or 1
+binary        (n, 1)             float (n,), 0 or 1, NaN for unknown
 multiclass    (n, classes)       int64 (n,)
 ordinal       (n, classes - 1)   int64 (n,); logit k is that of "above grade k"
 multilabel    (n, labels)        float (n, labels): 1, 0, NaN for unknown
-regression    (n, 1)             float (n,), standardised
+regression    (n, 1)             float (n,), standardised, NaN for unknown
 ============  =================  ======================================================
 """
 
@@ -50,8 +50,9 @@ class LabelLoss:
         """Loss of every record (or label), and 1 where it is known, 0 where not."""
         weights = None if self.weights is None else self.weights.to(logits.device)
         if self.kind == "regression":
-            losses = (logits[:, 0] - targets) ** 2
-        elif self.kind == "multiclass":
+            known = ~torch.isnan(targets)
+            return (logits[:, 0] - torch.where(known, targets, 0.0)) ** 2, known.to(logits.dtype)
+        if self.kind == "multiclass":
             losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
             losses = losses if weights is None else losses * weights[targets]
         elif self.kind == "ordinal":
@@ -59,8 +60,11 @@ class LabelLoss:
             losses = _bce(logits, above, self.smoothing).sum(dim=1)
             losses = losses if weights is None else losses * weights[targets]
         elif self.kind == "binary":
-            losses = _bce(logits[:, 0], targets, self.smoothing)
-            losses = losses if weights is None else losses * weights[targets.long()]
+            known = ~torch.isnan(targets)
+            present = torch.where(known, targets, 0.0)
+            losses = _bce(logits[:, 0], present, self.smoothing)
+            losses = losses if weights is None else losses * weights[present.long()]
+            return losses, known.to(losses.dtype)
         else:
             known = ~torch.isnan(targets)
             present = torch.where(known, targets, torch.zeros_like(targets))
@@ -113,6 +117,7 @@ def balancing_weights(kind: Kind, targets: Tensor, classes: int) -> Tensor:
         both = (present > 0) & (present < known)
         rows = [known / (2 * count.clamp(min=1)) for count in (known - present, present)]
         return torch.stack([torch.where(both, row, torch.ones_like(row)) for row in rows])
+    targets = targets[~torch.isnan(targets)]
     counts = torch.bincount(targets.long(), minlength=classes).float()
     held = (counts > 0).sum()
     return torch.where(counts > 0, len(targets) / (held * counts.clamp(min=1)), torch.zeros_like(counts))

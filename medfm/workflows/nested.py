@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medfm.training.finetune_config import FinetuneRecipe
 
 PROTOCOL, PLAN = "nested-cv@1", "plan.json"
+_KINDS = ("kfold", "balanced_kfold", "leave_one_site_out")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = 
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'nested_finetune'.", expected=PROTOCOL
         )
-    if not plan.scheme.group_by_patient or plan.scheme.kind not in ("kfold", "leave_one_site_out"):
+    if not plan.scheme.group_by_patient or plan.scheme.kind not in _KINDS:
         raise ConfigError(
             "Nested cross-validation is by patient, in k folds or with every site as a fold.",
             where="scheme",
@@ -111,7 +112,7 @@ def nested_finetune(
     protocol: str | Protocol | NestedPlan = PROTOCOL,
     out: str | Path = "nested",
     *,
-    beside: Encoder | str | Path | None = None,
+    beside: Encoder | str | Path | Sequence[Encoder | str | Path] | None = None,
     task: Literal["auto"] | TaskKind = "auto",
     positive: str | None = None,
     allow: Sequence[str] = (),
@@ -135,7 +136,7 @@ def nested_finetune(
         target: Label column, or a list of 0/1 columns; the cohort's own when ``None``.
         protocol: A protocol of nested cross-validation, or a plan of :func:`nested_plan`.
         out: The folder to write.
-        beside: A second encoder, whose probe is compared on the same folds.
+        beside: Another encoder, or several, whose probes are compared on the same folds.
         task: Kind of task.
         positive: Positive class of a binary task.
         allow: Codes of checks that may fail; they are stamped on the result.
@@ -176,12 +177,13 @@ def nested_finetune(
         cohort = kept
     truth = make_target(cohort, columns, task, positive=positive)
     plan_folds(truth, _patients(cohort), plan.protocol.scheme, plan.method, _sites(cohort))  # before any work
-    loaded, second = (load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, beside))
-    assert loaded is not None
+    loaded, *others = _different(
+        [load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, *_several(beside))]
+    )
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     found = []
-    for one in (loaded, *([second] if second is not None else [])):
+    for one in (loaded, *others):
         check_modality(one, cohort)
         found.append((one, embed(one, cohort, progress=shown, **settings)))
     before = found[0][1]
@@ -230,6 +232,32 @@ def nested_finetune(
     )
     save_into(with_participants(result, asked, cohort, truth, tested_parts(folds, len(cohort))), folder)
     return FinetuneRun(result, folder, len(before.failures))
+
+
+def _several(beside: Encoder | str | Path | Sequence[Encoder | str | Path] | None) -> tuple[Encoder | str | Path, ...]:
+    if beside is None:
+        return ()
+    return tuple(beside) if isinstance(beside, Sequence) and not isinstance(beside, str) else (beside,)
+
+
+def _different(encoders: list[Encoder]) -> list[Encoder]:
+    """The encoders as they are; an encoder beside itself would count twice in the correction over encoders.
+
+    Raises:
+        ConfigError: Two of them are the same: weights, architecture and preprocessing.
+    """
+    seen: set[tuple[str, str]] = set()
+    for one in encoders:
+        key = (one.fingerprint, one.preprocess.digest)
+        if key in seen:
+            raise ConfigError(
+                f"The encoder '{one.id}' is named twice.",
+                where="--beside",
+                expected="encoders other than the one that is fine-tuned, each once",
+                fix="leave it out: the untouched encoder is compared anyway",
+            )
+        seen.add(key)
+    return encoders
 
 
 def _patients(cohort: Cohort) -> np.ndarray:

@@ -49,7 +49,9 @@ def probe_participants(
 def parts_of(kept: pd.DataFrame, plan: Protocol) -> dict[str, np.ndarray]:
     """Rows of `kept` by name of the part: by the column ``split`` where the scheme uses it, else all together."""
     split = kept["split"]
-    if plan.scheme.kind in ("kfold", "leave_one_site_out") or not {"train", "test"} <= set(split.dropna()):
+    if plan.scheme.kind in ("kfold", "balanced_kfold", "leave_one_site_out") or not {"train", "test"} <= set(
+        split.dropna()
+    ):
         return {"cross-validation": np.arange(len(kept))}
     parts = {name: np.flatnonzero((split == own).to_numpy(bool)) for own, name in _NAMES.items()}
     return {name: part for name, part in parts.items() if len(part)}
