@@ -70,7 +70,7 @@ def require_checkpoint(path: str | Path) -> int:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise WeightsError(
-            "There is no such checkpoint file." if missing else f"The checkpoint cannot be read ({error.strerror}).",
+            "The checkpoint file does not exist." if missing else f"The checkpoint cannot be read ({error.strerror}).",
             where=str(file),
             expected="a .safetensors, .pth, .pt or .bin file, or 'random' for the untrained network",
             fix=_find_it(file) if missing else "see that you may read it, and that its disk is there",
