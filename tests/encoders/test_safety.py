@@ -162,7 +162,7 @@ def test_files_that_are_no_checkpoint(tmp_path, content, message):
 def test_a_folder_and_nothing(tmp_path):
     with pytest.raises(WeightsError, match="folder was given"):
         load_checkpoint(tmp_path)
-    with pytest.raises(WeightsError, match="There is no such checkpoint"):
+    with pytest.raises(WeightsError, match="checkpoint file does not exist"):
         load_checkpoint(tmp_path / "none.pth")
 
 

@@ -379,7 +379,7 @@ def test_weights_part_by_part(system, tmp_path):
     one = f"{tmp_path / 'a.pth'}"
     assert part_weights(card, [f"encoder={one}", "denoiser=random"]) == {"encoder": one, "denoiser": "random"}
     for missing in ("encoder=b.pth", "b.pth"):
-        with pytest.raises(WeightsError, match="no such checkpoint") as caught:
+        with pytest.raises(WeightsError, match="checkpoint file does not exist") as caught:
             part_weights(card, [missing])
         assert caught.value.where == "b.pth" and "medfm doctor" in str(caught.value.fix)
     found = {"encoder": tmp_path / "encoder.pth", "denoiser": tmp_path / "decoder.pth"}
