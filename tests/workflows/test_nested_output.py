@@ -81,7 +81,7 @@ def test_columns_of_subgroups_are_carried_along(cohort: Cohort) -> None:
     assert table.columns.is_unique and "ward" not in predictions(asked, 1.0, 0).table.columns
     plan = load_protocol("nested-cv@1", overrides=("statistics.resamples=0", "statistics.subgroups=[ward]")).statistics
     rows = summarise(Predictions(table, "binary", TRUTH.classes, "sick"), plan).subgroups
-    assert {r.group for r in rows} == {"north", "south"}
+    assert {r.value for r in rows} == {"north", "south"}
 
 
 def test_each_fold_decides_by_its_own_threshold(cohort: Cohort) -> None:
