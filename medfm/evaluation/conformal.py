@@ -14,6 +14,11 @@ import numpy as np
 
 from medfm.core.errors import EvaluationError
 
+# Of the sets that reports measure; with fewer records than the second, the rank that the promise needs does not exist, and
+# every set would hold every class.
+LEVEL = 0.9
+FEWEST = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
+
 
 @dataclass(frozen=True)
 class ConformalSets:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.conformal import FEWEST, LEVEL, fit_conformal
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.recalibration import recalibrate
@@ -73,12 +74,16 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FoldOutcome:
-    """Recalibrated scores of an outer fold's test rows, its threshold, and everything that was chosen."""
+    """Recalibrated scores of an outer fold's test rows, its threshold, and everything that was chosen.
+
+    `sets` is what prediction sets made inside held on the test rows; a measurement, with which nothing is chosen.
+    """
 
     outer: OuterFold
     scores: np.ndarray
     threshold: float
     chosen: dict[str, Any]
+    sets: dict[str, Any] | None = None
 
 
 def plan_folds(
@@ -275,13 +280,40 @@ def run_fold(
         "alarms": _alarms(own, len(outer.test)),
         **({"site": outer.site} if outer.site else {}),
     }
-    return FoldOutcome(outer, scores, threshold, chosen)
+    sets = _sets(mend(given[picked], inner.task), scores, truth, outer, patients)
+    return FoldOutcome(outer, scores, threshold, chosen, sets)
 
 
 def _alarms(fits: Sequence[Fitted], tested: int) -> list[int] | None:
     """How many of how many tested records the gates of these trainings call unusual; ``None`` without gates."""
     counted = [f.alarms for f in fits if f.alarms is not None]
     return [sum(counted), tested * len(counted)] if counted else None
+
+
+def first_of_patients(rows: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Places in `rows` of the first record of each patient, rising: records of one patient are not exchangeable."""
+    return np.sort(np.unique(patients[rows].astype(str), return_index=True)[1])
+
+
+def _sets(
+    validation: np.ndarray, tested: np.ndarray, truth: Target, outer: OuterFold, patients: np.ndarray
+) -> dict[str, Any] | None:
+    """Prediction sets by the fold's validation patients on its tested records; ``None`` for other tasks or too few.
+
+    With several inner parts the validation scores are of single models and the tested ones of their mean, so that no
+    rate is promised: ``None`` too.
+    """
+    if truth.task not in ("binary", "multiclass") or len(outer.inner) > 1:
+        return None
+    rows = outer.inner[0][1]
+    first = first_of_patients(rows, patients)
+    if len(first) < FEWEST:
+        return None
+    labels, own = truth.values[outer.test], fit_conformal(validation[first], truth.values[rows[first]], LEVEL)
+    share, size = own.coverage(tested, labels)
+    count = len(labels)
+    people = len(np.unique(patients[outer.test].astype(str)))
+    return {"held": round(share * count), "tested": count, "kept": round(size * count), "patients": people}
 
 
 def choose(

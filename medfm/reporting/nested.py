@@ -170,8 +170,9 @@ def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     final = entry.get("final")
     if final is None:
-        return [*facts, ("final model", "none was trained"), *_gate_facts(entry, final)]
-    return [*facts, ("final model", final_text(final)), *_gate_facts(entry, final)]
+        return [*facts, ("final model", "none was trained"), *_gate_facts(entry, final), *_sets_facts(entry, final)]
+    own = [*facts, ("final model", final_text(final)), *_gate_facts(entry, final), *_sets_facts(entry, final)]
+    return [*own, ("second opinion by texts", final["reading"])] if final.get("reading") else own
 
 
 def final_text(final: Mapping[str, Any]) -> str:
@@ -234,3 +235,21 @@ def _gate_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> li
             f"{100 * measured['planned']:g} %",
         )
     ]
+
+
+def _sets_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Whether prediction sets come with the final model, and what sets made inside the outer folds held."""
+    measured, ships = entry.get("sets"), final is not None and final.get("sets")
+    if measured is None and ships is None:
+        return []  # another task, or a result of an earlier version
+    where = "with the final model (medfm predict --sets)" if ships else "not with a model"
+    if measured is None:
+        text = "too few validation patients in the outer folds" if ships else "too few validation patients"
+        return [("prediction sets", f"{where}; what they hold was not measured: {text}")]
+    tested = measured["tested"]
+    text = (
+        f"{where}; made inside each outer fold to hold the true class for {100 * measured['level']:g} %, they held it for "
+        f"{100 * measured['held'] / tested:.1f} % ({100 * measured['low']:.1f} to {100 * measured['high']:.1f} %) of {tested} "
+        f"tested records, with {measured['kept'] / tested:.2f} of {measured['classes']} classes on average"
+    )
+    return [("prediction sets", text)]

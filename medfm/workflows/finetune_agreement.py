@@ -11,7 +11,7 @@ import numpy as np
 from medfm.core.errors import MedfmError
 from medfm.core.progress import ProgressMaker
 from medfm.embeddings.texts import text_cache
-from medfm.evaluation.agreement import Reading, agreement
+from medfm.evaluation.agreement import Agreement, Reading, agreement
 from medfm.evaluation.protocol_zero_shot import ZeroShot
 from medfm.evaluation.zero_shot import class_vectors
 from medfm.training.agreement_file import UNTOUCHED, save_reading
@@ -63,21 +63,33 @@ def add_reading(
         return _NONE + (error.what[:1].lower() + error.what[1:]).rstrip(".") + "."
     ids = [r for r in tested.record_ids if r in set(found[0].record_ids) & set(found[1].record_ids)]
     before, after = (e.values[e.rows(ids)] for e in found)
-    moved = not np.allclose(before, after, rtol=1e-3, atol=1e-4 * max(float(np.abs(before).max()), 1e-12))
     rows = np.flatnonzero(np.isin(np.array(tested.record_ids, dtype=object), ids))
     patients = tested.table["patient_id"].to_numpy()[rows] if tested.patients_known else None
     measured = agreement(
         classifier.decide(classifier.scores(after)), reading(before), truth.take(rows).values, patients
     )
-    if moved:
+    keep_reading(folder, reading, encoder, model, moved(before, after), measured)
+    return measured.sentence(reading.strategy)
+
+
+def moved(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether training moved these embeddings, float (n, d) of the same records."""
+    scale = max(float(np.abs(before).max()), 1e-12)
+    return not np.allclose(before, after, rtol=1e-3, atol=1e-4 * scale)
+
+
+def keep_reading(
+    folder: Path, reading: Reading, encoder: Encoder, model: Encoder, went: bool, measured: Agreement
+) -> None:
+    """Write the reading beside the model, and the untouched encoder where training moved the embeddings (`went`)."""
+    if went:
         _save_untouched(folder / UNTOUCHED, encoder)
     save_reading(
         folder,
-        Reading(reading.vectors, reading.strategy, moved),
-        encoder.fingerprint if moved else model.fingerprint,
+        Reading(reading.vectors, reading.strategy, went),
+        encoder.fingerprint if went else model.fingerprint,
         measured.about(),
     )
-    return measured.sentence(reading.strategy)
 
 
 def _reading(

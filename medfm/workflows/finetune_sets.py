@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.core.progress import ProgressMaker
-from medfm.evaluation.conformal import fit_conformal
+from medfm.evaluation.conformal import FEWEST, LEVEL, fit_conformal
 from medfm.evaluation.intervals import wilson_interval
 from medfm.training.sets_file import save_scores
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
     from medfm.evaluation.target import Target
     from medfm.training.tuned import TunedClassifier
-
-LEVEL = 0.9
-# With fewer, the rank that the promise needs does not exist, and every set would hold every class.
-FEWEST = int(np.ceil(LEVEL / (1 - LEVEL) - 1e-9))
 
 
 def add_sets(

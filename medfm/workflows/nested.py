@@ -164,6 +164,7 @@ def nested_finetune(
     from medfm.workflows.nested_fit import JobFitter, Material
     from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
     from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
+    from medfm.workflows.nested_shipped import shipped
     from medfm.workflows.participants import with_participants
     from medfm.workflows.probe import _checked
 
@@ -227,6 +228,7 @@ def nested_finetune(
         result = final_model(result, outcomes, material, cohort, plan, folder, shown, device)
     elif plan.method.common:
         result = final_from_folds(result, outcomes, material, cohort, plan, folder, device)
+    result = shipped(result, outcomes, material, cohort, plan, folder, device, settings, shown)
     result = replace(
         result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name
     )

@@ -26,6 +26,7 @@ from medfm.workflows.finetune_gate import ALARM_RATE
 from medfm.workflows.nested_cards import ensemble_card, model_id, seen_in, soup_prose
 from medfm.workflows.nested_fit import MEMBER, Export, Material
 from medfm.workflows.nested_output import embedded, mended, write_gate
+from medfm.workflows.nested_shipped import keep_scores
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -138,6 +139,7 @@ def _ensemble(
             [c.scores(v) for c, v in zip(classifiers, seen, strict=True)], truth.task, method.average
         )
         threshold, rule = _threshold(scores, truth.take(choosing), method.threshold)
+        keep_scores(model, scores, truth, choosing, cohort)
         about = {
             "recipe": {"name": ", ".join(dict.fromkeys(o.chosen["candidate"] for o in outcomes))},
             "trained_on": {"cohort": cohort.name, "digest": cohort.digest(), "records": len(truth)},

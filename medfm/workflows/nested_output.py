@@ -39,13 +39,16 @@ _MOST_PARTS = 6
 Rival = tuple[str, str, Predictions]
 
 
-def out_of_fold(outcomes: Sequence[FoldOutcome], cohort: Cohort, truth: Target) -> Predictions:
-    """One row per record and repeat, decided by the threshold of the fold that tested it."""
+def out_of_fold(
+    outcomes: Sequence[FoldOutcome], cohort: Cohort, truth: Target, also: Sequence[str] = ()
+) -> Predictions:
+    """One row per record and repeat, decided by the threshold of the fold that tested it; `also`: columns carried along."""
     import pandas as pd
 
     from medfm.evaluation.evaluate import _CARRIED, _truth_columns
 
-    carried = [column for column in _CARRIED if column in cohort.table.columns]
+    wanted = dict.fromkeys((*_CARRIED, *also))
+    carried = [c for c in wanted if c in cohort.table.columns and c not in ("patient_id", "site")]
     base = cohort.table[["record_id", "patient_id", "site", *carried]]
     frames = []
     for one in outcomes:
@@ -166,7 +169,8 @@ def nested_result(
     from medfm.reporting.result import Result
     from medfm.workflows.probe import _batch_effect, _map, _provenance, _resolved
 
-    predictions, protocol = out_of_fold(outcomes, cohort, truth), plan.protocol
+    protocol = plan.protocol
+    predictions = out_of_fold(outcomes, cohort, truth, protocol.statistics.subgroup_columns)
     with progress("resampling", protocol.statistics.resamples, "resamples") as resampling:
         summary = summarise(
             predictions,

@@ -139,14 +139,8 @@ def predict(
     single = None if whole is not None else classifiers[0]
     wanted = None
     if sets is not None:
-        if single is None:
-            raise ConfigError(
-                "An ensemble keeps no scores to make prediction sets from.",
-                where=str(folder),
-                fix="predict without --sets, or use a model of medfm finetune without nested cross-validation",
-            )
-        assert single.folder is not None
-        wanted = load_sets(single.folder, single.labels.classes, sets)
+        owner: Any = single if whole is None else whole
+        wanted = load_sets(owner.folder, owner.labels.classes, sets)
     found, values, fingerprints = [], [], []
     for one in classifiers:
         encoder = _encoder_of(one, device)
@@ -161,8 +155,8 @@ def predict(
     given: Any = values[0] if whole is None else values  # an ensemble takes those of every member
     notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
     table = _table(classifier, given, list(found[0].record_ids))
-    if single is not None and wanted is not None:
-        table = _sets(wanted, single, values[0], table)
+    if wanted is not None:
+        table = _sets(wanted, classifier, given, table)
     gate = _gate(classifier, fingerprints)
     if gate is not None:
         table["unusual"] = gate.unusual(given).astype(int)
@@ -190,7 +184,7 @@ def _encoder_of(classifier: TunedClassifier, device: str) -> Encoder:
     return encoder
 
 
-def _sets(wanted: ConformalSets, classifier: TunedClassifier, values: Any, table: pd.DataFrame) -> pd.DataFrame:
+def _sets(wanted: ConformalSets, classifier: Any, values: Any, table: pd.DataFrame) -> pd.DataFrame:
     """`table` with the prediction set of every record."""
     import numpy as np
 

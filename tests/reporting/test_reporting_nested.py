@@ -195,6 +195,35 @@ def test_the_gate_comes_with_its_false_alarms(changes: dict[str, Any], said: str
     assert said in facts(**changes)["gate for unusual records"]
 
 
+SETS = {"held": 45, "tested": 50, "kept": 75, "low": 0.8, "high": 0.95, "level": 0.9, "classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"final": SOUP | {"sets": True}, "sets": SETS}, "with the final model (medfm predict --sets); made inside"),
+        ({"final": None, "sets": SETS}, "not with a model; made inside"),
+        (
+            {"final": SOUP | {"sets": False}, "sets": SETS},
+            "90.0 % (80.0 to 95.0 %) of 50 tested records, with 1.50 of 3",
+        ),
+        (
+            {"final": SOUP | {"sets": True}, "sets": None},
+            "not measured: too few validation patients in the outer folds",
+        ),
+        ({"final": SOUP | {"sets": False}, "sets": None}, "not with a model; what they hold was not measured"),
+    ],
+    ids=["both", "no model", "measured only", "model only", "neither"],
+)
+def test_sets_come_with_what_they_held_out_of_fold(changes: dict[str, Any], said: str) -> None:
+    assert said in facts(**changes)["prediction sets"]
+
+
+def test_a_reading_is_shown_and_older_results_have_neither() -> None:
+    assert facts(final=SOUP | {"reading": "none: <b>"})["second opinion by texts"] == "none: <b>"
+    assert not {"prediction sets", "second opinion by texts"} & set(facts(final=SOUP))
+
+
 def test_without_model_and_gate_nothing_is_said_of_one() -> None:
     assert "gate for unusual records" not in facts(final=None)
 

@@ -86,6 +86,30 @@ def test_the_ensemble_predicts_the_mean_of_its_members(home: Path) -> None:
     assert members[0].about()["models"] == 1 and list(found.table["record_id"]) == cohort(home).record_ids
 
 
+def test_an_ensemble_with_scores_gives_sets_of_its_averaged_probabilities(home: Path) -> None:
+    from medfm.core.errors import ConfigError
+    from medfm.evaluation.conformal import fit_conformal
+    from medfm.training.sets_file import ABOUT, save_scores
+
+    model = home / "ensemble" / "model"
+    assert not (model / ABOUT).exists() and not extras(home, "ensemble")["nested"]["final"]["sets"]  # 8 patients
+    with pytest.raises(ConfigError, match="no scores"):
+        predict(home / "ensemble", cohort(home), device="cpu", sets=0.8)
+    own = np.linspace(0.3, 0.7, 12)
+    save_scores(model, own, ("young", "old"))
+    try:
+        table = predict(home / "ensemble", cohort(home), device="cpu", sets=0.8).table
+    finally:
+        (model / ABOUT).unlink()
+    given = table[["probability:young", "probability:old"]].to_numpy()
+    cut = fit_conformal(np.column_stack([own, 1 - own]), np.zeros(12, dtype=int), 0.8)
+    kept = cut(given)
+    assert (table["set_size"] == kept.sum(axis=1)).all()
+    assert [set(v.split("|")) - {""} for v in table["set"]] == [
+        {n for n, k in zip(("young", "old"), row, strict=True) if k} for row in kept
+    ]
+
+
 def test_members_give_the_out_of_fold_scores_of_their_fold(home: Path) -> None:
     """The exported member is the very model that tested its fold, recalibration included."""
     for entry, number in zip(extras(home, "ensemble")["nested"]["folds"], (1, 2), strict=True):

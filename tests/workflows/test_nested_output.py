@@ -72,6 +72,18 @@ def test_every_record_is_there_once_per_repeat_with_its_truth(cohort: Cohort) ->
     assert (table["fold"].to_numpy() == (places // 2 + table["repeat"].to_numpy()) % FOLDS).all()
 
 
+def test_columns_of_subgroups_are_carried_along(cohort: Cohort) -> None:
+    wards = np.where(np.arange(COUNT) % 4 < 2, "north", "south")
+    asked = replace(cohort, table=cohort.table.assign(ward=wards))
+    table = out_of_fold(outcomes(1.0, 0), asked, TRUTH, ("ward", "age", "site", "nowhere")).table
+    places = table["record_id"].str[1:].astype(int).to_numpy()
+    assert (table["ward"].to_numpy() == wards[places]).all() and "nowhere" not in table.columns
+    assert table.columns.is_unique and "ward" not in predictions(asked, 1.0, 0).table.columns
+    plan = load_protocol("nested-cv@1", overrides=("statistics.resamples=0", "statistics.subgroups=[ward]")).statistics
+    rows = summarise(Predictions(table, "binary", TRUTH.classes, "sick"), plan).subgroups
+    assert {r.value for r in rows} == {"north", "south"}
+
+
 def test_each_fold_decides_by_its_own_threshold(cohort: Cohort) -> None:
     table = predictions(cohort, 1.0, 0, thresholds=(0.0, 1.1, 0.5)).table
     assert set(table.loc[table["fold"] == 0, "predicted"]) == {"yes"}

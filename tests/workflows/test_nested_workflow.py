@@ -58,7 +58,13 @@ def words(home: Path, out: str, *more: str) -> list[str]:
 
 def settings(home: Path) -> tuple[str, ...]:
     candidates = f"method.candidates=[{home / 'head.yaml'}, {home / 'whole.yaml'}]"
-    return (candidates, "scheme.folds=2", "method.inner_folds=2", "statistics.resamples=20")
+    return (
+        candidates,
+        "scheme.folds=2",
+        "method.inner_folds=2",
+        "statistics.resamples=20",
+        "statistics.subgroups=[sex]",
+    )
 
 
 @pytest.fixture
@@ -145,10 +151,14 @@ def test_the_final_model_loads_as_encoder_and_classifier(home: Path) -> None:
         "ecg",
         "--out",
         str(home / "p.csv"),
+        "--sets",
+        "0.9",
     )
     assert done.exit_code == 0, done.output
     table = pd.read_csv(home / "p.csv")
     assert (table["predicted"] == np.where(table["probability:old"] >= classifier.threshold, "old", "young")).all()
+    assert final["sets"] and len(json.loads((home / "run" / "model" / "sets.json").read_text())["scores"]) == 12
+    assert table["set_size"].between(0, 2).all() and "text" in final["reading"]
 
 
 def test_its_card_says_which_figure_stands_for_it(place: Path) -> None:
