@@ -25,6 +25,7 @@ NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.
 LUMINANCE = (0.299, 0.587, 0.114)
 # Above so many pixels it is quicker to work out every stored value once than every pixel.
 _TABLE_FROM = 1 << 14
+_ROWS_AT_ONCE = 32
 
 
 def is_dicom_data(data: bytes) -> bool:
@@ -230,6 +231,21 @@ def _grey(colours: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     return np.asarray(np.clip(shares / top, 0, 1), np.float32)
 
 
+def _looked_up(every: np.ndarray, values: np.ndarray, low: int) -> np.ndarray:
+    """float32 ``every[values - low]``; every value is in the table.
+
+    Some rows at a time the indices, widened to 8 bytes, stay in the processor's cache: half the time of one call.
+    """
+    found = np.empty(values.shape, np.float32)
+    for begin in range(0, len(values), _ROWS_AT_ONCE):
+        rows = values[begin : begin + _ROWS_AT_ONCE]
+        # Nothing is clipped: "raise" would only work on a copy of the output.
+        np.take(
+            every, rows if low == 0 else rows.astype(np.int32) - low, out=found[begin : begin + len(rows)], mode="clip"
+        )
+    return found
+
+
 def _shown(
     stored: np.ndarray, header: Any, voi: Voi, kind: str, facts: dict[str, Any], notes: list[str], where: str
 ) -> np.ndarray:
@@ -249,7 +265,7 @@ def _shown(
     words: dict[str, Any] = {}
     if values.size >= _TABLE_FROM:
         every = displayed(np.arange(low, high + 1), header, where, words, voi, inverted).astype(np.float32)
-        array = np.take(every, values if low == 0 else values.astype(np.int32) - low)
+        array = _looked_up(every, values, low)
     else:
         array = displayed(values, header, where, words, voi, inverted).astype(np.float32)
     if padding is not None:
