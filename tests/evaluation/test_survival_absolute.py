@@ -69,17 +69,6 @@ def test_brier_scores_equal_scikit_survival() -> None:
     assert integrated(rows, TIMES).mean() == pytest.approx(HELD_INTEGRATED, abs=1e-12)
 
 
-def test_brier_scores_equal_scikit_survival_where_it_is_installed() -> None:
-    metrics = pytest.importorskip("sksurv.metrics")
-    util = pytest.importorskip("sksurv.util")
-    risk, time, event, _ = golden()
-    y = util.Surv.from_arrays(event.astype(bool), time)
-    at = np.linspace(0.5, 20, 30)
-    rows = brier_rows(plain_risk(risk, at), *status_weights(time, event, censoring_curve(time, event > 0), at))
-    theirs = metrics.integrated_brier_score(y, y, 1 - plain_risk(risk, at), at)
-    assert integrated(rows, at).mean() == pytest.approx(theirs, abs=1e-12)
-
-
 def test_the_baseline_equals_lifelines() -> None:
     from lifelines import CoxPHFitter
 
