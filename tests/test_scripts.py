@@ -134,7 +134,7 @@ def test_the_tests_fail_when_any_step_fails(checkout: Checkout, fails: str) -> N
     code, calls, _ = checkout.run("test.sh", "-k", "one", FAIL=fails)
     assert code == 7 and calls[-1].startswith(f"-m {fails}")
     code, calls, _ = checkout.run("test.sh", "-k", "one")
-    assert code == 0 and calls[-1] == "-m pytest -n 2 --dist loadfile -k one"
+    assert code == 0 and calls[-1] == "-m pytest -n 2 --dist loadfile --no-loadscope-reorder -k one"
     assert [call.split()[1] for call in calls[-3:]] == ["ruff", "mypy", "pytest"]
 
 
