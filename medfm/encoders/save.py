@@ -70,18 +70,8 @@ def save_encoder(
     state = {key: tensor.contiguous().clone() for key, tensor in _state(module, card).items()}
     if sorted(tuple(t.shape) for t in state.values()) != sorted(plain_shapes(card).values()):
         raise ConfigError("The network is not of the architecture of the card it should be saved with.", where=card.id)
-    own: dict[str, Any] = {
-        "id": encoder_id,
-        "title": title,
-        "summary": summary,
-        "gated": False,
-        "licence_note": "Weights trained by the user of this package.",
-        "citation": "",
-        "training_data": [entry.to_dict() for entry in training_data],
-        "results": [],
-        "generator": None if generator is None else generator.to_dict(),
-        "deviations": list(deviations),
-    }
+    own = _own(encoder_id, title, summary, training_data, deviations)
+    own["generator"] = None if generator is None else generator.to_dict()
     _header(card, own, None)  # a wrong id or text is refused before anything is written
     target = make_folder(folder)
     for name, content in (tokenizer or {}).items():
@@ -123,7 +113,20 @@ def save_ensemble_card(
         ConfigError: The id is malformed.
         StoreError: The folder cannot be written to.
     """
-    own: dict[str, Any] = {
+    own = _own(encoder_id, title, summary, training_data, deviations)
+    target = Path(folder)
+    layout = f"{count} networks of the family {base.spec.architecture.family}, each in a folder with a card of its own"
+    source = LocalFile(
+        filename=ENSEMBLE_FILE, sha256=sha256_file(target / ENSEMBLE_FILE), layout=layout, trained_here=True
+    )
+    return write_card(target / CARD_FILE, _header(base, own, None, source), prose)
+
+
+def _own(
+    encoder_id: str, title: str, summary: str, training_data: Sequence[TrainingSet], deviations: Sequence[str]
+) -> dict[str, Any]:
+    """What the card of something trained here says otherwise than the card it was built from."""
+    return {
         "id": encoder_id,
         "title": title,
         "summary": summary,
@@ -135,12 +138,6 @@ def save_ensemble_card(
         "generator": None,
         "deviations": list(deviations),
     }
-    target = Path(folder)
-    layout = f"{count} networks of the family {base.spec.architecture.family}, each in a folder with a card of its own"
-    source = LocalFile(
-        filename=ENSEMBLE_FILE, sha256=sha256_file(target / ENSEMBLE_FILE), layout=layout, trained_here=True
-    )
-    return write_card(target / CARD_FILE, _header(base, own, None, source), prose)
 
 
 def refuse_ensemble(card: Card) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,7 @@ import medfm
 import medfm.cohorts.checks.scan as scan_module
 import medfm.embeddings.lookup as lookup
 from medfm.cohorts.cohort import Cohort
+from medfm.encoders import registry
 from medfm.encoders.encoder import Encoder
 from medfm.encoders.load import load_encoder
 from medfm.encoders.registry import add_search_path
@@ -25,11 +27,13 @@ from medfm.workflows.embed import EmbedRun
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
     folder = tmp_path_factory.mktemp("cards")
     tiny_card(folder, id="tiny-ldae-files").path.rename(folder / "tiny-ldae-files.md")
-    add_search_path(folder)
-    return load_encoder("tiny-ldae-files", weights="random", device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_added", [])  # other files of the same process must not see this card
+        add_search_path(folder)
+        yield load_encoder("tiny-ldae-files", weights="random", device="cpu")
 
 
 def cohort(folder: Path, rows: list[dict]) -> Cohort:
