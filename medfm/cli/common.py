@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     # Only named in annotations: pydantic takes longer to import than a verb's help should.
     from medfm.core.config import StrictConfig
+    from medfm.workflows.table_run import EvaluationRun
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -159,8 +160,8 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str], title: str | Non
     Console(soft_wrap=False, markup=False, emoji=False).print(grid)
 
 
-def print_run(run: Any) -> None:
-    """The facts of an evaluation for machines: `run` has ``result``, ``out`` and ``failed``."""
+def print_run(run: EvaluationRun) -> None:
+    """The facts of an evaluation for machines."""
     print_json(
         {
             "id": run.result.id,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medfm.cli.common import default_modality, pairs, print_run
+
+if TYPE_CHECKING:
+    from medfm.workflows.table_run import EvaluationRun
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,11 +93,11 @@ def class_pairs(texts: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
-def tell_run(run: Any, as_json: bool, lines: Callable[[Any], Iterable[str]] = lambda result: ()) -> None:
+def tell_run(run: EvaluationRun, as_json: bool, lines: Callable[[Any], Iterable[str]] = lambda result: ()) -> None:
     """Print what a verb did: the result, further `lines` on it, and where the report lies.
 
     Args:
-        run: With ``result``, ``out`` and ``failed``.
+        run: What the verb's workflow returned.
         as_json: One JSON object instead.
         lines: What else people are told of the result; not asked for machines.
     """

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from medfm.core.config import StrictConfig, build, read_yaml
+from medfm.core.errors import ConfigError
 from medfm.core.names import unknown_name
 from medfm.core.resources import data_folder
 from medfm.evaluation.protocol_adapters import AdapterMethod, FewShot
@@ -205,3 +207,21 @@ def load_protocol(name: str, *, overrides: tuple[str, ...] = ()) -> Protocol:
     if isinstance(values, dict) and isinstance(values.get("protocol"), dict):
         values = values["protocol"]
     return build(Protocol, values, where=str(path), overrides=overrides)
+
+
+def protocol_of(protocol: str | Protocol, overrides: Sequence[str] = ()) -> Protocol:
+    """`protocol` itself, or the one of that name or file, with ``KEY=VALUE`` settings on top.
+
+    Raises:
+        UnknownNameError, ConfigError: As of :func:`load_protocol`.
+    """
+    if isinstance(protocol, str):
+        return load_protocol(protocol, overrides=tuple(overrides))
+    if overrides:
+        return build(Protocol, protocol.to_dict(), where=protocol.id, overrides=tuple(overrides))
+    return protocol
+
+
+def other_method(plan: Protocol, wanted: str, **advice: str) -> ConfigError:
+    """The error of a protocol that is of another method than `wanted`; `advice` as of ``ConfigError``."""
+    return ConfigError(f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not '{wanted}'.", **advice)

@@ -24,14 +24,14 @@ from medfm.evaluation.evaluate import Evaluation, evaluate
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.paired import compare_pair, match
 from medfm.evaluation.predictions import MAIN, Predictions
-from medfm.evaluation.protocol import LinearProbe, Protocol, Selection, ZeroShot
+from medfm.evaluation.protocol import LinearProbe, Protocol, Selection, ZeroShot, other_method, protocol_of
 from medfm.evaluation.protocol_concepts import ConceptProbe
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.zero_shot import unit_rows
 from medfm.knowledge.load import list_knowledge, load_knowledge
 from medfm.knowledge.schema import Knowledge
 from medfm.workflows.concept_weights import weights_of
-from medfm.workflows.probe import _protocol, probed
+from medfm.workflows.probe import probed
 from medfm.workflows.zero_shot_prompts import reaching_the_tower
 from medfm.workflows.zero_shot_texts import cut_notes, tower_of
 
@@ -91,7 +91,7 @@ def concept_plan(
         ConfigError: Knowledge is given to a method that asks no findings, or a setting is wrong.
         UnknownNameError: There is no such protocol.
     """
-    plan = _protocol(protocol, overrides)
+    plan = protocol_of(protocol, overrides)
     given = {k: str(v) for k, v in (("knowledge", knowledge), ("label_set", label_set)) if v is not None}
     if given and not isinstance(plan.method, ConceptProbe):
         raise ConfigError(
@@ -189,9 +189,7 @@ def concept_probe(
     """
     plan = concept_plan(protocol, overrides, knowledge=knowledge, label_set=label_set)
     if not isinstance(plan.method, ConceptProbe):
-        raise ConfigError(
-            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'concept_probe'.", expected=PROTOCOL
-        )
+        raise other_method(plan, "concept_probe", expected=PROTOCOL)
     asked = ask(
         plan.method,
         text_encoder,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,16 +26,25 @@ from medfm.evaluation.few_shot import evaluate_few_shot
 from medfm.evaluation.grades import headline_with_kappa, order_notes
 from medfm.evaluation.paper import paper_average
 from medfm.evaluation.predictions import TaskKind
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, protocol_of
 from medfm.evaluation.protocol_adapters import TEXT_METHODS, TOKEN_METHODS, FewShot
-from medfm.evaluation.target import labelled, make_target
+from medfm.evaluation.target import make_target
 from medfm.knowledge.prompt_file import check_prompt_file
+from medfm.workflows.before_evaluation import check_cohort, only_labelled, target_names
 from medfm.workflows.few_shot_extras import few_shot_extras
 from medfm.workflows.few_shot_texts import ClassTexts, class_texts
 from medfm.workflows.participants import few_shot_participants
-from medfm.workflows.probe import MapMethod, _checked, _map, _protocol, _provenance, _resolved, _target_names
-from medfm.workflows.zero_shot import _embeddings, _loaded
+from medfm.workflows.result_parts import (
+    MapMethod,
+    map_of,
+    provenance_of,
+    resolved_settings,
+    summarised,
+    target_settings,
+)
+from medfm.workflows.table_run import EvaluationRun, load_with_tower, refuse_existing, save_explained
 from medfm.workflows.zero_shot_target import without_classes
+from medfm.workflows.zero_shot_texts import embed_beside_tower, encoder_for
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -96,7 +104,6 @@ def few_shot(
             the method needs texts or tokens that the encoder does not have.
         ChecksFailedError: A check failed whose code is not in `allow`.
     """
-    from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
 
     plan = few_shot_plan(
@@ -104,25 +111,20 @@ def few_shot(
         prompts={"strategy": strategy, "knowledge": knowledge, "label_set": label_set, "prompt_file": prompt_file},
     )  # fmt: skip
     method = few_shot_method(plan)
-    column, given = _target_names(cohort, target), cohort
+    column, given = target_names(cohort, target), cohort
     if not isinstance(column, str):
         raise EvaluationError(
             "Shots per class need a single column of classes.",
             where=f"target {', '.join(column)}",
             fix="name one column with --target",
         )
-    notes = []
     cohort.column(column)
-    if drop_unlabelled:
-        kept = labelled(cohort, column)
-        if len(kept) < len(cohort):
-            notes.append(f"{len(cohort) - len(kept)} records without a label are left out.")
-        cohort = kept
+    cohort, notes = only_labelled(cohort, column, drop_unlabelled)
     if leave_out:
         cohort, said = without_classes(cohort, column, leave_out)
         notes.append(said)
     truth = make_target(cohort, column, task, positive=positive)
-    encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
+    encoder, text_encoder = encoder_for(encoder, cohort), encoder_for(text_encoder)
     if isinstance(method, TOKEN_METHODS) and not isinstance(encoder, Embeddings):
         from medfm.embeddings.token_view import TokenView
 
@@ -151,7 +153,7 @@ def few_shot(
                 fix="see which records failed (medfm embed), and leave them out (--where)",
             )
         truth = make_target(cohort, column, task, positive=positive)
-        findings = _checked(cohort, column, truth.task, plan, vectors, allow)
+        findings = check_cohort(cohort, column, truth.task, plan, vectors, allow)
         inputs = AdapterInputs(
             vectors.values[rows[usable]],
             None if texts is None else texts.vectors,
@@ -161,14 +163,13 @@ def few_shot(
         # How many there are is known once the shots are drawn.
         with (progress or Silent)("fitting", None, "training sets") as shown:
             done, levels = evaluate_few_shot(inputs, cohort.table, truth, plan, device=device, progress=shown)
-    with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
-        summary = summarise(
-            done.predictions,
-            plan.statistics,
-            metrics=headline_with_kappa(plan.metrics, truth),
-            patients_known=cohort.patients_known,
-            progress=resampling,
-        )
+    summary = summarised(
+        done.predictions,
+        plan,
+        headline_with_kappa(plan.metrics, truth),
+        patients_known=cohort.patients_known,
+        progress=progress,
+    )
     summary = summary.model_copy(
         update={"notes": (*summary.notes, *order_notes(truth, plan.metrics), *notes, *done.notes)}
     )
@@ -187,7 +188,7 @@ def few_shot(
         summary=summary,
         predictions=done.predictions,
         provenance={
-            **_provenance(vectors, cohort, plan),
+            **provenance_of(vectors, cohort, plan),
             **({} if texts is None else texts.provenance),
             "seeds": {
                 "shots": (plan.few_shot or FewShot()).seed,
@@ -197,15 +198,13 @@ def few_shot(
         },
         findings=findings,
         config={
-            "target": column,
-            "task": truth.task,
-            "positive": truth.classes[1] if truth.task == "binary" else None,
+            **target_settings(column, truth),
             "map_class": dict(map_class or {}),
             "drop_unlabelled": drop_unlabelled,
             "allow": sorted(allow),
-            **_resolved(vectors, cohort, plan),
+            **resolved_settings(vectors, cohort, plan),
         },
-        embedding_map=_map(vectors, cohort, done, plan, embedding_map),
+        embedding_map=map_of(vectors, cohort, done, plan, embedding_map),
         extras=extras,
         name=name,
     )
@@ -226,7 +225,7 @@ def few_shot_plan(
         EvaluationError: The protocol's method is not fitted on shots.
         UnknownNameError: There is no such protocol.
     """
-    bare = _protocol(protocol, ())
+    bare = protocol_of(protocol)
     few_shot_method(bare)
     values = bare.to_dict()
     few = dict((bare.few_shot or FewShot()).to_dict())
@@ -248,15 +247,6 @@ def few_shot_plan(
     return build(Protocol, values, where=bare.id, overrides=tuple(overrides))
 
 
-@dataclass(frozen=True)
-class FewShotRun:
-    """What ``medfm fewshot`` did: the result, its folder, and whether records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
-
-
 def few_shot_table(
     table: str | Path,
     *,
@@ -271,7 +261,7 @@ def few_shot_table(
     progress: ProgressMaker | None = None,
     explanations: bool = True,
     **settings: Any,
-) -> FewShotRun:
+) -> EvaluationRun:
     """Load a cohort and an encoder, evaluate, and save the result.
 
     Args:
@@ -288,32 +278,32 @@ def few_shot_table(
         explanations: Whether the report shows where a transformer looked in the surest errors (pictures only).
         settings: As of :func:`few_shot`.
     """
-    from medfm.cohorts.load import load_cohort
-    from medfm.embeddings.export import load_embeddings
-    from medfm.encoders.load import load_encoder
-    from medfm.workflows.explanations import NOT_KEPT, explained
-    from medfm.workflows.probe import _refuse_existing
+    from medfm.workflows.explanations import NOT_KEPT
 
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
+    refuse_existing(out, overwrite)
     if settings.get("prompt_file") is not None:
         check_prompt_file(settings["prompt_file"])
-    records = load_cohort(table, **dict(cohort or {}))
-    vectors = None if embeddings is None else load_embeddings(embeddings)
-    loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
+    records, source, loaded = load_with_tower(
+        table,
+        encoder,
+        weights=weights,
+        preprocessing=preprocessing,
+        embeddings=embeddings,
+        cohort=cohort,
+        device=device,
+    )
     result = few_shot(
-        loaded if vectors is None else vectors,
+        source,
         records,
         text_encoder=loaded,
         device=None if device == "auto" else device,
         progress=progress,
         **settings,
     )
-    folder = None
-    if out is not None:
-        result, images = explained(result, records, loaded, NOT_KEPT, wanted=explanations)
-        folder = result.save(out, overwrite=overwrite, images=images)
-    return FewShotRun(result, folder, len(result.provenance.get("failures") or []))
+    result, folder = save_explained(
+        result, records, loaded, NOT_KEPT, out, overwrite=overwrite, explanations=explanations
+    )
+    return EvaluationRun(result, folder, len(result.provenance.get("failures") or []))
 
 
 def _vectors(
@@ -327,7 +317,7 @@ def _vectors(
     if isinstance(encoder, Embeddings) and text_encoder is None:
         return encoder
     tower = text_encoder if isinstance(encoder, Embeddings) else encoder
-    return _embeddings(encoder, tower, cohort, cache, settings, progress)
+    return embed_beside_tower(encoder, tower, cohort, cache, settings, progress)
 
 
 @contextmanager

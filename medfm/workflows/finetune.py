@@ -17,10 +17,12 @@ from medfm.core.names import unknown_name
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.core.resources import data_folder
 from medfm.evaluation.predictions import TaskKind
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, protocol_of
 from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.target import Target, labelled, make_target
-from medfm.workflows.probe import _batch_effect, _checked, _map, _protocol, _provenance, _resolved, _target_names
+from medfm.workflows.before_evaluation import check_cohort, target_names
+from medfm.workflows.result_parts import batch_effect_of, map_of, provenance_of, resolved_settings
+from medfm.workflows.table_run import EvaluationRun
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -79,12 +81,10 @@ def changed(recipe: FinetuneRecipe, overrides: Sequence[str], where: str = "the 
 
 
 @dataclass(frozen=True)
-class FinetuneRun:
+class FinetuneRun(EvaluationRun):
     """What ``medfm finetune`` did: the result, its folder (the model in ``model``), and the records that were lost."""
 
-    result: Result
     out: Path
-    failed: int
 
 
 def finetune(
@@ -154,7 +154,7 @@ def finetune(
     if device != "auto":
         config = changed(config, [f"machine.accelerator={'cpu' if device == 'cpu' else 'cuda'}"])
     shown: ProgressMaker = progress if progress is not None else Silent
-    columns, asked = _target_names(cohort, target), cohort
+    columns, asked = target_names(cohort, target), cohort
     notes = []
     if drop_unlabelled:
         kept = labelled(cohort, columns)
@@ -167,7 +167,7 @@ def finetune(
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     before = embed(loaded, cohort, progress=shown, **settings)
-    findings = _checked(cohort, columns, truth.task, plan, before, allow)
+    findings = check_cohort(cohort, columns, truth.task, plan, before, allow)
     cohort = cohort.subset(before.rows(cohort.record_ids) >= 0)
     truth = make_target(cohort, columns, truth.task, positive=positive)
     parts = split_parts(cohort, truth, config)
@@ -223,7 +223,7 @@ def finetune(
 
 
 def _plan(protocol: str | Protocol) -> Protocol:
-    plan = _protocol(protocol, ())
+    plan = protocol_of(protocol, ())
     if not isinstance(plan.method, FineTune):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'finetune'.", expected=PROTOCOL
@@ -320,17 +320,17 @@ def _result(
         protocol=plan,
         summary=summary.model_copy(update={"notes": said}),
         predictions=done.predictions,
-        provenance=_provenance(embeddings, cohort, plan) | {"seeds": {"training": recipe.seed, **_seeds(plan)}},
+        provenance=provenance_of(embeddings, cohort, plan) | {"seeds": {"training": recipe.seed, **_seeds(plan)}},
         findings=findings,
         config={
             "target": columns if isinstance(columns, str) else list(columns),
             "task": truth.task,
             "positive": truth.classes[1] if truth.task == "binary" else None,
             "recipe": recipe.to_dict(),
-            **_resolved(embeddings, cohort, plan),
+            **resolved_settings(embeddings, cohort, plan),
         },
-        batch_effect=_batch_effect(embeddings, cohort, plan),
-        embedding_map=_map(embeddings, cohort, done, plan, "pca"),
+        batch_effect=batch_effect_of(embeddings, cohort, plan),
+        embedding_map=map_of(embeddings, cohort, done, plan, "pca"),
         extras={"chosen": list(done.chosen), "finetune": training_entry(recipe, classifier, tuned)},
     )
 

@@ -14,11 +14,11 @@ from medfm.core.errors import ConfigError, EvaluationError, TrainingError
 from medfm.core.files import make_folder, write_json
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.evaluation.predictions import TaskKind
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, protocol_of
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.target import labelled, make_target
+from medfm.workflows.before_evaluation import check_cohort, target_names
 from medfm.workflows.finetune import TRAINING, FinetuneRun, changed, load_finetune_recipe
-from medfm.workflows.probe import _protocol, _target_names
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -84,7 +84,7 @@ def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = 
     Raises:
         ConfigError: The protocol is of another method, is not by patient, or a recipe is wrong.
     """
-    plan = _protocol(protocol, overrides)
+    plan = protocol_of(protocol, overrides)
     if not isinstance(plan.method, NestedFineTune):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'nested_finetune'.", expected=PROTOCOL
@@ -166,11 +166,10 @@ def nested_finetune(
     from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
     from medfm.workflows.nested_shipped import shipped
     from medfm.workflows.participants import with_participants
-    from medfm.workflows.probe import _checked
 
     plan = protocol if isinstance(protocol, NestedPlan) else nested_plan(protocol, overrides, device)
     shown: ProgressMaker = progress if progress is not None else Silent
-    columns, asked = _target_names(cohort, target), cohort
+    columns, asked = target_names(cohort, target), cohort
     notes = []
     if drop_unlabelled:
         kept = labelled(cohort, columns)
@@ -188,7 +187,7 @@ def nested_finetune(
         check_modality(one, cohort)
         found.append((one, embed(one, cohort, progress=shown, **settings)))
     before = found[0][1]
-    findings = _checked(cohort, columns, truth.task, plan.protocol, before, allow)
+    findings = check_cohort(cohort, columns, truth.task, plan.protocol, before, allow)
     # Every encoder is judged on the same records, so that the folds are the same.
     readable = np.all([e.rows(cohort.record_ids) >= 0 for _, e in found], axis=0)
     lost = len(cohort) - int(readable.sum())

@@ -167,7 +167,7 @@ def nested_result(
     from medfm.evaluation.paper import paper_average
     from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
-    from medfm.workflows.probe import _batch_effect, _map, _provenance, _resolved
+    from medfm.workflows.result_parts import batch_effect_of, map_of, provenance_of, resolved_settings
 
     protocol = plan.protocol
     predictions = out_of_fold(outcomes, cohort, truth, protocol.statistics.subgroup_columns)
@@ -195,17 +195,17 @@ def nested_result(
         protocol=protocol,
         summary=summary.model_copy(update={"notes": said}),
         predictions=predictions,
-        provenance=_provenance(before, cohort, protocol),
+        provenance=provenance_of(before, cohort, protocol),
         findings=findings,
         config={
             "target": columns if isinstance(columns, str) else list(columns),
             "task": truth.task,
             "positive": truth.classes[1] if truth.task == "binary" else None,
             "recipes": [recipe.to_dict() for recipe in plan.recipes],
-            **_resolved(before, cohort, protocol),
+            **resolved_settings(before, cohort, protocol),
         },
-        batch_effect=_batch_effect(before, cohort, protocol),
-        embedding_map=_map(before, cohort, Evaluation(predictions, (), ()), protocol, "pca"),
+        batch_effect=batch_effect_of(before, cohort, protocol),
+        embedding_map=map_of(before, cohort, Evaluation(predictions, (), ()), protocol, "pca"),
         extras={"paper_average": averages} if (averages := paper_average(summary, protocol)) else {},
     )
     entry = {

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker
 from medfm.embeddings.embeddings import Embeddings
+from medfm.evaluation.protocol import protocol_of
 from medfm.evaluation.protocol_concepts import ConceptProbe
-from medfm.evaluation.target import labelled, make_target
+from medfm.evaluation.target import make_target
+from medfm.workflows.before_evaluation import only_labelled, target_names
 from medfm.workflows.brain_age import is_brain_age, with_age_gaps
 from medfm.workflows.concept_probe import Asked, ask, concept_probed
-from medfm.workflows.explanations import explained, probe_directions
-from medfm.workflows.probe import _protocol, _refuse_existing, _target_names, probed
+from medfm.workflows.explanations import probe_directions
+from medfm.workflows.probe import probed
+from medfm.workflows.table_run import EvaluationRun, embed_with, need_one_source, refuse_existing, save_explained
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
     from medfm.encoders.encoder import Encoder
-    from medfm.reporting.result import Result
     from medfm.workflows.baseline import BaselineChoice
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What ``medfm probe`` did: the result, its folder, and whether records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
 
 
 def probe_table(
@@ -49,7 +41,7 @@ def probe_table(
     baseline: BaselineChoice = "auto",
     explanations: bool = True,
     **settings: Any,
-) -> ProbeRun:
+) -> EvaluationRun:
     """Load a cohort, embed it (cached) or read its embeddings, evaluate, and save the result.
 
     Args:
@@ -74,22 +66,15 @@ def probe_table(
     """
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
-    from medfm.workflows.embed import embed
 
-    if (encoder is None) == (embeddings is None):
-        raise ConfigError(
-            "Name either an encoder or a file of embeddings.",
-            expected="--encoder ID, or --embeddings FILE",
-            fix="medfm encoders lists the encoders",
-        )
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
-    plan = _protocol(settings.pop("protocol", "linear-probe@1"), settings.pop("overrides", ()))
+    need_one_source(encoder, embeddings)
+    refuse_existing(out, overwrite)
+    plan = protocol_of(settings.pop("protocol", "linear-probe@1"), settings.pop("overrides", ()))
     records = load_cohort(table, **dict(cohort or {}))
-    target = _target_names(records, settings.pop("target", None))
+    target = target_names(records, settings.pop("target", None))
     for column in [target] if isinstance(target, str) else target:
         records.column(column)  # a wrong name comes out before the embedding, not after it
-    considered = labelled(records, target) if settings.get("drop_unlabelled") else records
+    considered, _ = only_labelled(records, target, settings.get("drop_unlabelled", False))
     make_target(considered, target, settings.get("task", "auto"), positive=settings.get("positive"))  # so do its labels
     method = plan.method
     loaded, asked = None, None
@@ -107,8 +92,7 @@ def probe_table(
         loaded = load_encoder(str(encoder), weights=weights, device=device, variant=preprocessing)
         if isinstance(method, ConceptProbe):
             asked = ask(method, loaded, records.modality, cache=_cache(embed_settings), progress=progress)
-        vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
-        vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
+        vectors = embed_with(loaded, records, embed_settings, progress)
     settings |= {"device": None if device == "auto" else device, "progress": progress}
     settings["baseline"] = _baseline(loaded, records, baseline, asked, embed_settings, progress)
     if asked is None:
@@ -119,11 +103,10 @@ def probe_table(
     else:
         result, done = concept_probed(vectors, records, target, plan, asked, **settings)
         directions = probe_directions(done, result, asked.vectors())
-    folder = None
-    if out is not None:
-        result, images = explained(result, records, loaded, directions, wanted=explanations)
-        folder = result.save(out, overwrite=overwrite, images=images)
-    return ProbeRun(result, folder, len(vectors.failures))
+    result, folder = save_explained(
+        result, records, loaded, directions, out, overwrite=overwrite, explanations=explanations
+    )
+    return EvaluationRun(result, folder, len(vectors.failures))
 
 
 def _cache(settings: Mapping[str, Any] | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,12 @@ from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.predictions import MAIN, Predictions
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, protocol_of
 from medfm.evaluation.similarity_config import Interpolation, Reconstruction, VolumeDrawing
 from medfm.evaluation.similarity_metrics import spec
-from medfm.workflows.probe import _protocol, _provenance, _refuse_existing, _training_data
+from medfm.workflows.before_evaluation import seen_in_training
+from medfm.workflows.result_parts import provenance_of
+from medfm.workflows.table_run import EvaluationRun, refuse_existing
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -101,7 +102,7 @@ def reconstruct(
         protocol=plan,
         summary=summary,
         predictions=done.predictions,
-        provenance=_provenance(stand_in, cohort, plan),
+        provenance=provenance_of(stand_in, cohort, plan),
         findings=findings,
         config={
             "encoder": {key: about[key] for key in ("encoder", "weights_kind", "fingerprint", "precision")},
@@ -123,7 +124,7 @@ def plan_of(protocol: str | Protocol = DEFAULT, overrides: Sequence[str] = ()) -
     Raises:
         UnknownNameError, ConfigError: There is none, it is of another method, or a setting is wrong.
     """
-    plan = _protocol(protocol, overrides)
+    plan = protocol_of(protocol, overrides)
     if not isinstance(plan.method, VolumeDrawing):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', which draws nothing.",
@@ -163,7 +164,7 @@ def _findings(cohort: Cohort, about: Mapping[str, Any], plan: Protocol, allowed:
     from medfm.cohorts.checks.run import run_checks
     from medfm.cohorts.findings import allow, stop_on_errors
 
-    seen = _training_data(Embeddings(np.zeros((0, 1), np.float32), (), dict(about)))
+    seen = seen_in_training(Embeddings(np.zeros((0, 1), np.float32), (), dict(about)))
     findings = run_checks(cohort, target=False, deep=False, training_data=seen, folds=plan.scheme.folds)
     marked = allow(findings, list(allowed))
     stop_on_errors(marked)
@@ -183,15 +184,6 @@ def _over_mean_image(predictions: Predictions, plan: Protocol, patients_known: b
     return {"metric": "mse", "value": found.difference, "low": found.low, "high": found.high, "method": found.method}
 
 
-@dataclass(frozen=True)
-class ReconstructTableRun:
-    """What ``medfm reconstruct`` did: the result, its folder, and how many scans were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
-
-
 def reconstruct_table(
     table: str | Path,
     *,
@@ -203,7 +195,7 @@ def reconstruct_table(
     out: str | Path | None = None,
     overwrite: bool = False,
     **settings: Any,
-) -> ReconstructTableRun:
+) -> EvaluationRun:
     """Load networks and cohort, draw, and save the result.
 
     Args:
@@ -226,8 +218,7 @@ def reconstruct_table(
     from medfm.workflows.drawing_scans import part_weights, steps_of
     from medfm.workflows.latent_diffusion import load_system
 
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
+    refuse_existing(out, overwrite)
     plan = plan_of(settings.pop("protocol", DEFAULT), settings.pop("overrides", ()))
     given = part_weights(get_card(encoder), weights)
     records = load_cohort(table, **dict(cohort or {}))
@@ -239,4 +230,4 @@ def reconstruct_table(
     system = load_system(encoder, weights=given, device=device)
     result = reconstruct(system, records, plan, features=judge, **settings)
     folder = None if out is None else result.save(out, overwrite=overwrite)
-    return ReconstructTableRun(result, folder, len(result.provenance["failures"]))
+    return EvaluationRun(result, folder, len(result.provenance["failures"]))

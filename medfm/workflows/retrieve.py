@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,12 @@ import numpy as np
 from medfm.core.errors import CohortError, ConfigError, EvaluationError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, other_method, protocol_of
 from medfm.evaluation.retrieval_config import Retrieval
+from medfm.workflows.before_evaluation import check_cohort
 from medfm.workflows.measured_search import check_way, mapped, way_of
-from medfm.workflows.probe import _batch_effect, _checked, _protocol, _provenance, _refuse_existing, _resolved
+from medfm.workflows.result_parts import batch_effect_of, provenance_of, resolved_settings
+from medfm.workflows.table_run import EvaluationRun, refuse_existing, with_weights_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def retrieve(
     column = clean_texts(_texts_of(cohort, text)) if reads else []
     labels = cohort.column(label) if label is not None else None
     vectors, encoder = _vectors(embeddings, cohort, encoder, with_texts, cache, progress)
-    findings = _checked(cohort, label or text, "retrieval", plan, vectors, allow)
+    findings = check_cohort(cohort, label or text, "retrieval", plan, vectors, allow)
     kept, notes = _kept(cohort, vectors, method, column if reads else None, labels)
     records = cohort.table.iloc[kept].reset_index(drop=True)
     rows = vectors.rows([str(v) for v in records["record_id"]])
@@ -121,7 +122,7 @@ def retrieve(
     if show_text and texts is not None:
         by_id = dict(zip(records["record_id"].astype(str), (texts.distinct[c] for c in texts.code), strict=True))
         extras["shown_texts"] = _shown_texts(predictions.table, method, by_id)
-    provenance = _provenance(vectors, cohort, plan)
+    provenance = provenance_of(vectors, cohort, plan)
     if with_texts and encoder is not None:
         provenance["text_fingerprint"] = encoder.text_fingerprint
         provenance["weights_note"] = encoder.weights_note
@@ -137,21 +138,12 @@ def retrieve(
             "label": label,
             "show_text": show_text,
             "allow": sorted(allow),
-            **_resolved(vectors, cohort, plan),
+            **resolved_settings(vectors, cohort, plan),
         },
-        batch_effect=_batch_effect(vectors, cohort, plan),
+        batch_effect=batch_effect_of(vectors, cohort, plan),
         extras=extras,
         name=name,
     )
-
-
-@dataclass(frozen=True)
-class RetrieveRun:
-    """What ``medfm retrieve`` did: the result, its folder, and how many records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
 
 
 def retrieve_table(
@@ -167,7 +159,7 @@ def retrieve_table(
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
     **settings: Any,
-) -> RetrieveRun:
+) -> EvaluationRun:
     """Load a cohort and an encoder, embed (cached), search, and save the result.
 
     Args:
@@ -190,8 +182,7 @@ def retrieve_table(
     from medfm.encoders.load import load_encoder
     from medfm.workflows.embed import embed
 
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
+    refuse_existing(out, overwrite)
     records = load_cohort(table, **dict(cohort or {}))
     # What can be wrong with the request comes out before the embedding, not after it.
     label, text = settings.get("label"), settings.get("text", "text")
@@ -206,12 +197,12 @@ def retrieve_table(
     if any("text" in direction for direction in method.directions):
         _need_text(loaded)
     vectors = mapped(embed(loaded, records, collect=False, progress=progress, **dict(embed_settings or {})))
-    vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
+    vectors = with_weights_note(vectors, loaded)
     result = retrieve(
         vectors, records, encoder=loaded, cache=dict(embed_settings or {}).get("cache"), progress=progress, **settings
     )
     folder = None if out is None else result.save(out, overwrite=overwrite)
-    return RetrieveRun(result, folder, len(vectors.failures))
+    return EvaluationRun(result, folder, len(vectors.failures))
 
 
 def _texts_of(cohort: Cohort, column: str) -> pd.Series:
@@ -232,12 +223,10 @@ def plan_of(protocol: str | Protocol | None, label: str | None, overrides: Seque
     Raises:
         UnknownNameError, ConfigError: There is none, it is of another method, or a setting is wrong.
     """
-    plan = _protocol(protocol or (DEFAULT if label is None else DEFAULT_FOR_LABELS), overrides)
+    plan = protocol_of(protocol or (DEFAULT if label is None else DEFAULT_FOR_LABELS), overrides)
     if not isinstance(plan.method, Retrieval):
-        raise ConfigError(
-            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'retrieval'.",
-            expected="retrieval@1, retrieval-one-to-one@1, quilt-retrieval@1 or retrieval-records@1",
-        )
+        expected = "retrieval@1, retrieval-one-to-one@1, quilt-retrieval@1 or retrieval-records@1"
+        raise other_method(plan, "retrieval", expected=expected)
     return plan
 
 
@@ -275,7 +264,7 @@ def _vectors(
     if with_texts:
         _need_text(loaded)
     made = embed(loaded, cohort, progress=progress, cache=cache)
-    return replace(made, provenance={**made.provenance, "weights_note": loaded.weights_note}), loaded
+    return with_weights_note(made, loaded), loaded
 
 
 def _need_text(encoder: Encoder) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfm.core.errors import ConfigError
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.embeddings.embeddings import Embeddings
-from medfm.evaluation.protocol import Protocol
+from medfm.evaluation.protocol import Protocol, other_method, protocol_of
 from medfm.evaluation.survival_config import Survival
-from medfm.workflows.probe import _batch_effect, _checked, _protocol, _provenance, _refuse_existing, _resolved
+from medfm.workflows.before_evaluation import check_cohort
+from medfm.workflows.result_parts import batch_effect_of, provenance_of, resolved_settings
+from medfm.workflows.table_run import EvaluationRun, embed_with, need_one_source, refuse_existing
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -71,7 +71,7 @@ def survival(
     assert isinstance(method, Survival)
     for column in (time, event):
         cohort.column(column)
-    findings = _checked(cohort, event, "survival", plan, embeddings, allow)
+    findings = check_cohort(cohort, event, "survival", plan, embeddings, allow)
     embedded, values, lost = _align(embeddings, cohort)
     data = survival_data(values, embedded, time, event, method, drop_unlabelled=drop_unlabelled)
     with (progress or Silent)("fitting", None, "folds") as shown:
@@ -90,7 +90,7 @@ def survival(
         protocol=plan,
         summary=summary,
         predictions=run.predictions,
-        provenance=_provenance(embeddings, cohort, plan),
+        provenance=provenance_of(embeddings, cohort, plan),
         findings=findings,
         config={
             "time": time,
@@ -98,9 +98,9 @@ def survival(
             "unit": unit,
             "drop_unlabelled": drop_unlabelled,
             "allow": sorted(allow),
-            **_resolved(embeddings, cohort, plan),
+            **resolved_settings(embeddings, cohort, plan),
         },
-        batch_effect=_batch_effect(embeddings, cohort, plan),
+        batch_effect=batch_effect_of(embeddings, cohort, plan),
         extras={
             "chosen": list(run.chosen),
             "survival": {**figures, "unit": unit, "tau": run.tau, "codes": list(data.codes), "absolute": absolute},
@@ -116,21 +116,10 @@ def plan_of(protocol: str | Protocol = DEFAULT, overrides: Sequence[str] = ()) -
     Raises:
         UnknownNameError, ConfigError: There is none, it is of another method, or a setting is wrong.
     """
-    plan = _protocol(protocol, overrides)
+    plan = protocol_of(protocol, overrides)
     if not isinstance(plan.method, Survival):
-        raise ConfigError(
-            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'survival'.", expected=DEFAULT
-        )
+        raise other_method(plan, "survival", expected=DEFAULT)
     return plan
-
-
-@dataclass(frozen=True)
-class SurvivalTableRun:
-    """What ``medfm survival`` did: the result, its folder, and how many records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
 
 
 def survival_table(
@@ -149,7 +138,7 @@ def survival_table(
     overwrite: bool = False,
     progress: ProgressMaker | None = None,
     **settings: Any,
-) -> SurvivalTableRun:
+) -> EvaluationRun:
     """Load a cohort, embed it (cached) or read its embeddings, evaluate, and save the result.
 
     Args:
@@ -175,16 +164,9 @@ def survival_table(
     from medfm.cohorts.load import load_cohort
     from medfm.embeddings.export import load_embeddings
     from medfm.evaluation.survival_data import survival_data
-    from medfm.workflows.embed import embed
 
-    if (encoder is None) == (embeddings is None):
-        raise ConfigError(
-            "Name either an encoder or a file of embeddings.",
-            expected="--encoder ID, or --embeddings FILE",
-            fix="medfm encoders lists the encoders",
-        )
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
+    need_one_source(encoder, embeddings)
+    refuse_existing(out, overwrite)
     records = load_cohort(table, **dict(cohort or {}))
     # What can be wrong with the request comes out before the embedding, not after it.
     plan = plan_of(settings.pop("protocol", DEFAULT), settings.pop("overrides", ()))
@@ -198,8 +180,7 @@ def survival_table(
 
         assert encoder is not None
         loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
-        vectors = embed(loaded, records, progress=progress, **dict(embed_settings or {}))
-        vectors = replace(vectors, provenance={**vectors.provenance, "weights_note": loaded.weights_note})
+        vectors = embed_with(loaded, records, embed_settings, progress)
     result = survival(vectors, records, time, event, plan, progress=progress, **settings)
     folder = None if out is None else result.save(out, overwrite=overwrite)
-    return SurvivalTableRun(result, folder, len(vectors.failures))
+    return EvaluationRun(result, folder, len(vectors.failures))

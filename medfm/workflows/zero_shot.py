@@ -7,7 +7,7 @@ embeddings (cached) -> cosines -> statistics, prompt sensitivity, comparison of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medfm.core.errors import EvaluationError
-from medfm.core.progress import ProgressMaker, Silent
+from medfm.core.progress import ProgressMaker
 from medfm.embeddings.embeddings import Embeddings
 from medfm.embeddings.texts import TextCache, text_cache
 from medfm.evaluation.grades import order_notes
@@ -26,9 +26,17 @@ from medfm.evaluation.zero_shot_weights import weigh_prompts
 from medfm.knowledge.prompt_file import check_prompt_file
 from medfm.knowledge.prompts import Context
 from medfm.workflows.baseline import BaselineChoice, beside, untrained_encoder, without_baseline
-from medfm.workflows.embed import embed
+from medfm.workflows.before_evaluation import check_cohort
 from medfm.workflows.participants import scored_participants
-from medfm.workflows.probe import MapMethod, _checked, _map, _provenance, _resolved
+from medfm.workflows.result_parts import (
+    MapMethod,
+    map_of,
+    provenance_of,
+    resolved_settings,
+    summarised,
+    target_settings,
+)
+from medfm.workflows.table_run import EvaluationRun, load_with_tower, refuse_existing, save_explained
 from medfm.workflows.zero_shot_extras import Scored, zero_shot_extras
 from medfm.workflows.zero_shot_prompts import Question, Questions, questions
 from medfm.workflows.zero_shot_target import Scope, headline_metrics, scope_of, zero_shot_plan
@@ -36,7 +44,9 @@ from medfm.workflows.zero_shot_texts import (
     CARRIED,
     contexts_of,
     cut_notes,
+    embed_beside_tower,
     encode_texts,
+    encoder_for,
     shown_texts,
     temperature_of,
     tower_of,
@@ -106,7 +116,6 @@ def zero_shot(
         ChecksFailedError: A check failed whose code is not in `allow`.
     """
     from medfm.evaluation.evaluate import Evaluation
-    from medfm.evaluation.summarise import summarise
     from medfm.reporting.result import Result
 
     plan = zero_shot_plan(protocol, overrides, knowledge=knowledge, label_set=label_set, prompt_file=prompt_file)
@@ -122,25 +131,19 @@ def zero_shot(
         label_set=cohort.info.get("label_set"),
         given=map_class,
     )
-    encoder, text_encoder = _loaded(encoder, cohort), _loaded(text_encoder)
+    encoder, text_encoder = encoder_for(encoder, cohort), encoder_for(text_encoder)
     tower, lower_case = tower_of(encoder, text_encoder, method)
     texts = text_cache(tower, cache)
     shown = shown_texts(asked, scope, tower, lower_case)
     encode_texts(texts, asked, scope, lower_case, progress)
-    vectors = _embeddings(encoder, tower, scope.cohort, cache, embed_settings, progress)
+    vectors = embed_beside_tower(encoder, tower, scope.cohort, cache, embed_settings, progress)
     bare = untrained_encoder(None if isinstance(encoder, Embeddings) else encoder, cohort, baseline)
-    findings = _checked(scope.cohort, scope.truth.name, "", plan, vectors, allow)
+    findings = check_cohort(scope.cohort, scope.truth.name, "", plan, vectors, allow)
     scored = _score(asked, scope, vectors, texts, method, lower_case)
     predictions = _predictions(scored, plan, temperature_of(tower, method))
-    with (progress or Silent)("resampling", plan.statistics.resamples, "resamples") as resampling:
-        summary = summarise(
-            predictions,
-            plan.statistics,
-            metrics=metrics,
-            patients_known=cohort.patients_known,
-            probabilities=False,
-            progress=resampling,
-        )
+    summary = summarised(
+        predictions, plan, metrics, patients_known=cohort.patients_known, probabilities=False, progress=progress
+    )
     extras = zero_shot_extras(asked, scored, predictions, summary, plan, texts, lower_case=lower_case, shown=shown)
     order = order_notes(scope.truth, metrics)
     notes = (*summary.notes, *scope.notes, *order, *scored.notes, *cut_notes(shown), *asked.notes)
@@ -151,7 +154,7 @@ def zero_shot(
         summary=summary.model_copy(update={"notes": notes}),
         predictions=predictions,
         provenance={
-            **_provenance(vectors, cohort, plan),
+            **provenance_of(vectors, cohort, plan),
             "text_fingerprint": getattr(tower, "text_fingerprint", None),
             "preprocessing": getattr(tower, "variant", None),
             "strategies": [q.strategy for q in asked.asked],
@@ -162,18 +165,18 @@ def zero_shot(
         },
         findings=findings,
         config={
-            "target": list(scope.truth.classes) if scope.truth.task == "multilabel" else scope.truth.name,
-            "task": scope.truth.task,
-            "positive": scope.truth.classes[1] if scope.truth.task == "binary" else None,
+            **target_settings(
+                scope.truth.classes if scope.truth.task == "multilabel" else scope.truth.name, scope.truth
+            ),
             "strategies": [q.strategy for q in asked.asked],
             "map_class": dict(map_class or {}),
             "leave_out": sorted(leave_out),
             "drop_unlabelled": drop_unlabelled,
             "allow": sorted(allow),
             "prompts": [entry["sha256"] for entry in extras["strategies"]],
-            **_resolved(vectors, cohort, plan),
+            **resolved_settings(vectors, cohort, plan),
         },
-        embedding_map=_map(vectors, scope.cohort, Evaluation(predictions, (), ()), plan, embedding_map),
+        embedding_map=map_of(vectors, scope.cohort, Evaluation(predictions, (), ()), plan, embedding_map),
         extras={
             "zero_shot": extras,
             "participants": scored_participants(cohort, scope.cohort, scored.cohort, scored.truth, plan),
@@ -184,18 +187,9 @@ def zero_shot(
         return result if bare is None else without_baseline(result, bare)
     own = text_cache(bare, cache)
     encode_texts(own, asked, scope, lower_case, progress)
-    vectors = _embeddings(bare, bare, scope.cohort, cache, embed_settings, progress)
+    vectors = embed_beside_tower(bare, bare, scope.cohort, cache, embed_settings, progress)
     untrained = _score(asked, scope, vectors, own, method, lower_case)
     return beside(result, _predictions(untrained, plan, temperature_of(bare, method)), bare.fingerprint)
-
-
-@dataclass(frozen=True)
-class ZeroShotRun:
-    """What ``medfm zeroshot`` did: the result, its folder, and whether records were lost on the way."""
-
-    result: Result
-    out: Path | None
-    failed: int
 
 
 def zero_shot_table(
@@ -212,7 +206,7 @@ def zero_shot_table(
     progress: ProgressMaker | None = None,
     explanations: bool = True,
     **settings: Any,
-) -> ZeroShotRun:
+) -> EvaluationRun:
     """Load a cohort and an encoder, score, and save the result.
 
     Args:
@@ -229,67 +223,30 @@ def zero_shot_table(
         explanations: Whether the report shows where the encoder looked in the surest errors (pictures only).
         settings: As of :func:`zero_shot`.
     """
-    from medfm.cohorts.load import load_cohort
-    from medfm.embeddings.export import load_embeddings
-    from medfm.encoders.load import load_encoder
-    from medfm.workflows.explanations import explained, text_directions
-    from medfm.workflows.probe import _refuse_existing
+    from medfm.workflows.explanations import NOT_KEPT, text_directions
 
-    if out is not None:
-        _refuse_existing(Path(out), overwrite)
+    refuse_existing(out, overwrite)
     asked = settings.get("protocol")
     prompt_file = (
         getattr(asked.method, "prompt_file", None) if isinstance(asked, Protocol) else settings.get("prompt_file")
     )
     if prompt_file is not None:
         check_prompt_file(prompt_file)
-    records = load_cohort(table, **dict(cohort or {}))
-    vectors = None if embeddings is None else load_embeddings(embeddings)
-    loaded = load_encoder(encoder, weights=weights, device=device, variant=preprocessing)
-    result = zero_shot(
-        loaded if vectors is None else vectors, records, text_encoder=loaded, progress=progress, **settings
+    records, source, loaded = load_with_tower(
+        table,
+        encoder,
+        weights=weights,
+        preprocessing=preprocessing,
+        embeddings=embeddings,
+        cohort=cohort,
+        device=device,
     )
-    folder = None
-    if out is not None:
-        directions = text_directions(result, text_cache(loaded, settings.get("cache")))
-        result, images = explained(result, records, loaded, directions, wanted=explanations)
-        folder = result.save(out, overwrite=overwrite, images=images)
-    return ZeroShotRun(result, folder, len(result.provenance.get("failures") or []))
-
-
-def _loaded(encoder: Any, cohort: Cohort | None = None) -> Any:
-    """The encoder itself; with `cohort`, one of another modality is refused before any work."""
-    from medfm.workflows.embed import check_modality
-
-    if isinstance(encoder, str):
-        from medfm.encoders.load import load_encoder
-
-        encoder = load_encoder(encoder)
-    if cohort is not None and encoder is not None and not isinstance(encoder, Embeddings):
-        check_modality(encoder, cohort)
-    return encoder
-
-
-def _embeddings(
-    encoder: Any,
-    tower: Any,
-    cohort: Cohort,
-    cache: str | Path | None,
-    settings: Mapping[str, Any] | None,
-    progress: ProgressMaker | None,
-) -> Embeddings:
-    if isinstance(encoder, Embeddings):
-        vectors = encoder
-    else:
-        given = dict(settings or {})
-        if cache is not None:
-            given["cache"] = str(cache)
-        vectors = embed(encoder, cohort, progress=progress, **given)
-    about = {"weights_note": getattr(tower, "weights_note", ""), **vectors.provenance}
-    about.setdefault("encoder", tower.id)
-    about.setdefault("fingerprint", tower.fingerprint)
-    about.setdefault("weights_kind", str(tower.weights_kind))
-    return replace(vectors, provenance=about)
+    result = zero_shot(source, records, text_encoder=loaded, progress=progress, **settings)
+    directions = NOT_KEPT if out is None else text_directions(result, text_cache(loaded, settings.get("cache")))
+    result, folder = save_explained(
+        result, records, loaded, directions, out, overwrite=overwrite, explanations=explanations
+    )
+    return EvaluationRun(result, folder, len(result.provenance.get("failures") or []))
 
 
 def _score(

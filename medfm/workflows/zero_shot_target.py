@@ -16,7 +16,7 @@ from medfm.core.names import did_you_mean
 from medfm.evaluation.grades import KAPPA
 from medfm.evaluation.metrics import metrics_for
 from medfm.evaluation.predictions import TaskKind
-from medfm.evaluation.protocol import Protocol, ZeroShot, load_protocol
+from medfm.evaluation.protocol import Protocol, ZeroShot, other_method, protocol_of
 from medfm.evaluation.target import Target, labelled, make_target
 from medfm.knowledge.load import list_knowledge, load_knowledge, own_label_set
 
@@ -71,13 +71,11 @@ def zero_shot_plan(
         ConfigError: It is of another kind, or a setting is wrong.
         UnknownNameError: There is no such protocol.
     """
-    if isinstance(protocol, Protocol):
-        plan = build(Protocol, protocol.to_dict(), where=protocol.id, overrides=tuple(overrides))
-    else:
-        plan = load_protocol(protocol, overrides=tuple(overrides))
+    plan = protocol_of(protocol, overrides)
     if not isinstance(plan.method, ZeroShot):
-        raise ConfigError(
-            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'zero_shot'.",
+        raise other_method(
+            plan,
+            "zero_shot",
             expected="zero-shot@1, merl-zeroshot@1, or a YAML file with method.kind zero_shot",
             fix="medfm probe runs protocols that train",
         )

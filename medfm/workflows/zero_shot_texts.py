@@ -1,10 +1,11 @@
-"""Texts of a zero-shot run: the tower that reads them, what of each reaches it, vectors kept on disk."""
+"""Texts of a run with a text tower: the tower that reads them, what of each reaches it, vectors kept on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from medfm.evaluation.protocol import ZeroShot
 from medfm.knowledge.prompts import Context, context_of
 from medfm.workflows.zero_shot_prompts import Questions, reaching_the_tower
 from medfm.workflows.zero_shot_target import Scope
+
+if TYPE_CHECKING:
+    from medfm.cohorts.cohort import Cohort
 
 CARRIED = ("age", "sex")
 
@@ -110,3 +114,41 @@ def cut_notes(shown: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{len(cut)} of {len(shown)} texts are longer than the text tower takes and were cut off; see the table of texts."
     ]
+
+
+def encoder_for(encoder: Any, cohort: Cohort | None = None) -> Any:
+    """The encoder itself; with `cohort`, one of another modality is refused before any work."""
+    from medfm.workflows.embed import check_modality
+
+    if isinstance(encoder, str):
+        from medfm.encoders.load import load_encoder
+
+        encoder = load_encoder(encoder)
+    if cohort is not None and encoder is not None and not isinstance(encoder, Embeddings):
+        check_modality(encoder, cohort)
+    return encoder
+
+
+def embed_beside_tower(
+    encoder: Any,
+    tower: Any,
+    cohort: Cohort,
+    cache: str | Path | None,
+    settings: Mapping[str, Any] | None,
+    progress: ProgressMaker | None,
+) -> Embeddings:
+    """Vectors of the records, given or computed (cached), whose provenance names the encoder with the text tower."""
+    from medfm.workflows.embed import embed
+
+    if isinstance(encoder, Embeddings):
+        vectors = encoder
+    else:
+        given = dict(settings or {})
+        if cache is not None:
+            given["cache"] = str(cache)
+        vectors = embed(encoder, cohort, progress=progress, **given)
+    about = {"weights_note": getattr(tower, "weights_note", ""), **vectors.provenance}
+    about.setdefault("encoder", tower.id)
+    about.setdefault("fingerprint", tower.fingerprint)
+    about.setdefault("weights_kind", str(tower.weights_kind))
+    return replace(vectors, provenance=about)

@@ -16,7 +16,7 @@ from medfm.cli.main import main
 from medfm.cohorts.checks.run import resolve_target
 from medfm.cohorts.load import load_cohort
 from medfm.encoders.registry import get_card
-from medfm.workflows.probe import _training_data
+from medfm.workflows.before_evaluation import seen_in_training
 
 
 def run(*arguments: str) -> int:
@@ -83,13 +83,13 @@ def test_missing_patients_say_what_to_do(data, tmp_path, capsys) -> None:  # noq
     assert run("data", "check", str(data / "gaps.csv"), "--modality", "ecg", "--map", "patient_id=other") in (0, 1)
 
 
-def test_held_out_sets_are_no_training_data() -> None:
+def test_held_out_sets_are_noseen_in_training() -> None:
     card = get_card("merl-resnet18")
     assert {"ptbxl", "cpsc2018", "csn"} <= {p.name for p in card.spec.training_data if p.status == "held out"}
     about = {"encoder": "merl-resnet18", "weights_kind": "published"}
     vectors = medfm.Embeddings(np.zeros((1, 2), dtype=np.float32), ("a",), about)
-    assert _training_data(vectors) == ("mimic-iv-ecg",)
-    assert _training_data(replace(vectors, provenance={**about, "weights_kind": "random"})) == ()
+    assert seen_in_training(vectors) == ("mimic-iv-ecg",)
+    assert seen_in_training(replace(vectors, provenance={**about, "weights_kind": "random"})) == ()
 
 
 def test_the_name_of_a_label_set_is_its_columns_only_where_these_are_the_target(data) -> None:  # noqa: F811

@@ -15,8 +15,9 @@ from medfm.cohorts.synthesize import synthesize
 from medfm.embeddings.export import load_embeddings, save_embeddings
 from medfm.encoders.card_schema import TrainingSet
 from medfm.encoders.registry import get_card
+from medfm.evaluation.protocol import load_protocol
+from medfm.workflows.before_evaluation import check_cohort, seen_in_training
 from medfm.workflows.embed import embed
-from medfm.workflows.probe import _checked, _protocol, _training_data
 
 NAME = "synthetic-ecgs--seed-0"  # as medfm pretrain writes the name of the cohort below
 
@@ -53,14 +54,14 @@ def vectors(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> medfm.E
 
 def finding(vectors: medfm.Embeddings, cohort: Cohort) -> tuple[str, str]:
     """Severity and detail of L008."""
-    findings = _checked(cohort, "AFIB", "", _protocol("linear-probe@1", ()), vectors, ["S001", "S002"])
+    findings = check_cohort(cohort, "AFIB", "", load_protocol("linear-probe@1"), vectors, ["S001", "S002"])
     return next((f.severity, f.detail) for f in findings if f.code == "L008")
 
 
 def test_the_vectors_say_what_their_encoder_was_trained_on(vectors: medfm.Embeddings) -> None:
     # A set kept from training is not named.
     assert vectors.provenance["training_data"] == [NAME]
-    assert _training_data(vectors) == (NAME,)
+    assert seen_in_training(vectors) == (NAME,)
 
 
 def test_the_same_set_is_a_warning_and_another_is_none(vectors: medfm.Embeddings, cohort: Cohort) -> None:
@@ -73,31 +74,31 @@ def test_the_same_set_is_a_warning_and_another_is_none(vectors: medfm.Embeddings
 @pytest.mark.parametrize("ending", [".npz", ".h5", ".parquet"])
 def test_a_file_of_vectors_keeps_it(ending: str, vectors: medfm.Embeddings, cohort: Cohort, tmp_path: Path) -> None:
     read = load_embeddings(save_embeddings(vectors, tmp_path / f"vectors{ending}"))
-    assert _training_data(read) == (NAME,)
+    assert seen_in_training(read) == (NAME,)
     assert finding(read, cohort)[0] == "warning"
 
 
 def test_an_untrained_network_has_seen_nothing(cohort: Cohort, tmp_path: Path) -> None:
     drawn = embed(medfm.load_encoder("merl-tiny", weights="random"), cohort, cache=tmp_path)
     assert "training_data" not in drawn.provenance
-    assert _training_data(drawn) == ()
+    assert seen_in_training(drawn) == ()
 
 
 def test_published_encoders_are_looked_up_by_their_id(vectors: medfm.Embeddings) -> None:
     about = {"encoder": "merl-resnet18", "weights_kind": "published"}
     named = [part.name for part in get_card("merl-resnet18").spec.training_data if part.status != "held out"]
-    assert _training_data(replace(vectors, provenance=about)) == tuple(named)
+    assert seen_in_training(replace(vectors, provenance=about)) == tuple(named)
     unknown = {"encoder": "of-nobody", "weights_kind": "trained here"}
-    assert _training_data(replace(vectors, provenance=unknown)) == ()
+    assert seen_in_training(replace(vectors, provenance=unknown)) == ()
     # Random weights have seen nothing, whatever stands beside them.
     random = {**about, "weights_kind": "random", "training_data": [NAME]}
-    assert _training_data(replace(vectors, provenance=random)) == ()
+    assert seen_in_training(replace(vectors, provenance=random)) == ()
 
 
 def test_the_split_that_was_seen_is_named(cohort: Cohort, tmp_path: Path) -> None:
     part = TrainingSet(name=NAME, title=NAME, status="used", split="train")
     held = embed(TrainedHere(part), cohort, cache=tmp_path)  # type: ignore[arg-type]
-    assert _training_data(held) == (f"{NAME} (split train)",)
+    assert seen_in_training(held) == (f"{NAME} (split train)",)
     severity, detail = finding(held, cohort)
     assert severity == "warning"
     assert detail.endswith("figures of another split are of records that it has not seen, figures of folds are not")
