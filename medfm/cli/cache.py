@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import click
 
-from medfm.cli.common import Verb, json_option, print_json, table
+from medfm.cli.common import Verb, VerbGroup, json_option, print_json, table
 
 _FOLDER = click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
 
 
-class _Group(click.Group):
-    """A group whose help is laid out as a verb's."""
-
-    format_help_text = Verb.format_help_text
-
-
-@click.group(cls=_Group)
+@click.group(cls=VerbGroup)
 def command() -> None:
     """Look at, verify or clean the embedding store.
 

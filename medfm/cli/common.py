@@ -33,6 +33,12 @@ class Verb(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{line}".rstrip() + "\n")
 
 
+class VerbGroup(click.Group):
+    """A group of commands whose help is laid out as a verb's."""
+
+    format_help_text = Verb.format_help_text  # type: ignore[assignment]
+
+
 _HEADING = re.compile(r"[A-Z][a-z ]{2,30}( \([^)]*\))?:")
 
 

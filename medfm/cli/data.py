@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table, text_width
+from medfm.cli.common import Verb, VerbGroup, cohort_options, json_option, pairs, print_json, table, text_width
 from medfm.cli.data_deidentify import deidentify_command
 from medfm.cli.data_lungs import lungs_command
 from medfm.cli.data_show import show_command
 from medfm.cli.data_standardize import standardize_command
+from medfm.cli.options import progress_for
 
 if TYPE_CHECKING:
     from medfm.cohorts.findings import Finding
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 _SIGNS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 
-class _Group(click.Group):
-    """A group whose help is shown as written."""
-
-    format_help_text = Verb.format_help_text
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Cohorts: tables of records with labels, patients, sites and splits.
 
@@ -212,7 +207,6 @@ def check_command(
     """
     if quick and deidentified:
         raise click.UsageError("--deidentified has to open the files: leave --quick out.")
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.data import check
 
     report = check(
@@ -227,7 +221,7 @@ def check_command(
         folds=folds,
         deep=not quick,
         deidentified=deidentified,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json(report.to_dict())
@@ -311,9 +305,8 @@ def synthesize_command(
     Common errors: the folder exists (--overwrite); another modality than these six.
     """
     from medfm.cohorts.synthesize import synthesize
-    from medfm.core.progress import Silent, for_people
 
-    done = synthesize(modality, out, records, seed, size, overwrite, progress=Silent if as_json else for_people)
+    done = synthesize(modality, out, records, seed, size, overwrite, progress=progress_for(as_json))
     if as_json:
         facts = {"table": str(done.table), "records": done.records, "counts": done.counts}
         facts |= {"smears": str(done.smears)} if done.smears else {}

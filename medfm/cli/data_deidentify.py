@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medfm.cli.common import Verb, json_option, print_json, table
+from medfm.cli.options import progress_for
 
 if TYPE_CHECKING:
     from medfm.workflows.deidentify import Report
@@ -52,7 +53,6 @@ def deidentify_command(
     Exit code 1 when a file was refused. Common errors: the output lies in the source; the
     key can be read by others (chmod 600); a folder of an earlier run with another key.
     """
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.deidentify import deidentify
 
     report = deidentify(
@@ -61,7 +61,7 @@ def deidentify_command(
         key_file,
         link=link,
         characteristics=keep_characteristics,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json({"out": str(report.out), "key_made": report.key_made, **report.to_dict()})

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json, table
+from medfm.cli.common import Verb, cohort_options, json_option, print_json, table
+from medfm.cli.options import (
+    cohort_from_options,
+    progress_for,
+)
 
 
 @click.command("lungs", cls=Verb)
@@ -21,12 +27,8 @@ def lungs_command(
     out: str,
     margin: float,
     overwrite: bool,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Find the lungs in chest radiographs, and write a table that crops to them.
 
@@ -49,22 +51,10 @@ def lungs_command(
     from pathlib import Path
 
     from medfm.cohorts.info import load_info
-    from medfm.cohorts.load import load_cohort
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.lungs import find_lungs
 
     # Files that are missing or damaged are listed at the end, not refused at the beginning.
-    cohort = load_cohort(
-        cohort_table,
-        modality,
-        root,
-        pairs(mapping, "--map"),
-        pairs(where, "--where"),
-        allow,
-        check=False,
-        default_modality="chest_xray",
-    )
-    progress = Silent if as_json else for_people
+    cohort = cohort_from_options(cohort_table, options, "chest_xray", check=False)
     done = find_lungs(
         cohort,
         weights,
@@ -72,7 +62,7 @@ def lungs_command(
         margin=margin,
         info=load_info(Path(cohort_table)),
         overwrite=overwrite,
-        progress=progress,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json(

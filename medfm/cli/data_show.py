@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medfm.cli.common import Verb, json_option, pairs, print_json, table
+from medfm.cli.options import progress_for
 
 if TYPE_CHECKING:
     from medfm.workflows.show import ShownRecord
@@ -90,7 +91,6 @@ def show_command(
 
     Common errors: the file exists (--overwrite); a rate or unit is unknown (--set units=uV).
     """
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.show import show
 
     settings = {"layout": layout, "order": order, "gain": gain, "colours": colours, "start": start, "field": field}
@@ -119,7 +119,7 @@ def show_command(
             cohort={"root": root, "map": pairs(mapping, "--map"), "where": pairs(where, "--where")},
             reader=pairs(reader, "--set"),
             overwrite=overwrite,
-            progress=Silent if as_json else for_people,
+            progress=progress_for(as_json),
         )
         return _said([drawn_scan], as_json)
     if len(weights) > 1:
@@ -136,7 +136,7 @@ def show_command(
         encoder=encoder,
         weights=weights[0] if weights else None,
         overwrite=overwrite,
-        progress=Silent if as_json or (len(record_ids) or records) == 1 else for_people,
+        progress=progress_for(as_json or (len(record_ids) or records) == 1),
     )
     return _said(done, as_json)
 

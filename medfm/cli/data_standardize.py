@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json, table
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json, table
+from medfm.cli.options import (
+    cohort_from_options,
+    progress_for,
+)
 
 
 @click.command("standardize", cls=Verb)
@@ -24,14 +30,10 @@ def standardize_command(
     template: str | None,
     workers: int,
     overwrite: bool,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Prepare brain volumes once: bias field, brain mask, affine registration, crop.
 
@@ -61,20 +63,9 @@ def standardize_command(
     from pathlib import Path
 
     from medfm.cohorts.info import load_info
-    from medfm.cohorts.load import load_cohort
-    from medfm.core.progress import Silent, for_people
 
     # Files that are missing or damaged are listed at the end, not refused at the beginning.
-    cohort = load_cohort(
-        cohort_table,
-        modality,
-        root,
-        pairs(mapping, "--map"),
-        pairs(where, "--where"),
-        allow,
-        check=False,
-        default_modality=made.modality,
-    )
+    cohort = cohort_from_options(cohort_table, options, made.modality, check=False)
     done = standardize(
         cohort,
         made,
@@ -83,7 +74,7 @@ def standardize_command(
         workers=workers,
         info=load_info(Path(cohort_table)),
         overwrite=overwrite,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json(

@@ -6,30 +6,26 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_json,
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json
+from medfm.cli.options import (
+    ON_ERROR,
+    device_option,
+    encoder_options,
+    progress_for,
+    taken_cohort,
 )
 
 
 @click.command(cls=Verb)
 @click.argument("table", type=click.Path())
-@click.option("--encoder", required=True, metavar="ID", help="Encoder id (medfm encoders), or a card's file.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@encoder_options("Encoder id (medfm encoders), or a card's file.", required=True)
+@device_option
 @click.option("--out", type=click.Path(dir_okay=False), help="Write .npz, .parquet, .h5 or .h5ad.")
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
 @click.option("--batch-size", type=int, help="Records at a time [8 on CPU, 64 on a GPU].")
 @click.option("--workers", type=int, help="Decoding processes; 0 = none [from the cores].")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="[fp32]")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@click.option("--on-error", type=ON_ERROR, help="What a bad record does [report].")
 @click.option("--shard", metavar="auto|none|I/N", default="auto", show_default=True, help="Part of the work done here.")
 @cohort_options
 @config_options
@@ -41,11 +37,6 @@ def command(
     preprocessing: str | None,
     device: str,
     out: str | None,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
@@ -67,13 +58,11 @@ def command(
     """
     from medfm.workflows.embed import EmbedConfig, embed_table, resolve
 
-    given = {name.replace("-", "_"): value for name, value in options.items()}
+    given = {name: value for name, value in options.items() if name in EmbedConfig.model_fields}
     config = resolve(EmbedConfig(), given, overrides)
     if dry_run:
         print_config(config, as_json)
         return 0
-    from medfm.core.progress import Silent, for_people
-
     run = embed_table(
         table,
         encoder,
@@ -81,16 +70,9 @@ def command(
         device=device,
         preprocessing=preprocessing,
         out=out,
-        cohort={
-            "modality": modality,
-            "default_modality": default_modality(encoder),
-            "root": root,
-            "map": pairs(mapping, "--map"),
-            "where": pairs(where, "--where"),
-            "allow": allow,
-        },
+        cohort=taken_cohort(options, encoder),
         config=config,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json(run.to_dict())

@@ -9,33 +9,40 @@ import click
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
 from medfm.cli.options import (
     class_pairs,
+    drop_unlabelled_option,
+    encoder_options,
     explanations_option,
     folder_options,
     map_method_option,
+    progress_for,
     prompt_options,
+    protocol_option,
     run_options,
     taken_cohort,
+    task_option,
     tell_run,
 )
 
 
 @click.command(cls=Verb)
 @click.argument("table", type=click.Path())
-@click.option("--encoder", required=True, metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint, or 'random' for untrained ones.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card.")
-@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out: records are not read.")
+@encoder_options(
+    required=True,
+    weights="Checkpoint, or 'random' for untrained ones.",
+    preprocessing="Another preprocessing of the card.",
+    embeddings="File of medfm embed --out: records are not read.",
+)
 @click.option("--target", metavar="COLUMN", help="Column of classes [the YAML's, else label].")
-@click.option("--task", type=click.Choice(["auto", "binary", "multiclass"]), default="auto")
+@task_option("binary", "multiclass")
 @click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
-@click.option("--protocol", default="few-shot-lp@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@protocol_option("few-shot-lp@1")
 @click.option("--shots", metavar="1,2,4", help="Records per class; the largest is the headline [1,2,4,8,16].")
 @click.option("--draws", type=click.IntRange(1), help="Repeated draws of every number of shots [5].")
 @click.option("--strategy", metavar="NAME", help="Prompt strategy of methods on texts.")
 @prompt_options
 @click.option("--leave-out", multiple=True, metavar="CLASS", help="Do without the records of this class.")
 @folder_options
-@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@drop_unlabelled_option()
 @map_method_option
 @explanations_option
 @run_options
@@ -81,7 +88,6 @@ def command(
     if dry_run:
         print_config(plan, as_json)
         return 0
-    from medfm.core.progress import Silent, for_people
     from medfm.reporting.few_shot import curve_lines
     from medfm.workflows.few_shot import few_shot_table
 
@@ -94,11 +100,10 @@ def command(
         protocol=plan,
         map_class=class_pairs(map_class),
         embed_settings={"on_error": on_error},
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
         **options,
     )
-    tell_run(run, as_json, curve_lines)
-    return 1 if run.failed and on_error != "skip" else 0
+    return tell_run(run, as_json, curve_lines, on_error=on_error)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfm.cli.common import Verb, json_option, print_json, table
+from medfm.cli.common import Verb, VerbGroup, json_option, print_json, table
 
 if TYPE_CHECKING:
     from medfm.knowledge.ckepe import Provider
@@ -28,13 +28,7 @@ Common errors: a misspelt class or label set; a language model that is not in a 
 """
 
 
-class _Group(click.Group):
-    """A group whose help keeps its line breaks."""
-
-    format_help_text = Verb.format_help_text  # type: ignore[assignment]
-
-
-@click.group("knowledge", cls=_Group, invoke_without_command=True, help=_HELP)
+@click.group("knowledge", cls=VerbGroup, invoke_without_command=True, help=_HELP)
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json
+from medfm.cli.common import Verb, cohort_options, json_option, print_json
+from medfm.cli.options import (
+    cohort_from_options,
+    embedding_options,
+    progress_for,
+)
 
 
 @click.command(cls=Verb)
@@ -12,9 +19,7 @@ from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_jso
 @click.argument("table", type=click.Path())
 @click.option("--out", type=click.Path(dir_okay=False), help="predictions.csv or .parquet; a .json lies beside it.")
 @click.option("--sets", type=float, metavar="RATE", help="Also sets of classes that hold the true one at RATE (0.9).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does [report].")
+@embedding_options
 @cohort_options
 @json_option
 def command(
@@ -25,12 +30,8 @@ def command(
     device: str,
     cache: str | None,
     on_error: str | None,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Classify the records of TABLE with the model that medfm finetune left in FOLDER.
 
@@ -46,8 +47,6 @@ def command(
     Common errors: a folder of another verb, records of another modality, an unreadable record
     (named; --on-error skip goes on without complaint).
     """
-    from medfm.cohorts.load import load_cohort
-    from medfm.core.progress import Silent, for_people
     from medfm.encoders.registry import get_card
     from medfm.training.ensemble import ensemble_folder
     from medfm.training.tuned import model_folder
@@ -56,22 +55,14 @@ def command(
     place = ensemble_folder(folder) or model_folder(folder)
     if out is not None:
         check_out(out)
-    cohort = load_cohort(
-        table,
-        modality=modality,
-        default_modality=get_card(place).modality,
-        root=root,
-        map=pairs(mapping, "--map"),
-        where=pairs(where, "--where"),
-        allow=allow,
-    )
+    cohort = cohort_from_options(table, options, get_card(place).modality)
     found = predict(
         place,
         cohort,
         device=device,
         sets=sets,
         embed_settings={"cache": cache, "on_error": on_error},
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if out is not None:
         found.save(out)

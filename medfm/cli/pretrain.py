@@ -6,7 +6,10 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json
+from medfm.cli.options import (
+    cohort_from_options,
+)
 
 
 @click.command(cls=Verb, short_help="Train an encoder without labels.")
@@ -22,14 +25,10 @@ def command(
     recipe: str,
     out: str | None,
     resume: bool,
-    modality: str,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Train an encoder on the records of TABLE, without labels.
 
@@ -51,25 +50,15 @@ def command(
     Common errors: no column 'split' (--set split=all), fewer records than batch_size,
     a folder that holds another run. Recipes and every setting: docs/pretrain.md.
     """
-    from medfm.cli.common import pairs, print_config, print_json
     from medfm.workflows.pretrain import load_recipe, pretrain
 
     config = load_recipe(recipe, overrides)
     if dry_run:
         print_config(config, as_json)
         return 0
-    from medfm.cohorts.load import load_cohort
     from medfm.core.progress import for_people
 
-    cohort = load_cohort(
-        table,
-        modality=modality,
-        root=root,
-        map=pairs(mapping, "--map"),
-        where=pairs(where, "--where"),
-        allow=allow,
-        default_modality=_default_modality(config),
-    )
+    cohort = cohort_from_options(table, options, _default_modality(config))
     result = pretrain(cohort, config, out or f"runs/{config.name}", resume=resume, progress=for_people)
     if not result.is_main:
         return 0

@@ -9,21 +9,27 @@ import click
 
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
 from medfm.cli.options import (
+    baseline_option,
+    drop_unlabelled_option,
+    encoder_options,
     explanations_option,
     folder_options,
     map_method_option,
+    progress_for,
+    protocol_option,
     run_options,
     taken_cohort,
+    target_of,
+    task_option,
     tell_run,
 )
 
 
 @click.command(cls=Verb)
 @click.argument("table", type=click.Path())
-@click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
-@click.option("--preprocessing", metavar="NAME", help="A variant (medfm encoders show ID).")
-@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
+@encoder_options(
+    preprocessing="A variant (medfm encoders show ID).", embeddings="File of medfm embed --out, instead of --encoder."
+)
 @click.option(
     "--target",
     "targets",
@@ -31,17 +37,15 @@ from medfm.cli.options import (
     metavar="COLUMN",
     help="Label column [the YAML's, else label]; repeat: multilabel.",
 )
-@click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
-@click.option(
-    "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
-)
+@task_option("binary", "multiclass", "multilabel", "regression")
+@baseline_option
 @click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
-@click.option("--protocol", default="linear-probe@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@protocol_option("linear-probe@1")
 @click.option("--knowledge", metavar="NAME|FILE", help="Findings of concept-probe@1.")
 @click.option("--label-set", metavar="NAME", help="Only findings of this label set.")
 @folder_options
 @click.option("--attention", "attention_out", type=click.Path(dir_okay=False), help="CSV of attention per cell (MIL).")
-@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@drop_unlabelled_option()
 @map_method_option
 @explanations_option
 @run_options
@@ -82,23 +86,20 @@ def command(
     if dry_run:
         print_config(plan, as_json)
         return 0
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.probe_table import probe_table
 
-    target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
     cohort = taken_cohort(options, options["encoder"])
     run = probe_table(
         table,
-        target=target,
+        target=target_of(targets),
         protocol=plan,
         allow=cohort["allow"],
         cohort=cohort,
         embed_settings={"cache": cache, "on_error": on_error},
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
         **options,
     )
-    tell_run(run, as_json, _averages)
-    return 1 if run.failed and on_error != "skip" else 0
+    return tell_run(run, as_json, _averages, on_error=on_error)
 
 
 def _averages(result: Any) -> Iterator[str]:

@@ -7,21 +7,29 @@ from typing import Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
-from medfm.cli.options import folder_options, taken_cohort, tell_run
+from medfm.cli.options import (
+    device_option,
+    folder_options,
+    name_option,
+    progress_for,
+    protocol_option,
+    taken_cohort,
+    tell_run,
+)
 
 
 @click.command(cls=Verb)
 @click.argument("table", type=click.Path())
 @click.option("--encoder", required=True, metavar="ID|FOLDER", help="Card with a generator, or folder of a training.")
 @click.option("--weights", multiple=True, metavar="FILE|random", help="PART=FILE, a folder, or 'random' [the card's].")
-@click.option("--protocol", default="ldae-reconstruction@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@protocol_option("ldae-reconstruction@1")
 @click.option("--time", metavar="COLUMN", help="Months of a visit, for interpolation [months, else session].")
 @click.option("--features", metavar="ID[=FILE]", help="Encoder that judges distributions [own semantic codes].")
 @folder_options
 @click.option("--no-pictures", is_flag=True, help="Leave out the sheets of best, median and worst.")
 @click.option("--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Volumes drawn together.")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@name_option
+@device_option
 @cohort_options
 @config_options
 @json_option
@@ -56,7 +64,6 @@ def command(
     if dry_run:
         print_config(plan, as_json)
         return 0
-    from medfm.core.progress import Silent, for_people
 
     cohort = taken_cohort(options, encoder)
     run = reconstruct_table(
@@ -66,8 +73,7 @@ def command(
         pictures=not no_pictures,
         allow=cohort["allow"],
         cohort=cohort,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
         **options,
     )
-    tell_run(run, as_json)
-    return 1 if run.failed else 0
+    return tell_run(run, as_json)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from medfm.cli.common import Verb, json_option, print_config, print_json, table
+from medfm.cli.options import (
+    device_option,
+)
 
 
 @click.command("reproduce", cls=Verb)
@@ -15,7 +18,7 @@ from medfm.cli.common import Verb, json_option, print_config, print_json, table
 @click.option("--only", multiple=True, metavar="NAME", help="Only results on this data set; may be repeated.")
 @click.option("--allow", multiple=True, metavar="CODE", help="Go on although check CODE fails (then not counted).")
 @click.option("--allow-partial", is_flag=True, help="Run on incomplete data sets (then not counted).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@device_option
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE, else ~/.cache/medfm].")
 @click.option("--prompt-file", type=click.Path(dir_okay=False), help="The authors' prompts, for zero-shot results.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, with which data and weights; run nothing.")

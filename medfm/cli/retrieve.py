@@ -7,14 +7,20 @@ from typing import Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json, table
-from medfm.cli.options import taken_cohort
+from medfm.cli.options import (
+    ON_ERROR,
+    device_option,
+    encoder_options,
+    name_option,
+    progress_for,
+    taken_cohort,
+    tell_run,
+)
 
 
 @click.command(cls=Verb)
 @click.argument("table_file", metavar="TABLE", type=click.Path())
-@click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random'.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
+@encoder_options(weights="Checkpoint file, or 'random'.")
 @click.option("--query", metavar="TEXT", help="Search for these words.")
 @click.option("--like", metavar="RECORD_ID", help="Search for records like this one.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many to find.")
@@ -26,10 +32,10 @@ from medfm.cli.options import taken_cohort
 @click.option("--out", type=click.Path(file_okay=False), help="Result folder, with report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result folder.")
 @click.option("--show-text", is_flag=True, help="Show texts, not only ids (they may name people).")
-@click.option("--name", default="", help="What the result is called.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@name_option
+@device_option
 @click.option("--cache", type=click.Path(), help="Cache folder [MEDFM_CACHE].")
-@click.option("--on-error", type=click.Choice(["report", "skip", "stop"]), help="What a bad record does.")
+@click.option("--on-error", type=ON_ERROR, help="What a bad record does.")
 @cohort_options
 @config_options
 @json_option
@@ -70,8 +76,6 @@ def command(
     Common errors: no text column (--text COLUMN), an encoder without a text tower (--label COLUMN
     searches among records), the folder exists (--overwrite), faiss absent (leave --index out).
     """
-    from medfm.core.progress import Silent, for_people
-
     searching = query is not None or like is not None
     if index is not None and not searching:
         overrides = (*overrides, f"method.index={index}")
@@ -90,7 +94,7 @@ def command(
         "show_text": show_text,
         "cohort": taken_cohort(options, encoder),
         "embed_settings": {"cache": cache, "on_error": on_error},
-        "progress": Silent if as_json else for_people,
+        "progress": progress_for(as_json),
     }
     if searching:
         given = {"--out": out, "--label": label, "--protocol": protocol, "--set": overrides}
@@ -166,7 +170,5 @@ def _measure(
             }
         )
     else:
-        click.echo(str(run.result))
-        if run.out is not None:
-            click.echo(f"report    {run.out / 'report.html'}")
+        tell_run(run, as_json)
     return run.failed

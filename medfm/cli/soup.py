@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_json
+from medfm.cli.common import Verb, cohort_options, json_option, print_json
+from medfm.cli.options import (
+    cohort_from_options,
+    device_option,
+    progress_for,
+)
 
 
 @click.command(cls=Verb)
@@ -20,7 +27,7 @@ from medfm.cli.common import Verb, cohort_options, json_option, pairs, print_jso
     help="Of the greedy choice.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier soup in --out.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@device_option
 @cohort_options
 @json_option
 def command(
@@ -31,12 +38,8 @@ def command(
     metric: str,
     overwrite: bool,
     device: str,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Average the weights of fine-tuning runs that started from the same encoder: a model soup.
 
@@ -52,8 +55,6 @@ def command(
     Common errors: runs of different encoders or classes, no split 'val' for a greedy soup, BatchNorm
     statistics that training moved (--table with the split 'train', on which they are measured anew).
     """
-    from medfm.cohorts.load import load_cohort
-    from medfm.core.progress import Silent, for_people
     from medfm.encoders.registry import get_card
     from medfm.training.tuned import model_folder
     from medfm.workflows.soup_runs import soup_runs
@@ -61,15 +62,7 @@ def command(
     places = [model_folder(folder) for folder in folders]
     cohort = None
     if table is not None:
-        cohort = load_cohort(
-            table,
-            modality=modality,
-            default_modality=get_card(places[0]).modality,
-            root=root,
-            map=pairs(mapping, "--map"),
-            where=pairs(where, "--where"),
-            allow=allow,
-        )
+        cohort = cohort_from_options(table, options, get_card(places[0]).modality)
     run = soup_runs(
         folders,
         out,
@@ -78,7 +71,7 @@ def command(
         metric=metric,  # type: ignore[arg-type]
         overwrite=overwrite,
         device=device,
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
     )
     if as_json:
         print_json(run.about())

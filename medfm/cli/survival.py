@@ -7,21 +7,27 @@ from typing import Any
 import click
 
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config
-from medfm.cli.options import folder_options, run_options, taken_cohort, tell_run
+from medfm.cli.options import (
+    drop_unlabelled_option,
+    encoder_options,
+    folder_options,
+    progress_for,
+    protocol_option,
+    run_options,
+    taken_cohort,
+    tell_run,
+)
 
 
 @click.command(cls=Verb)
 @click.argument("table", type=click.Path())
-@click.option("--encoder", metavar="ID", help="Encoder id (medfm encoders); embeds first, cached.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card (medfm encoders show ID).")
-@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out, instead of --encoder.")
+@encoder_options(embeddings="File of medfm embed --out, instead of --encoder.")
 @click.option("--time", default="time", show_default=True, metavar="COLUMN", help="Follow-up time, above 0.")
 @click.option("--event", default="event", show_default=True, metavar="COLUMN", help="0 censored, 1 event, 2.. others.")
 @click.option("--unit", default="", metavar="WORD", help="What times are in, such as months.")
-@click.option("--protocol", default="conversion-survival@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@protocol_option("conversion-survival@1")
 @folder_options
-@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a time or event.")
+@drop_unlabelled_option("a time or event")
 @run_options
 @cohort_options
 @config_options
@@ -56,7 +62,6 @@ def command(
     if dry_run:
         print_config(plan, as_json)
         return 0
-    from medfm.core.progress import Silent, for_people
 
     cohort = taken_cohort(options, options["encoder"])
     run = survival_table(
@@ -65,8 +70,7 @@ def command(
         allow=cohort["allow"],
         cohort=cohort,
         embed_settings={"cache": cache, "on_error": on_error},
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
         **options,
     )
-    tell_run(run, as_json)
-    return 1 if run.failed and on_error != "skip" else 0
+    return tell_run(run, as_json, on_error=on_error)

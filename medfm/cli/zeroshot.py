@@ -8,37 +8,45 @@ import click
 
 from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_config, print_json, table
 from medfm.cli.options import (
+    baseline_option,
     class_pairs,
+    drop_unlabelled_option,
+    encoder_options,
     explanations_option,
     folder_options,
     map_method_option,
+    progress_for,
     prompt_options,
+    protocol_option,
     run_options,
     taken_cohort,
+    target_of,
+    task_option,
     tell_run,
 )
 
 
 @click.command(cls=Verb)
 @click.argument("table_file", metavar="TABLE", type=click.Path())
-@click.option("--encoder", required=True, metavar="ID", help="Encoder with a text tower (medfm encoders).")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint, or 'random' for untrained ones.")
-@click.option("--preprocessing", metavar="NAME", help="Another preprocessing of the card, such as cpsc2018.")
-@click.option("--embeddings", type=click.Path(dir_okay=False), help="File of medfm embed --out: records are not read.")
+@encoder_options(
+    "Encoder with a text tower (medfm encoders).",
+    required=True,
+    weights="Checkpoint, or 'random' for untrained ones.",
+    preprocessing="Another preprocessing of the card, such as cpsc2018.",
+    embeddings="File of medfm embed --out: records are not read.",
+)
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat it for label columns.")
-@click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel"]), default="auto")
+@task_option("binary", "multiclass", "multilabel")
 @click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
-@click.option("--protocol", default="zero-shot@1", show_default=True, metavar="ID|FILE", help="Procedure.")
+@protocol_option("zero-shot@1")
 @click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Prompt strategy; several are compared.")
 @prompt_options
 @click.option("--leave-out", multiple=True, metavar="CLASS", help="Do not score records of this class.")
 @click.option("--split", type=click.Choice(["test", "val", "train", "all"]), help="Which records [test].")
 @folder_options
-@click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
+@drop_unlabelled_option()
 @map_method_option
-@click.option(
-    "--baseline", type=click.Choice(["auto", "untrained", "none"]), default="auto", help="Beside it [auto: ECGs]."
-)
+@baseline_option
 @explanations_option
 @run_options
 @cohort_options
@@ -80,7 +88,7 @@ def command(
     plan = zero_shot_plan(
         protocol, (*overrides, *given), knowledge=knowledge, label_set=label_set, prompt_file=prompt_file
     )
-    target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    target = target_of(targets)
     cohort = taken_cohort(options, encoder)
     chosen = class_pairs(map_class)
     if dry_run:
@@ -106,7 +114,6 @@ def command(
         click.echo("")
         print_config(plan)
         return 0
-    from medfm.core.progress import Silent, for_people
     from medfm.workflows.zero_shot import zero_shot_table
 
     run = zero_shot_table(
@@ -119,8 +126,7 @@ def command(
         map_class=chosen,
         allow=cohort["allow"],
         embed_settings={"on_error": on_error},
-        progress=Silent if as_json else for_people,
+        progress=progress_for(as_json),
         **options,
     )
-    tell_run(run, as_json)
-    return 1 if run.failed and on_error != "skip" else 0
+    return tell_run(run, as_json, on_error=on_error)

@@ -16,16 +16,25 @@ from hypothesis import strategies as st
 
 from medfm.cli.common import Verb, cohort_options
 from medfm.cli.options import (
+    baseline_option,
     class_pairs,
+    cohort_from_options,
+    drop_unlabelled_option,
+    encoder_options,
     explanations_option,
     folder_options,
     map_method_option,
+    progress_for,
     prompt_options,
+    protocol_option,
     run_options,
     taken_cohort,
+    target_of,
+    task_option,
     tell_run,
 )
-from medfm.core.errors import UnknownNameError
+from medfm.core.errors import ChecksFailedError, UnknownNameError
+from medfm.core.progress import Silent, for_people
 
 
 @click.command(cls=Verb)
@@ -175,7 +184,7 @@ def test_people_are_told_result_lines_and_report(capsys: pytest.CaptureFixture[s
         "k=4",
         f"report    {Path('runs/a/report.html')}",
     ]
-    tell_run(run(None), False)
+    assert tell_run(run(None), False) == 1
     assert capsys.readouterr().out == "AUROC [B] 0.81\n"
 
 
@@ -188,3 +197,80 @@ def test_machines_are_told_the_facts_alone(out: str | None, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out) == {
         "id": "ab12", "out": out, "failed": 2, "summary": {"task": "binary"}, "extras": {"chance": 0.5},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("failed", "on_error", "code"), [(0, None, 0), (2, None, 1), (2, "report", 1), (2, "skip", 0)])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_lost_records_decide_the_exit_code(failed: int, on_error: str | None, code: int, as_json: bool) -> None:
+    done: Any = SimpleNamespace(result=Told(), out=None, failed=failed)
+    assert tell_run(done, as_json, on_error=on_error) == code
+
+
+def asked(*decorators: Any) -> dict[str, click.Option]:
+    """The options that the decorators give a command, in their order."""
+
+    def bare(**given: Any) -> None: ...
+
+    for decorate in reversed(decorators):
+        bare = decorate(bare)
+    return {str(p.name): p for p in click.command()(bare).params if isinstance(p, click.Option)}
+
+
+def test_the_options_of_an_encoder() -> None:
+    plain = asked(encoder_options())
+    assert list(plain) == ["encoder", "weights", "preprocessing"]
+    assert not plain["encoder"].required and plain["weights"].metavar == "FILE|random"
+    more = asked(encoder_options("Which.", required=True, weights="Where.", preprocessing="How.", embeddings="File."))
+    assert [option.help for option in more.values()] == ["Which.", "Where.", "How.", "File."]
+    assert more["encoder"].required and not more["embeddings"].required
+
+
+def test_the_options_of_a_procedure() -> None:
+    found = asked(protocol_option("knn@1"), task_option("binary", "regression"), drop_unlabelled_option("a time"))
+    assert list(found) == ["protocol", "task", "drop_unlabelled"]
+    assert found["protocol"].default == "knn@1" and found["task"].default == "auto"
+    assert list(found["task"].type.choices) == ["auto", "binary", "regression"]  # type: ignore[attr-defined]
+    assert found["drop_unlabelled"].help == "Leave out records without a time." and found["drop_unlabelled"].is_flag
+    assert asked(baseline_option)["baseline"].default == "auto"
+
+
+def test_a_group_may_hold_groups() -> None:
+    assert list(asked(folder_options, run_options)) == ["out", "overwrite", "name", "device", "cache", "on_error"]
+
+
+def test_a_target_is_nothing_a_column_or_several() -> None:
+    assert target_of(()) is None
+    assert target_of(("label",)) == "label"
+    assert target_of(("AFIB", "SB")) == ["AFIB", "SB"]
+
+
+def test_machines_see_no_progress() -> None:
+    assert progress_for(True) is Silent and progress_for(False) is for_people
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    place = tmp_path / "labels.csv"
+    place.write_text(
+        "record_id,path,donor,ward,task,site,split\n1,a.png,p,w,pbc,a,train\n2,b.png,q,w,pbc,b,test\n", "utf-8"
+    )
+    return place
+
+
+def test_a_cohort_is_loaded_as_the_options_say(table: Path) -> None:
+    options = given_table(root=None, allow=())
+    cohort = cohort_from_options(str(table), options, "retina")
+    assert options == {"device": "cpu"} and cohort.modality == "retina"
+    assert list(cohort.record_ids) == ["1"]
+    assert list(cohort.table["patient_id"]) == ["p"]
+    assert cohort_from_options(str(table), given_table(root=None, modality="ecg"), "retina").modality == "ecg"
+
+
+def test_a_failed_check_ends_it_only_where_checks_are_asked_for(table: Path) -> None:
+    everything = {"root": None, "where": (), "mapping": ("patient_id=ward",)}
+    with pytest.raises(ChecksFailedError, match="L001"):
+        cohort_from_options(str(table), given_table(**everything, allow=()), "blood_cell")
+    assert len(cohort_from_options(str(table), given_table(**everything, allow=()), "blood_cell", check=False)) == 2
+    assert len(cohort_from_options(str(table), given_table(**everything), "blood_cell")) == 2  # --allow L001
