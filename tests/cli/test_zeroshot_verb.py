@@ -190,9 +190,7 @@ def test_a_dry_run_without_vocabulary_says_what_is_missing(data, capsys) -> None
 
 
 def test_a_missing_vocabulary_says_what_to_put_where_before_anything_is_embedded(data, capsys, monkeypatch) -> None:
-    import medfm.workflows.zero_shot as module
-
-    monkeypatch.setattr(module, "embed", lambda *a, **k: pytest.fail("a record was embedded"))
+    monkeypatch.setattr("medfm.workflows.embed.embed", lambda *a, **k: pytest.fail("a record was embedded"))
     given = [str(data / "labels.csv"), "--encoder", str(data / "tiny-merl.md"), "--weights", "random"]
     assert run(*given, "--target", "sinus_rhythm", *FAST) == 2
     error = capsys.readouterr().err
