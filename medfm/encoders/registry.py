@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -42,12 +44,19 @@ def search_folders() -> list[Path]:
                     fix=f"correct the variable; folders are separated by '{os.pathsep}'",
                 )
             folders.append(folder)
-    for entry in metadata.entry_points(group=ENTRY_POINTS):
+    for entry in _entries(tuple(sys.path), metadata.entry_points):
         folders += _from_entry(entry)
     unique: dict[Path, Path] = {}
     for folder in folders:
         unique.setdefault(folder.resolve(), folder)
     return list(unique.values())
+
+
+@lru_cache(maxsize=4)
+def _entries(path: tuple[str, ...], find: Callable[..., metadata.EntryPoints]) -> tuple[metadata.EntryPoint, ...]:
+    # Cards are looked up often and reading what every installed package declares takes a tenth of a second;
+    # a package that is installed while Python runs is seen once it is on another path, or in the next process.
+    return tuple(find(group=ENTRY_POINTS))
 
 
 def _from_entry(entry: metadata.EntryPoint) -> list[Path]:

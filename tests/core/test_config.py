@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import yaml
 from pydantic import Field, model_validator
 
+import medfm.core.config as config_module
 from medfm.core.config import (
     StrictConfig,
     build,
@@ -19,6 +21,7 @@ from medfm.core.config import (
     read_yaml,
 )
 from medfm.core.errors import ConfigError
+from medfm.core.resources import data_folder
 
 
 class Inner(StrictConfig):
@@ -150,6 +153,34 @@ def test_a_key_given_twice_is_refused() -> None:
 def test_a_nested_key_given_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="'b' is given twice"):
         parse_yaml("a:\n  b: 1\n  b: 2\n", "x.yaml")
+
+
+@pytest.mark.parametrize("text", ["{}: 1", "? [a, b]\n: 1", "a:\n  ? {b: 1}\n  : 2"])
+def test_a_list_or_group_as_a_key_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="a list or group cannot be a key"):
+        parse_yaml(text, "here")
+
+
+def test_the_fast_parser_reads_every_shipped_file_as_the_slow_one() -> None:
+    files = sorted(data_folder("configs").rglob("*.yaml"))
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    texts += ["a: 010\nb: yes\nc: 1e3\nd: ~\ne: 2024-01-01\nf: é 😀", "", "x: &x [1]\ny: *x", "a: |\n  b\n   c\n"]
+    # Largest files aside: PyYAML's own parser takes seconds for them, which is why the other one is used.
+    for text in [text for text in texts if len(text) < 8000]:
+        assert repr(parse_yaml(text, "here")) == repr(yaml.load(text, Loader=config_module._UniqueKeyLoader))
+    assert len(files) > 20
+
+
+@pytest.mark.parametrize("text", ["a: [1,", "a: 'x", "a: b: c", "\ta: 1", "a: *none", "a: 1\na: 2", "a: \x00", "}"])
+def test_what_is_wrong_is_said_in_the_same_words_with_and_without_libyaml(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError) as fast:
+        parse_yaml(text, "here")
+    monkeypatch.setattr(config_module, "_FastLoader", config_module._UniqueKeyLoader)
+    with pytest.raises(ConfigError) as slow:
+        parse_yaml(text, "here")
+    assert str(fast.value) == str(slow.value) and "here" in str(fast.value)
 
 
 def test_yaml_cannot_build_objects() -> None:

@@ -195,3 +195,14 @@ def test_an_entry_point_that_fails_is_named(monkeypatch, tmp_path):
     with_entry(monkeypatch, tmp_path / "gone")
     with pytest.raises(CardError, match="does not exist"):
         list_encoders()
+
+
+def test_installed_packages_are_asked_once(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(metadata, "entry_points", lambda group: asked.append(group) or [])
+    list_encoders()
+    list_encoders()
+    assert len(asked) == 1
+    monkeypatch.syspath_prepend(tmp_path)  # another path may hold other packages
+    list_encoders()
+    assert len(asked) == 2
