@@ -6,33 +6,24 @@ from typing import Any
 
 import click
 
-from medfm.cli.common import (
-    Verb,
-    cohort_options,
-    config_options,
-    default_modality,
-    json_option,
-    pairs,
-    print_config,
-    print_run,
-)
+from medfm.cli.common import Verb, cohort_options, config_options, json_option, print_run
 
 
 @click.command(cls=Verb)
-@click.argument("table", type=click.Path())
-@click.option("--encoder", metavar="ID|FOLDER", help="Encoder id (medfm encoders), or a folder of a training run.")
-@click.option("--weights", metavar="FILE|random", help="Checkpoint file, or 'random' for the untrained network.")
+@click.argument("table", metavar="TABLE|CONFIG", type=click.Path())
+@click.option("--encoder", metavar="ID|FOLDER", help="Encoder id, or a training's folder.")
+@click.option("--weights", metavar="FILE|random", help="Checkpoint, or 'random': untrained.")
 @click.option("--preprocessing", metavar="NAME", help="A variant (medfm encoders show ID).")
-@click.option("--recipe", default="bpd-progressive", show_default=True, metavar="NAME|FILE", help="How it is trained.")
+@click.option("--recipe", metavar="NAME|FILE", help="Train this one once, on the column split.")
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="Label column; repeat: multilabel.")
 @click.option("--task", type=click.Choice(["auto", "binary", "multiclass", "multilabel", "regression"]), default="auto")
-@click.option("--positive", metavar="CLASS", help="Positive class of a binary task [the second in order].")
-@click.option("--protocol", default="finetune@1", show_default=True, metavar="ID|FILE", help="How it is evaluated.")
-@click.option(
-    "--beside", multiple=True, metavar="ID", help="With nested-cv@1: another encoder probed on its folds; repeat."
-)
-@click.option("--out", type=click.Path(file_okay=False), help="Folder to write [runs/RECIPE].")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--positive", metavar="CLASS", help="Positive class of two [the second in order].")
+@click.option("--protocol", metavar="ID|FILE", help="How it is judged [nested-cv@1; finetune@1 with --recipe].")
+@click.option("--beside", multiple=True, metavar="ID", help="Nested: another encoder, probed; repeat.")
+@click.option("--label-set", metavar="NAME", help="Names the classes, for the zero-shot reading.")
+@click.option("--map-class", multiple=True, metavar="CLASS=NAME", help="What a class is called there.")
+@click.option("--out", type=click.Path(file_okay=False), help="Folder to write [runs/nested, runs/RECIPE].")
+@click.option("--resume", is_flag=True, help="Go on from where the run in --out stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in --out.")
 @click.option("--drop-unlabelled", is_flag=True, help="Leave out records without a label.")
 @click.option("--name", default="", help="What the result is called.")
@@ -42,99 +33,75 @@ from medfm.cli.common import (
 @cohort_options
 @config_options
 @json_option
-def command(
-    table: str,
-    encoder: str | None,
-    weights: str | None,
-    preprocessing: str | None,
-    recipe: str,
-    targets: tuple[str, ...],
-    protocol: str,
-    beside: tuple[str, ...],
-    out: str | None,
-    modality: str | None,
-    root: str | None,
-    mapping: tuple[str, ...],
-    where: tuple[str, ...],
-    allow: tuple[str, ...],
-    cache: str | None,
-    on_error: str | None,
-    overrides: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
-) -> int:
-    """Adapt an encoder to the labels of TABLE, and test it on held-out patients.
+def command(table: str, dry_run: bool, as_json: bool, **options: Any) -> int:
+    """Adapt an encoder to the labels of TABLE, and judge it on patients it never saw.
 
     Examples:
-      medfm finetune labels.csv --encoder dinobloom-s --target label --out runs/ft
+      medfm finetune labels.csv --encoder dinobloom-s --target label --out runs/nested
       medfm finetune labels.csv --encoder dinobloom-s --recipe lora --set stages.tune.epochs=10
-      medfm finetune ecgs.csv --encoder merl-resnet18 --recipe lp-ft --target afib --out runs/afib --resume
-      medfm finetune labels.csv --encoder dinobloom-s --protocol nested-cv@1 --out runs/nested
-    Recipes: linear-probe, lp-ft, bpd-progressive, ulmfit, layer-decay, lora, norm-only, bias-only, full;
-    as published: bpd-progressive@1 and its ablations; or a YAML file. --dry-run shows one.
-    Trains on the split 'train', chooses epoch and threshold on 'val' or on patients taken out of
-    'train', tests once on 'test' beside a linear probe of the untouched encoder. --out gets the result
-    (report.html), model/ (an encoder, and a classifier for medfm predict) and training/ (log, checkpoints).
-    --protocol nested-cv@1 chooses among recipes inside outer folds by patient instead (--set changes
-    the protocol, --dry-run counts the trainings, --resume skips finished ones); no column split is needed.
-    Checked before any work: the table, leakage between splits, classes, the encoder's training data.
-    Exit code 1: done, but records could not be read.
-    Common errors: no split 'test', a patient in two splits (mend it, or --allow CODE), missing labels
-    (--drop-unlabelled), a published recipe on another network, the folder holds a run (--resume).
+      medfm finetune runs/nested/run.yaml --out runs/again --set scheme.seed=1
+    Nested cross-validation (nested-cv@1) is the verdict: outer folds by patient, inside each recipe, epoch,
+    threshold and recalibration are chosen. All records are used, whatever their split. --set changes the protocol,
+    --dry-run counts the trainings, --resume skips finished ones.
+    With --recipe that one is trained once: learns on the split 'train', chooses on 'val' or on patients of 'train',
+    is tested once on 'test'; --set changes the recipe.
+    Recipes: linear-probe, lp-ft, bpd-progressive, ulmfit, layer-decay, lora, norm-only, bias-only, full; as
+    published: bpd-progressive@1 and its ablations; or a YAML file.
+    CONFIG is a YAML file with all of this; options given beside it win. Every run writes its own: run.yaml.
+    Result: report.html, beside it a probe of the untouched encoder; model/ (encoder, and classifier for medfm predict);
+    training/ (logs).
+    Checked before any work: the table, leakage, classes, folds, the encoder's training data.
+    Common errors: too few patients for the folds (the fix is named), no split 'test', a patient in two splits (or
+    --allow CODE), missing labels (--drop-unlabelled), the folder holds a run (--resume).
     """
-    from medfm.cli.finetune_nested import check_nested_options, is_nested, run_nested
-    from medfm.workflows.finetune import finetune, load_finetune_recipe
-    from medfm.workflows.nested import NestedPlan, nested_plan
+    from medfm.cli.finetune_described import described, loaded_cohort, print_plan, resolved
+    from medfm.workflows.finetune_file import is_file_of_run, write_run
+    from medfm.workflows.nested import NestedPlan
 
-    nested = is_nested(protocol)
-    config = nested_plan(protocol, overrides, options["device"]) if nested else load_finetune_recipe(recipe, overrides)
-    check_nested_options(nested, beside)
+    run, config = resolved(described(table, options))
     if dry_run:
-        print_config(config.protocol if isinstance(config, NestedPlan) else config, as_json)
-        if isinstance(config, NestedPlan):
-            click.echo(f"# {config}".replace("\n", "\n# "), err=as_json)
+        print_plan(run, config, is_file_of_run(table), as_json)
         return 0
-    if encoder is None:
+    if run.encoder is None:
         raise click.UsageError("Name the encoder to start from: --encoder ID (medfm encoders lists them).")
-    from medfm.cohorts.load import load_cohort
+    from medfm.cli.finetune_nested import nested_lines, run_nested
     from medfm.core.progress import Silent, for_people
     from medfm.encoders.load import load_encoder
+    from medfm.reporting.finetune import before_line
+    from medfm.reporting.finetune_verdict import verdict_sentence
+    from medfm.workflows.finetune import finetune
 
-    cohort = load_cohort(
-        table,
-        modality=modality,
-        default_modality=default_modality(encoder),
-        root=root,
-        map=pairs(mapping, "--map"),
-        where=pairs(where, "--where"),
-        allow=allow,
-    )
-    loaded = load_encoder(encoder, weights=weights, device=options["device"], variant=preprocessing)
-    target = None if not targets else targets[0] if len(targets) == 1 else list(targets)
+    cohort = loaded_cohort(run)
+    loaded = load_encoder(run.encoder, weights=run.weights, device=run.device, variant=run.preprocessing)
+    given: dict[str, Any] = {
+        "task": run.task,
+        "positive": run.positive,
+        "allow": run.allow,
+        "drop_unlabelled": run.drop_unlabelled,
+        "device": run.device,
+        "resume": options["resume"],
+        "overwrite": options["overwrite"],
+        "name": run.name,
+        "embed_settings": {"cache": options["cache"], "on_error": run.on_error},
+        "progress": Silent if as_json else for_people,
+        "label_set": run.label_set,
+        "map_class": run.map_class,
+        "describe": lambda folder: write_run(run, folder),
+    }
     if isinstance(config, NestedPlan):
-        return run_nested(
-            config, loaded, cohort, target, out, beside, allow, {"cache": cache, "on_error": on_error}, as_json, options
-        )
-    run = finetune(
-        loaded,
-        cohort,
-        target,
-        config,
-        out or f"runs/{config.name}",
-        protocol=protocol,
-        allow=allow,
-        embed_settings={"cache": cache, "on_error": on_error},
-        progress=Silent if as_json else for_people,
-        **options,
-    )
-    if as_json:
-        print_run(run)
+        out = run.out or "runs/nested"
+        done = run_nested(config, loaded, cohort, run.asked(), out, as_json, {**given, "beside": run.beside})
     else:
-        from medfm.reporting.finetune import before_line
-
-        click.echo(str(run.result))
-        click.echo(before_line(run.result))
-        click.echo(f"report    {run.out / 'report.html'}")
-        click.echo(f"Use it: medfm predict {run.out} TABLE --out predictions.csv, or --encoder {run.out / 'model'}")
-    return 1 if run.failed and on_error != "skip" else 0
+        out = run.out or f"runs/{config.name}"
+        done = finetune(loaded, cohort, run.asked(), config, out, protocol=run.protocol, **given)
+    if as_json:
+        print_run(done)
+    else:
+        click.echo(str(done.result))
+        click.echo(verdict_sentence(done.result))
+        use = f"Use it: medfm predict {done.out} TABLE --out predictions.csv, or --encoder {done.out / 'model'}"
+        one = [before_line(done.result), f"report    {done.out / 'report.html'}", use]
+        for line in nested_lines(done) if isinstance(config, NestedPlan) else one:
+            click.echo(line)
+        click.echo(f"Repeat it: medfm finetune {done.out / 'run.yaml'} --out FOLDER")
+    return 1 if done.failed and run.on_error != "skip" else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +17,11 @@ from medfm.core.names import unknown_name
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.core.resources import data_folder
 from medfm.evaluation.predictions import TaskKind
-from medfm.evaluation.protocol import Protocol, protocol_of
+from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.protocol_finetune import FineTune
 from medfm.evaluation.target import Target, labelled, make_target
 from medfm.workflows.before_evaluation import check_cohort, target_names
+from medfm.workflows.finetune_verdict import NESTED, SPLIT, check_settings, choose_verdict
 from medfm.workflows.result_parts import batch_effect_of, map_of, provenance_of, resolved_settings
 from medfm.workflows.table_run import EvaluationRun
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from medfm.workflows.finetune_data import Prepared
 
 logger = logging.getLogger(__name__)
-DEFAULT, PROTOCOL = "bpd-progressive", "finetune@1"
+# Writes what describes a run into its folder.
+Describe = Callable[[Path], None]
 TRAINING, MODEL = "training", "model"
 
 
@@ -82,7 +84,10 @@ def changed(recipe: FinetuneRecipe, overrides: Sequence[str], where: str = "the 
 
 @dataclass(frozen=True)
 class FinetuneRun(EvaluationRun):
-    """What ``medfm finetune`` did: the result, its folder (the model in ``model``), and the records that were lost."""
+    """What ``medfm finetune`` did: the result, its folder (the model in ``model``), and the records that were lost.
+
+    ``result.kind`` is ``"nested_finetune"`` after a nested cross-validation, else ``"finetune"``.
+    """
 
     out: Path
 
@@ -91,10 +96,11 @@ def finetune(
     encoder: Encoder | str | Path,
     cohort: Cohort,
     target: str | Sequence[str] | None = None,
-    recipe: str | Path | FinetuneRecipe = DEFAULT,
+    recipe: str | Path | FinetuneRecipe | None = None,
     out: str | Path = "finetuned",
     *,
-    protocol: str | Protocol = PROTOCOL,
+    protocol: str | Protocol | None = None,
+    beside: Encoder | str | Path | Sequence[Encoder | str | Path] | None = None,
     task: Literal["auto"] | TaskKind = "auto",
     positive: str | None = None,
     allow: Sequence[str] = (),
@@ -106,34 +112,45 @@ def finetune(
     name: str = "",
     embed_settings: Mapping[str, Any] | None = None,
     progress: ProgressMaker | None = None,
+    label_set: str | None = None,
+    map_class: Mapping[str, str] | None = None,
+    describe: Describe | None = None,
 ) -> FinetuneRun:
     """Adapt an encoder to a label of a cohort and test it on held-out records.
+
+    With neither `recipe` nor `protocol` the verdict is a nested cross-validation (``nested-cv@1``), which
+    :func:`medfm.nested_finetune` runs: recipe and all else are chosen inside outer folds. With a `recipe` that
+    recipe is trained once on the cohort's column ``split`` (``finetune@1``). Both give a :class:`FinetuneRun`.
 
     `out` becomes a result folder; in it lie ``model`` (for :func:`medfm.load_encoder` and
     :func:`medfm.load_classifier`) and ``training`` (log, checkpoints, recipe).
 
     Args:
         encoder: An encoder, its id, or a folder; it is not changed.
-        cohort: Records with labels, patients and a column ``split`` with train and test.
+        cohort: Records with labels and patients; for one training also a column ``split`` with train and test.
         target: Label column, or a list of 0/1 columns; the cohort's own when ``None``.
         recipe: Name of a shipped recipe, a YAML file, or the recipe itself.
         out: The folder to write.
         protocol: How it is evaluated.
+        beside: For a nested cross-validation: other encoders that are probed on its folds.
         task: Kind of task.
         positive: Positive class of a binary task.
         allow: Codes of checks that may fail; they are stamped on the result.
         drop_unlabelled: Leave out records without a label.
-        overrides: ``KEY=VALUE`` changes of the recipe.
+        overrides: ``KEY=VALUE`` changes of the recipe; of the protocol in a nested cross-validation.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         resume: Go on from the checkpoint in `out`.
         overwrite: Replace an earlier run in `out`.
         name: What people call the result.
         embed_settings: Of the embedding runs (see ``medfm.workflows.embed.EmbedConfig``).
         progress: Makes the progress displays.
+        label_set: Label set of the knowledge that the classes are named by, for the zero-shot reading.
+        map_class: Class -> class of the knowledge, for the zero-shot reading.
+        describe: Writes what describes the run into the folder once it is this run's.
 
     Raises:
         ChecksFailedError: A check failed whose code is not in `allow`.
-        ConfigError: The recipe does not fit the encoder or the records.
+        ConfigError: The recipe does not fit the encoder, the records or the protocol.
         EvaluationError: The data do not allow it.
         TrainingError: A folder in use, a checkpoint of another run, a loss that is not finite.
         KeyboardInterrupt: After Ctrl-C; the epochs done are saved, and `resume` goes on.
@@ -145,11 +162,45 @@ def finetune(
     from medfm.workflows.finetune_agreement import add_reading
     from medfm.workflows.finetune_data import prepare, split_parts
     from medfm.workflows.finetune_gate import add_gate
+    from medfm.workflows.finetune_names import check_names, with_names
     from medfm.workflows.finetune_output import claim_folder, save_into, write_model
     from medfm.workflows.finetune_sets import add_sets
     from medfm.workflows.participants import with_participants
 
-    plan = _plan(protocol)
+    plan, recipe = choose_verdict(recipe, protocol)
+    if recipe is None:
+        from medfm.workflows.nested import nested_finetune
+
+        return nested_finetune(
+            encoder,
+            cohort,
+            target,
+            plan,
+            out,
+            beside=beside,
+            task=task,
+            positive=positive,
+            allow=allow,
+            drop_unlabelled=drop_unlabelled,
+            overrides=overrides,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            name=name,
+            embed_settings=embed_settings,
+            progress=progress,
+            label_set=label_set,
+            map_class=map_class,
+            describe=describe,
+        )
+    plan = _plan(plan)
+    if beside is not None and beside != ():
+        raise ConfigError(
+            "Other encoders are compared in a nested cross-validation only.",
+            where="beside",
+            fix=f"leave the recipe away, or name the protocol {NESTED}",
+        )
+    check_settings(overrides, plan)
     config = load_finetune_recipe(recipe, overrides) if isinstance(recipe, (str, Path)) else changed(recipe, overrides)
     if device != "auto":
         config = changed(config, [f"machine.accelerator={'cpu' if device == 'cpu' else 'cuda'}"])
@@ -160,7 +211,9 @@ def finetune(
         kept = labelled(cohort, columns)
         notes += [f"{len(cohort) - len(kept)} records without a label are left out."] if len(kept) < len(cohort) else []
         cohort = kept
+    cohort = with_names(cohort, label_set, map_class)
     truth = make_target(cohort, columns, task, positive=positive)
+    check_names(cohort, truth, asked=label_set is not None or bool(map_class))
     split_parts(cohort, truth, config)  # what is wrong with the table comes out before the work
     loaded = load_encoder(encoder, device=device) if isinstance(encoder, (str, Path)) else encoder
     check_modality(loaded, cohort)
@@ -175,6 +228,8 @@ def finetune(
     identity = _identity(loaded, cohort, columns, config, data)
     make_folder(folder / TRAINING)
     write_text(folder / TRAINING / "recipe.yaml", config.to_yaml())
+    if describe is not None and not resume:
+        describe(folder)
     with processor_threads(config.machine.threads):
         tuned = fit(
             loaded,
@@ -188,6 +243,8 @@ def finetune(
             resume=resume,
             progress=shown,
         )
+    if describe is not None:
+        describe(folder)  # a resumed run is known to be the same only now
     classifier, fresh = write_model(folder / MODEL, tuned, loaded, config, cohort, data, device=device)
     tested = cohort.subset(parts.test)
     after = embed(fresh, tested, progress=shown, **settings)
@@ -222,11 +279,11 @@ def finetune(
     return FinetuneRun(result, folder, len(before.failures) + len(after.failures) + len(data.failures))
 
 
-def _plan(protocol: str | Protocol) -> Protocol:
-    plan = protocol_of(protocol, ())
+def _plan(plan: Protocol) -> Protocol:
     if not isinstance(plan.method, FineTune):
         raise ConfigError(
-            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'finetune'.", expected=PROTOCOL
+            f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'finetune'.",
+            expected=f"{SPLIT} or {NESTED}",
         )
     return plan
 

@@ -15,6 +15,7 @@ from medfm.evaluation.agreement import Agreement, Reading, agreement
 from medfm.evaluation.protocol_zero_shot import ZeroShot
 from medfm.evaluation.zero_shot import class_vectors
 from medfm.training.agreement_file import UNTOUCHED, save_reading
+from medfm.workflows.finetune_names import MAPPED
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -101,7 +102,8 @@ def _reading(
 
     method = ZeroShot()
     tower, lower_case = tower_of(encoder, None, method)
-    asked = questions(method, truth.classes, modality=cohort.modality, label_set=cohort.info.get("label_set"))
+    label_set, given = cohort.info.get("label_set"), cohort.info.get(MAPPED)
+    asked = questions(method, truth.classes, modality=cohort.modality, label_set=label_set, given=given)
     texts = text_cache(tower, settings.get("cache"))
     encode_texts(texts, asked, Scope(cohort, truth, ()), lower_case, progress)
     question = asked.asked[0]

@@ -53,7 +53,7 @@ def split_parts(cohort: Cohort, truth: Target, recipe: FinetuneRecipe) -> Parts:
             error.what,
             where=error.where,
             expected=error.expected,
-            fix="give a column 'split' by patient, with 'train' and 'test'; or --protocol nested-cv@1, which needs none",
+            fix="give a column 'split' by patient, with 'train' and 'test'; or nested cross-validation, which needs none (no --recipe)",
         ) from error
     given = len(fold.validation) > 0
     if rule.source == "none":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medfm.training.finetune_config import FinetuneRecipe
     from medfm.workflows.finetune_data import Prepared
 
+RUN = "run.yaml"  # describes the run, so that it can be repeated
 _OWN = ("training", "model")
 
 
@@ -47,7 +48,11 @@ def claim_folder(out: str | Path, resume: bool, overwrite: bool) -> Path:
             where=str(folder),
             fix="pass --resume to go on with it, --overwrite to replace it, or choose another folder",
         )
-    elif not ours and folder.exists() and (not folder.is_dir() or any(p.name not in _OWN for p in folder.iterdir())):
+    elif (
+        not ours
+        and folder.exists()
+        and (not folder.is_dir() or any(p.name not in (*_OWN, RUN) for p in folder.iterdir()))
+    ):
         raise StoreError(
             "The output folder is not empty and holds no fine-tuning run.", where=str(folder), fix="choose another name"
         )

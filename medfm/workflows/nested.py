@@ -18,7 +18,9 @@ from medfm.evaluation.protocol import Protocol, protocol_of
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.target import labelled, make_target
 from medfm.workflows.before_evaluation import check_cohort, target_names
-from medfm.workflows.finetune import TRAINING, FinetuneRun, changed, load_finetune_recipe
+from medfm.workflows.finetune import TRAINING, Describe, FinetuneRun, changed, load_finetune_recipe
+from medfm.workflows.finetune_verdict import NESTED as PROTOCOL
+from medfm.workflows.finetune_verdict import check_settings
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from medfm.evaluation.nested import FoldOutcome
     from medfm.training.finetune_config import FinetuneRecipe
 
-PROTOCOL, PLAN = "nested-cv@1", "plan.json"
+PLAN = "plan.json"
 _KINDS = ("kfold", "balanced_kfold", "leave_one_site_out")
 
 
@@ -84,11 +86,14 @@ def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = 
     Raises:
         ConfigError: The protocol is of another method, is not by patient, or a recipe is wrong.
     """
-    plan = protocol_of(protocol, overrides)
+    plan = protocol_of(protocol, ())
     if not isinstance(plan.method, NestedFineTune):
         raise ConfigError(
             f"The protocol '{plan.id}' is of the method '{plan.method.kind}', not 'nested_finetune'.", expected=PROTOCOL
         )
+    check_settings(overrides, plan)
+    plan = protocol_of(plan, overrides)
+    assert isinstance(plan.method, NestedFineTune)
     if not plan.scheme.group_by_patient or plan.scheme.kind not in _KINDS:
         raise ConfigError(
             "Nested cross-validation is by patient, in k folds or with every site as a fold.",
@@ -124,6 +129,9 @@ def nested_finetune(
     name: str = "",
     embed_settings: Mapping[str, Any] | None = None,
     progress: ProgressMaker | None = None,
+    label_set: str | None = None,
+    map_class: Mapping[str, str] | None = None,
+    describe: Describe | None = None,
 ) -> FinetuneRun:
     """Judge fine-tuning of `encoder` on `cohort` by nested cross-validation, and train a final model.
 
@@ -148,6 +156,9 @@ def nested_finetune(
         name: What people call the result.
         embed_settings: Of the embedding runs.
         progress: Makes the progress displays.
+        label_set: Label set of the knowledge that the classes are named by, for the zero-shot reading.
+        map_class: Class -> class of the knowledge, for the zero-shot reading.
+        describe: Writes what describes the run into the folder once it is this run's.
 
     Raises:
         ChecksFailedError: A check failed whose code is not in `allow`.
@@ -157,11 +168,13 @@ def nested_finetune(
         KeyboardInterrupt: After Ctrl-C; what is trained is kept, and `resume` goes on.
     """
     from medfm.encoders.load import load_encoder
-    from medfm.evaluation.nested import plan_folds, run_fold
+    from medfm.evaluation.nested import run_fold
     from medfm.training.record_tensors import load_record_tensors
     from medfm.workflows.embed import check_modality, embed
+    from medfm.workflows.finetune_names import check_names, with_names
     from medfm.workflows.finetune_output import claim_folder, save_into
     from medfm.workflows.nested_fit import JobFitter, Material
+    from medfm.workflows.nested_folds import folds_of, patients_of, split_note
     from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
     from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
     from medfm.workflows.nested_shipped import shipped
@@ -175,8 +188,10 @@ def nested_finetune(
         kept = labelled(cohort, columns)
         notes += [f"{len(cohort) - len(kept)} records without a label are left out."] if len(kept) < len(cohort) else []
         cohort = kept
+    cohort = with_names(cohort, label_set, map_class)
     truth = make_target(cohort, columns, task, positive=positive)
-    plan_folds(truth, _patients(cohort), plan.protocol.scheme, plan.method, _sites(cohort))  # before any work
+    check_names(cohort, truth, asked=label_set is not None or bool(map_class))
+    folds_of(cohort, truth, plan)  # before any work
     loaded, *others = _different(
         [load_encoder(e, device=device) if isinstance(e, (str, Path)) else e for e in (encoder, *_several(beside))]
     )
@@ -194,8 +209,9 @@ def nested_finetune(
     notes += [f"{lost} records could not be read and are left out."] if lost else []
     cohort = cohort.subset(readable)
     truth = make_target(cohort, columns, truth.task, positive=positive)
-    patients = _patients(cohort)
-    folds, said = plan_folds(truth, patients, plan.protocol.scheme, plan.method, _sites(cohort))
+    patients = patients_of(cohort)
+    folds, said = folds_of(cohort, truth, plan)
+    said += split_note(cohort)
     memory = max(recipe.machine.memory_mb for recipe in plan.recipes)
     records = load_record_tensors(cohort, loaded.preprocess, memory, shown)
     if records.failures:
@@ -213,6 +229,8 @@ def nested_finetune(
         "content": records.digest(),
     }
     _same_plan(folder, identity, resume)
+    if describe is not None:
+        describe(folder)
     vectors = before.values[before.rows(cohort.record_ids)]
     material = Material(loaded, cohort.modality, truth, records, vectors, identity)
     keep = exporter(material, cohort, plan, device)
@@ -259,14 +277,6 @@ def _different(encoders: list[Encoder]) -> list[Encoder]:
             )
         seen.add(key)
     return encoders
-
-
-def _patients(cohort: Cohort) -> np.ndarray:
-    return cohort.table["patient_id"].astype(str).to_numpy(dtype=object)
-
-
-def _sites(cohort: Cohort) -> np.ndarray:
-    return cohort.table["site"].to_numpy(dtype=object)
 
 
 def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:

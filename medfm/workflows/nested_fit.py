@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -18,6 +20,7 @@ from medfm.core.files import atomic_path, make_folder
 from medfm.core.progress import Progress, ProgressMaker
 from medfm.encoders.encoder import Encoder
 from medfm.evaluation.nested import Fitted, Job
+from medfm.evaluation.retrieval_index import duration
 from medfm.evaluation.target import Target
 from medfm.evaluation.unusual import fewest, fit_gate
 from medfm.training.config import Machine
@@ -104,6 +107,9 @@ class JobFitter:
         progress: Makes the displays.
         total: Number of jobs, for what is shown.
         export: Keeps the model of every job, where fold models become the final one.
+        done: Jobs so far, those of an earlier run among them.
+        counts: Of these, by number of the candidate.
+        seconds: How long the trainings of this run took, by number of the candidate.
     """
 
     material: Material
@@ -113,14 +119,18 @@ class JobFitter:
     total: int
     export: Export | None = None
     done: int = 0
+    counts: dict[int, int] = field(default_factory=dict)
+    seconds: dict[int, list[float]] = field(default_factory=dict)
 
     def __call__(self, job: Job) -> Fitted:
         """Train and score."""
+        left, start = self.left(), time.monotonic()
         self.done += 1
+        self.counts[job.candidate] = self.counts.get(job.candidate, 0) + 1
         place, recipe = self.folder / job.name, self.recipes[job.candidate]
         if (place / SCORES).is_file():
             return _read(place / SCORES)
-        said = f"training {self.done} of {self.total}, outer fold {job.fold + 1}, {recipe.name}"
+        said = f"training {self.done} of {self.total}, outer fold {job.fold + 1}, {recipe.name}{left}"
         tuned = self.material.train(recipe, job.train, job.validation, place, job.name, titled(self.progress, said))
         assert tuned.validation is not None
         seen = self._vectors(tuned, recipe, job.test)
@@ -132,7 +142,21 @@ class JobFitter:
             self.export(job, place / MEMBER, tuned, recipe)
         _write(place / SCORES, found)
         shutil.rmtree(place / "checkpoint", ignore_errors=True)  # several times the network's size, each
+        self.seconds.setdefault(job.candidate, []).append(time.monotonic() - start)
         return found
+
+    def left(self) -> str:
+        """About how long the trainings to come will take; empty before the first.
+
+        Recipes differ in length: until each was trained once, the time of those known is the least that it can be.
+        """
+        if not self.seconds:
+            return ""
+        each = self.total // len(self.recipes)
+        todo = {c: each - self.counts.get(c, 0) for c in range(len(self.recipes))}
+        known = sum(n * fmean(self.seconds[c]) for c, n in todo.items() if c in self.seconds)
+        said = "about" if all(c in self.seconds for c, n in todo.items() if n) else "more than"
+        return f" ({said} {duration(known)} left)"
 
     def _vectors(self, tuned: FineTuned, recipe: FinetuneRecipe, rows: np.ndarray) -> Tensor:
         """float32 (n, d): embeddings of these rows by the tuned network."""

@@ -19,6 +19,7 @@ from medfm.evaluation.recalibration import Recalibration, recalibrate
 from medfm.evaluation.selection import quality
 from medfm.evaluation.thresholds import youden
 from medfm.evaluation.unusual import UnusualGate, fewest, fit_gate
+from medfm.training import sets_file
 from medfm.training.ensemble import MEMBERS, Ensemble, ensemble_folder, load_ensemble, save_ensemble
 from medfm.training.gate_file import save_gate
 from medfm.training.tuned import ABOUT, HALF, load_classifier
@@ -151,6 +152,11 @@ def _ensemble(
         save_ensemble(model, whole)
         ensemble_card(result, outcomes, material, cohort, model, whole, len(choosing), held)
     found = load_ensemble(model)
+    if not (model / sets_file.ABOUT).is_file():  # of a run before there were prediction sets
+        seen = [
+            embedded(_encoder(model / MEMBERS / str(n + 1), device), material, choosing) for n in range(len(outcomes))
+        ]
+        keep_scores(model, found.scores(seen), truth, choosing, cohort)
     return {
         "kind": "ensemble",
         "members": [_member(o) for o in outcomes],

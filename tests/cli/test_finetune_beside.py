@@ -35,6 +35,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     monkeypatch.setattr(nested, "nested_finetune", run)
     monkeypatch.setattr("medfm.reporting.nested.nested_line", lambda result: "the line")
+    monkeypatch.setattr("medfm.reporting.finetune_verdict.verdict_sentence", lambda result: "the verdict")
+    monkeypatch.setattr("medfm.workflows.nested_folds.split_note", lambda cohort: ["the split is not looked at"])
     monkeypatch.setattr("medfm.cohorts.load.load_cohort", lambda table, **more: SimpleNamespace(table=table))
     monkeypatch.setattr("medfm.encoders.load.load_encoder", lambda name, **more: SimpleNamespace(id=name))
     yield given
@@ -61,6 +63,8 @@ def test_every_encoder_named_arrives_in_order(
     assert done.exit_code == 0, done.output
     assert seen["beside"] == handed and seen["target"] == "SR" and seen["encoder"].id == "merl-tiny"
     assert "16 trainings" in done.stdout and "the line" in done.stdout and seen["out"] == "runs/nested"
+    assert "note: the split is not looked at" in done.stdout and "the verdict" in done.stdout
+    assert "medfm finetune runs/nested/run.yaml --out FOLDER" in done.stdout
 
 
 def test_it_goes_with_other_protocols_of_folds_too(seen: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``medfm finetune --protocol nested-cv@1``: what it plans and what it refuses at once."""
+"""``medfm finetune``, nested cross-validation being the default: what it plans and what it refuses at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from medfm.cli.finetune_nested import is_nested
 from medfm.cli.main import cli
 from medfm.core.errors import MedfmError
 
@@ -23,6 +22,15 @@ def test_a_dry_run_counts_the_trainings_and_writes_nothing(tmp_path: Path) -> No
     done = call(*NESTED, "--out", str(tmp_path / "out"), "--dry-run")
     assert done.exit_code == 0 and "16 trainings: 5 outer folds x 3 candidates x 1 of 4" in done.stdout
     assert "lp-ft (45 epochs at most)" in done.stdout and not (tmp_path / "out").exists()
+
+
+def test_nested_cross_validation_is_the_default_and_a_recipe_means_one_training() -> None:
+    plain, named = (call("finetune", "none.csv", *more, "--dry-run").stdout for more in ((), NESTED[2:]))
+    assert plain == named and "16 trainings" in plain
+    once = call("finetune", "none.csv", "--recipe", "lp-ft", "--dry-run").stdout
+    assert "name: lp-ft" in once and "trainings" not in once
+    split = call("finetune", "none.csv", "--protocol", "finetune@1", "--dry-run").stdout
+    assert "name: bpd-progressive" in split and "trainings" not in split
 
 
 @pytest.mark.parametrize(
@@ -48,8 +56,16 @@ def test_json_stays_json_and_the_count_goes_to_the_other_stream() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((*NESTED, "--recipe", "lora", "--dry-run"), "method.candidates"),
-        (("finetune", "none.csv", "--beside", "dinobloom-s", "--dry-run"), "--protocol nested-cv@1"),
+        ((*NESTED, "--recipe", "lora", "--dry-run"), "method.candidates=[lora]"),
+        (
+            ("finetune", "none.csv", "--recipe", "lora", "--beside", "dinobloom-s", "--dry-run"),
+            "--protocol nested-cv@1",
+        ),
+        (("finetune", "none.csv", "--set", "stages.tune.epochs=3", "--dry-run"), "--recipe NAME"),
+        (
+            ("finetune", "none.csv", "--recipe", "lora", "--set", "scheme.folds=3", "--dry-run"),
+            "--protocol nested-cv@1",
+        ),
         ((*NESTED, "--set", "method.candidates=[lorra]", "--dry-run"), "lora"),
         ((*NESTED, "--set", "scheme.group_by_patient=false", "--dry-run"), "by patient"),
         ((*NESTED, "--set", "scheme.kind=split", "--dry-run"), "k folds"),
@@ -57,7 +73,18 @@ def test_json_stays_json_and_the_count_goes_to_the_other_stream() -> None:
         (("finetune", "none.csv", "--protocol", "nested-cv@2", "--dry-run"), "nested-cv@1"),
         (("finetune", "none.csv", "--protocol", "knn@1", "--encoder", "merl-tiny", "--weights", "random"), "none.csv"),
     ],
-    ids=["recipe", "beside", "candidate", "records", "split", "no encoder", "no protocol", "no table"],
+    ids=[
+        "recipe",
+        "beside",
+        "recipe setting",
+        "protocol setting",
+        "candidate",
+        "records",
+        "split",
+        "no encoder",
+        "no protocol",
+        "no table",
+    ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(words: tuple[str, ...], said: str) -> None:
     done = call(*words)
@@ -65,10 +92,6 @@ def test_what_makes_no_sense_is_refused_before_any_work(words: tuple[str, ...], 
     assert isinstance(done.exception, (MedfmError, SystemExit))
 
 
-def test_protocols_are_told_apart() -> None:
-    assert is_nested("nested-cv@1") and not is_nested("finetune@1")
-
-
 def test_help_names_it() -> None:
     said = " ".join(CliRunner().invoke(cli, ["finetune", "--help"], terminal_width=80).output.split())
-    assert "--protocol nested-cv@1" in said and "counts the trainings" in said
+    assert "(nested-cv@1) is the verdict" in said and "counts the trainings" in said and "run.yaml" in said

@@ -51,11 +51,12 @@ def test_a_change_changes_the_hash() -> None:
     [
         (("finetune", "none.csv"), "--encoder ID"),
         (("finetune", "none.csv", "--encoder", "merl-tiny", "--modality", "ecg"), "none.csv"),
+        (("finetune", "none.yaml", "--encoder", "merl-tiny"), "none.yaml"),
         (("finetune", "none.csv", "--recipe", "full", "--set", "stages.tune.lr=1"), "no such key"),
         (("finetune", "none.csv", "--recipe", "full", "--set", "stages.probe.epochs=1"), "tune"),
         (("predict", "nowhere", "none.csv"), "no fine-tuned classifier"),
     ],
-    ids=["no encoder", "no table", "no such setting", "no such stage", "no model"],
+    ids=["no encoder", "no table", "no config", "no such setting", "no such stage", "no model"],
 )
 def test_what_is_missing_is_said(words: tuple[str, ...], said: str) -> None:
     done = call(*words)

@@ -54,6 +54,18 @@ def test_every_label_of_the_six_tasks_is_there_in_order(task: str) -> None:
     assert len(set(labels.values())) == len(labels)
 
 
+def test_abbreviations_of_cinc2021_stand_for_the_class_of_the_same_code(ecg_codes: Path) -> None:
+    with ecg_codes.open(encoding="utf-8", newline="") as handle:
+        table = {row["abbreviation"]: row["snomed"] for row in csv.DictReader(handle)}
+    labels = ecg().label_set("cinc2021").labels
+    assert len(labels) == 52 == len(set(labels.values()))
+    for label, class_id in labels.items():
+        assert ecg().entry(class_id).codes["snomed-ct"].value == table[label], label
+    held = {entry.codes["snomed-ct"].value for entry in ecg().classes if "snomed-ct" in entry.codes}
+    named = {label for label, code in table.items() if code in held and not label.startswith("_")}
+    assert set(labels) == named  # every class with a code that the table abbreviates
+
+
 def test_every_ecg_class_says_what_is_seen() -> None:
     for entry in ecg().classes:
         assert entry.findings, entry.id

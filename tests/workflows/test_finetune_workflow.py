@@ -57,7 +57,7 @@ def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_folder_holds_result_model_and_training(place: Path) -> None:
     found = {str(p.relative_to(place / "ft")) for p in (place / "ft").rglob("*") if p.is_file()}
     assert found == {
-        "result.json", "predictions.parquet", "config.yaml", "report.html", "card.md",
+        "result.json", "predictions.parquet", "config.yaml", "report.html", "card.md", "run.yaml",
         "model/card.md", "model/encoder.safetensors", "model/classifier.json", "model/classifier.safetensors",
         "training/log.jsonl", "training/recipe.yaml", "training/checkpoint/last.ckpt", "training/checkpoint/previous.ckpt",
     }  # fmt: skip
@@ -208,7 +208,10 @@ def test_other_weights_beside_the_classifier_are_found_out(cache: Path, tmp_path
         (["--encoder", "merl-tiny", "--weights", "random", "--recipe", "bpd-progressive@1"], "does not fit ecg"),
         (["--encoder", "merl-tiny", "--weights", "random", "--recipe", "loro"], "did you mean|lora"),
         (["--encoder", "merl-tiny", "--weights", "random", "--protocol", "knn@1"], "not 'finetune'"),
-        (["--encoder", "merl-tiny", "--weights", "random", "--set", "stages.tune.epochs=0"], "greater than or equal"),
+        (
+            ["--encoder", "merl-tiny", "--weights", "random", "--recipe", "lp-ft", "--set", "stages.tune.epochs=0"],
+            "greater than or equal",
+        ),
         ([], "Name the encoder"),
     ],
     ids=["modality", "augmentation", "recipe", "protocol", "setting", "no encoder"],
