@@ -160,7 +160,7 @@ def nested_finetune(
     from medfm.evaluation.nested import plan_folds, run_fold
     from medfm.training.record_tensors import load_record_tensors
     from medfm.workflows.embed import check_modality, embed
-    from medfm.workflows.finetune_output import claim_folder, save_into
+    from medfm.workflows.finetune_output import claim_folder, nothing_left, save_into
     from medfm.workflows.nested_fit import JobFitter, Material
     from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
     from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
@@ -184,11 +184,12 @@ def nested_finetune(
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     found = []
-    for one in (loaded, *others):
-        check_modality(one, cohort)
-        found.append((one, embed(one, cohort, progress=shown, **settings)))
-    before = found[0][1]
-    findings = _checked(cohort, columns, truth.task, plan.protocol, before, allow)
+    with nothing_left(folder):
+        for one in (loaded, *others):
+            check_modality(one, cohort)
+            found.append((one, embed(one, cohort, progress=shown, **settings)))
+        before = found[0][1]
+        findings = _checked(cohort, columns, truth.task, plan.protocol, before, allow)
     # Every encoder is judged on the same records, so that the folds are the same.
     readable = np.all([e.rows(cohort.record_ids) >= 0 for _, e in found], axis=0)
     lost = len(cohort) - int(readable.sum())
