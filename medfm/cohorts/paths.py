@@ -51,7 +51,7 @@ def refuse_escaping_links(root: Path, paths: Sequence[str], where: str) -> None:
     Folders are resolved once each and listed where many of their files are asked for; only what a listing does not
     show as a plain file costs an ``lstat``.
     """
-    inside = root.resolve()
+    inside = _real(root)
     folders: dict[str, list[str]] = {}
     for path in dict.fromkeys(paths):
         folder, _, name = path.rpartition("/")
@@ -60,13 +60,13 @@ def refuse_escaping_links(root: Path, paths: Sequence[str], where: str) -> None:
     for folder, names in folders.items():
         # Plain strings: a Path costs more than the look at the file.
         start = f"{folder}/" if folder else ""
-        if not (root / folder).resolve().is_relative_to(inside):
+        if not _real(root / folder).is_relative_to(inside):
             escaping |= {start + name for name in names}
             continue
         plain = _not_links(root / folder, len(names)) if len(names) >= _MANY else set()
         for path in [start + name for name in names if name not in plain]:
             link = os.path.islink(os.path.join(root, path))  # noqa: PTH114, PTH118
-            if link and not (root / path).resolve().is_relative_to(inside):
+            if link and not _real(root / path).is_relative_to(inside):
                 escaping.add(path)
     if escaping:
         raise CohortError(
@@ -75,6 +75,11 @@ def refuse_escaping_links(root: Path, paths: Sequence[str], where: str) -> None:
             expected="files inside the root folder",
             fix="name the real folder with --root",
         )
+
+
+def _real(path: Path) -> Path:
+    """Where `path` leads. Links that lead to each other lead nowhere: ``Path.resolve`` would raise, they count as absent."""
+    return Path(os.path.realpath(path))
 
 
 def _not_links(folder: Path, wanted: int) -> set[str]:

@@ -31,6 +31,7 @@ class Decoded:
         batch: float32 (n, ...), or `None` when no record of the batch could be read.
         failures: (key, reason) of the others.
         notes: (key, note) of what the reader noted on a record that it read.
+        glances: (key, bits) of what the modality saw at a glance, where it takes one.
         error: What must end the run; carried, since raising it in a worker would bury it in a traceback.
     """
 
@@ -38,12 +39,13 @@ class Decoded:
     batch: torch.Tensor | None = None
     failures: list[tuple[bytes, str]] = field(default_factory=list)
     notes: list[tuple[bytes, str]] = field(default_factory=list)
+    glances: list[tuple[bytes, int]] = field(default_factory=list)
     error: ConfigError | None = None
 
     def pin_memory(self) -> Decoded:
         """The same with the batch in page-locked memory, for quick copies to a GPU."""
         batch = self.batch if self.batch is None else self.batch.pin_memory()
-        return Decoded(self.keys, batch, self.failures, self.notes, self.error)
+        return Decoded(self.keys, batch, self.failures, self.notes, self.glances, self.error)
 
 
 class Decoder(Dataset[Decoded]):
@@ -68,10 +70,11 @@ class Decoder(Dataset[Decoded]):
         rows: list[torch.Tensor] = []
         for item in items:
             try:
-                tensor, notes = self._tensor(item)
+                tensor, notes, seen = self._tensor(item)
                 rows.append(tensor)
                 done.keys.append(item.key)
                 done.notes += [(item.key, note) for note in notes]
+                done.glances += [(item.key, seen)] if seen else []
             except MedfmError as error:
                 done.failures.append((item.key, error.line))
             # A reader that trips over a strange file must not end a run of a million records.
@@ -90,7 +93,7 @@ class Decoder(Dataset[Decoded]):
                 done.batch = torch.stack(rows)
         return done
 
-    def _tensor(self, item: Item) -> tuple[torch.Tensor, list[str]]:
+    def _tensor(self, item: Item) -> tuple[torch.Tensor, list[str], int]:
         record = self.modality.read(item.ref)
         if stamp_of(record_files(self.modality, item.ref)) != item.stamp:
             raise ReadError("The file changed while it was being read.", where=item.ref.record_id)
@@ -98,7 +101,8 @@ class Decoder(Dataset[Decoded]):
         # One pass: the sum is finite unless an element is not, or (rarely) it overflows.
         if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
             raise ReadError("Preprocessing gave values that are not finite.", where=item.ref.record_id)
-        return tensor, list(record.facts.get("notes", ()))
+        look = getattr(self.modality, "glance", None)
+        return tensor, list(record.facts.get("notes", ())), 0 if look is None else look(record)
 
 
 def decoded_batches(

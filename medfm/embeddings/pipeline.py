@@ -20,6 +20,7 @@ from medfm.core.progress import Progress
 from medfm.embeddings.decode import Decoder, decoded_batches
 from medfm.embeddings.embeddings import Failure
 from medfm.embeddings.forward import EncoderLike, Streams, one_thread
+from medfm.embeddings.glances import Glances
 from medfm.embeddings.index import KEY_BYTES, key_array
 from medfm.embeddings.lookup import Hasher, Item, Unreadable, chunks
 from medfm.embeddings.store import EncoderStore
@@ -179,8 +180,12 @@ def extract(
     # Worker processes and threads start with the first record that needs them.
     first = next(batches, None)
     if first is not None:
-        with one_thread():
-            _compute(encoder, itertools.chain([first], batches), modality, store, plan, tally)
+        glances = Glances(store.folder)
+        try:
+            with one_thread():
+                _compute(encoder, itertools.chain([first], batches), modality, store, plan, tally, glances)
+        finally:  # a run that is stopped keeps its vectors, and what was seen of these records
+            glances.save()
     result = Extraction(notes=tally.notes, cached=tally.cached, computed=tally.computed, exact=tally.exact)
     array = key_array(keys)
     good = np.ones(len(ids), dtype=bool)
@@ -204,6 +209,7 @@ def _compute(
     store: EncoderStore,
     plan: Plan,
     tally: _Tally,
+    glances: Glances,
 ) -> None:
     writer: ShardWriter | None = None
 
@@ -232,6 +238,8 @@ def _compute(
             for batch in itertools.chain([head] if head is not None else [], decoded):
                 for key, text in batch.notes:
                     tally.note(key, text)
+                for key, bits in batch.glances:
+                    glances.add(key, bits)
                 for key, reason in batch.failures:
                     tally.fail(key, reason)
                 if plan.stop_on_error and tally.first_failure is not None:

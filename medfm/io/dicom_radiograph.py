@@ -28,10 +28,17 @@ _TABLE_FROM = 1 << 14
 _ROWS_AT_ONCE = 32
 
 
+def has_mark(data: bytes) -> bool:
+    """Whether `data` bear the mark of DICOM behind a preamble, whatever the preamble holds."""
+    return data[128:132] == b"DICM"
+
+
 def is_dicom_data(data: bytes) -> bool:
     """Whether `data` begin as a DICOM file: the mark behind a preamble, or without one an element of group 2 or 8."""
-    if data[128:132] == b"DICM":
+    if has_mark(data):
         return True
+    if len(data) > 16 and data[:2] in (b"\x00\x02", b"\x00\x08") and data[2] == 0 and data[4:6].isalpha():
+        return True  # big endian, which always names the kind of value
     # Group 0002 or 0008, a small element, and behind it either letters (a VR) or a length of four bytes.
     return len(data) > 16 and data[:2] in (b"\x02\x00", b"\x08\x00") and data[3] == 0 and data[2] <= 0x70
 
@@ -98,12 +105,13 @@ def _decode(data: bytes, voi: Voi, photometric: str | None, where: str) -> tuple
         raise ReadError("This is not a DICOM file.", where=where, expected="the mark DICM behind 128 bytes")
     header = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=ELEMENTS)
     notes: list[str] = []
-    if data[128:132] != b"DICM":
+    if not has_mark(data):
         notes.append("no preamble")
     facts: dict[str, Any] = {"format": "dicom", "kind": kind_of(header, where)}
     _check(header, where)
     syntax = _syntax(header, notes, where)
     kind = _photometric(header, photometric, notes, where)
+    _check_colour(header, kind, where)
     stored = decode_frames(header, None, where, unused_bits=True)
     size = (whole_number(header, "Rows", where), whole_number(header, "Columns", where))
     if stored.shape[:2] != size:
@@ -153,7 +161,10 @@ def _check(header: Any, where: str) -> None:
     bits = whole_number(header, "BitsStored", where)
     if rows < 1 or columns < 1 or allocated not in (8, 16) or not 1 <= bits <= allocated:
         raise ReadError(
-            "The DICOM picture has no pixels, or not 8 or 16 bits allocated with as many or fewer stored.", where=where
+            "The DICOM picture has no pixels, or not 8 or 16 bits allocated with as many or fewer stored.",
+            where=where,
+            expected="Rows and Columns from 1 on, BitsAllocated 8 or 16, BitsStored at most that",
+            fix="export the file again, or leave the record out",
         )
     # Numbers that were written as text would stop the decoder.
     for name, value in (("Rows", rows), ("Columns", columns), ("BitsAllocated", allocated), ("BitsStored", bits)):
@@ -217,6 +228,21 @@ def _photometric(header: Any, given: str | None, notes: list[str], where: str) -
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0
     return stated
+
+
+def _check_colour(header: Any, kind: str, where: str) -> None:
+    """Refuse colour whose order or palette the file does not say: there is no usual one."""
+    if kind == "PALETTE COLOR":
+        for colour in ("Red", "Green", "Blue"):
+            if any(f"{colour}PaletteColorLookupTable{part}" not in header for part in ("Descriptor", "Data")):
+                raise ReadError(
+                    f"The DICOM file lacks the {colour.lower()} part of its palette.",
+                    where=where,
+                    expected="a table for each of red, green and blue",
+                    fix="export it again as MONOCHROME2",
+                )
+    elif kind in ("RGB", "YBR_FULL", "YBR_FULL_422") and str(header.file_meta.TransferSyntaxUID) in NATIVE:
+        whole_number(header, "PlanarConfiguration", where)
 
 
 def _grey(colours: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:

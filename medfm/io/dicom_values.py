@@ -31,6 +31,9 @@ class Voi:
 
 
 _HEADER = Voi()
+_OWN_WINDOW = (
+    "export it again, or choose what is shown in a column 'window': none, or centre and width such as 2048,4096"
+)
 
 
 def displayed(
@@ -85,7 +88,9 @@ def _modality(stored: np.ndarray, header: Any, where: str, facts: dict[str, Any]
     )
     if slope is None or intercept is None or slope == 0:
         raise ReadError(
-            "The rescale slope or intercept of the DICOM file is no number above or below zero.", where=where
+            "The rescale slope or intercept of the DICOM file is no number, or the slope is zero.",
+            where=where,
+            fix="export the file again: without a slope its values have no order",
         )
     if (slope, intercept) == (1.0, 0.0):
         return stored, low, high
@@ -114,6 +119,7 @@ def _voi(
             "The window of the DICOM file has no width, or a function that is not known.",
             where=where,
             expected="LINEAR (width of at least 1), LINEAR_EXACT or SIGMOID (width above 0)",
+            fix=_OWN_WINDOW,
         )
     facts["voi"] = f"window, {kind.lower().replace('_', ' ')}"
     x = np.asarray(values, np.float64)
@@ -137,7 +143,7 @@ def _window(header: Any, index: int, where: str, facts: dict[str, Any]) -> tuple
         several = list(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else [value]
         number = _number(_chosen(several, index, where, facts), math.nan) if several else math.nan
         if number is None:
-            raise ReadError("The window of the DICOM file is not made of numbers.", where=where)
+            raise ReadError("The window of the DICOM file is not made of numbers.", where=where, fix=_OWN_WINDOW)
         pair.append(number)
     return pair[0], pair[1]
 

@@ -94,20 +94,29 @@ def kind_of(header: Any, where: str) -> str:
     """
     from pydicom.uid import UID
 
-    sop = str(header.get("SOPClassUID", "") or "")
+    # The file header repeats it, and is all that a DICOMDIR or a file cut off early has.
+    meta = getattr(header, "file_meta", None) or {}
+    sop = str(header.get("SOPClassUID", "") or meta.get("MediaStorageSOPClassUID", "") or "")
     expected = "CR, DX or a secondary capture of a chest radiograph"
     if not sop:
         raise ReadError(
-            "The DICOM file does not say of what kind it is (no SOP class).", where=where, expected=expected
+            "The DICOM file does not say of what kind it is (no SOP class).",
+            where=where,
+            expected=expected,
+            fix="copy or export the file again",
         )
+    foreign = "take the record out of the table, or look for the radiograph that belongs there"
     if sop not in RADIOGRAPHS:
         uid = UID(sop)
         name = uid.name if uid.is_valid and not uid.is_private and uid.name != sop else "of a kind that is not known"
-        raise ReadError(f"The DICOM file is no chest radiograph: {name}.", where=where, expected=expected)
+        raise ReadError(f"The DICOM file is no chest radiograph: {name}.", where=where, expected=expected, fix=foreign)
     modality = word(header, "Modality")
     if modality in _FOREIGN:
         raise ReadError(
-            f"The DICOM file is no chest radiograph: it holds {_FOREIGN[modality]}.", where=where, expected=expected
+            f"The DICOM file is no chest radiograph: it holds {_FOREIGN[modality]}.",
+            where=where,
+            expected=expected,
+            fix=foreign,
         )
     return RADIOGRAPHS[sop]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.core.errors import ReadError
-from medfm.io.dicom_radiograph import decode_radiograph, is_dicom_data, is_radiograph
+from medfm.io.dicom_radiograph import decode_radiograph, has_mark, is_dicom_data, is_radiograph
 from medfm.io.dicom_values import Voi
 from medfm.io.formats import describe, image_format
 from medfm.io.grey_pictures import decode_grey, read_bytes
@@ -94,7 +94,8 @@ class ChestXray:
             )
         options = self.options(ref.options)
         data = read_bytes(ref.path, ref.record_id, MAX_BYTES)
-        if image_format(data) is None and is_dicom_data(data):
+        # A DICOM file may bear the head of a TIFF in its preamble (PS3.10, 7.1): its own mark decides.
+        if has_mark(data) or (image_format(data) is None and is_dicom_data(data)):
             array, facts = self._dicom(data, options, ref.record_id)
         else:
             array, facts = self._picture(data, ref, options)
@@ -117,6 +118,12 @@ class ChestXray:
         from medfm.modalities.chest_quality import measure
 
         return measure(record.array, record.facts)
+
+    def glance(self, record: Record) -> int:
+        """What is worth a warning wherever the radiograph is used, as bits (:class:`~.chest_judgements.Glance`)."""
+        from medfm.modalities.chest_judgements import glance
+
+        return int(glance(record.array, record.facts))
 
     def _dicom(self, data: bytes, options: Mapping[str, Any], where: str) -> tuple[np.ndarray, dict[str, Any]]:
         if options.get("page") is not None:

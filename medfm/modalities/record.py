@@ -86,7 +86,8 @@ class Modality(Protocol):
 
     ``name`` is the modality's word; ``title`` what people call it; ``contract`` one sentence
     on the canonical array (shape, dtype, units, order); ``suffixes`` the file endings read;
-    ``option_columns`` the cohort columns that become :attr:`RecordRef.options`.
+    ``option_columns`` the cohort columns that become :attr:`RecordRef.options`. A method ``glance(record)``, where there is
+    one, returns 16 bits (0: none) on what is worth a warning wherever the record is used; a store keeps them.
     """
 
     name: str

@@ -60,6 +60,7 @@ def check_cohort(
     from medfm.cohorts.checks.run import run_checks
     from medfm.cohorts.findings import allow, stop_on_errors
     from medfm.embeddings.copies import content_keys
+    from medfm.workflows.glanced import glanced
 
     classes: str | list[str] | Literal[False] = False  # labels of other tasks have no classes to check
     if task == "multilabel" or (isinstance(target, str) and task in ("binary", "multiclass")):
@@ -78,6 +79,7 @@ def check_cohort(
         f.model_copy(update={"severity": "warning"}) if f.code in ("F001", "L003") and f.severity == "error" else f
         for f in findings
     )
+    findings += glanced(cohort, classes if isinstance(classes, str) else None, embeddings)
     marked = allow(findings, list(allowed))
     stop_on_errors(marked)
     return marked

@@ -128,7 +128,8 @@ def deidentify(
 def _check_places(source: Path, out: Path, key: Path, link: Path | None) -> None:
     if not source.exists():
         raise ReadError("There is no such file or folder.", where=str(source))
-    here, there = source.resolve(), out.resolve()
+    # Not Path.resolve: it raises on links that lead to each other.
+    here, there = (Path(os.path.realpath(place)) for place in (source, out))
     if here == there or here in there.parents or there in here.parents:
         raise ConfigError(
             "The output lies in the source, or the source in the output.",
@@ -136,7 +137,7 @@ def _check_places(source: Path, out: Path, key: Path, link: Path | None) -> None
             expected="a folder apart, so that originals and de-identified files never mix",
         )
     for name, file in (("key", key), ("link table", link)):
-        if file is not None and there in file.expanduser().resolve().parents:
+        if file is not None and there in Path(os.path.realpath(file.expanduser())).parents:
             raise ConfigError(
                 f"The {name} lies in the output: whoever gets the output could undo it.",
                 where=str(file),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medfm.embeddings.forward import EncoderLike
     from medfm.embeddings.pipeline import Extraction
     from medfm.embeddings.sharing import Share
+    from medfm.embeddings.store import EncoderStore
     from medfm.embeddings.stored import StoredEmbeddings
 
 
@@ -140,6 +141,7 @@ def embed(
         done = extract(loaded, refs, get_modality(cohort.modality), store, plan, shown)
     store.touch()
     provenance = _provenance(loaded, cohort, chosen, plan, share, done)
+    provenance["run"] |= _seen(store, cohort, done)
     handle = StoredEmbeddings(store, done.keys, tuple(done.record_ids), provenance, tuple(done.failures))
     return handle.collect() if collect else handle
 
@@ -183,6 +185,7 @@ class EmbedRun:
         n, failures = len(self.embeddings), self.embeddings.failures
         lines = [f"failed: {failure.record_id}: {failure.reason}" for failure in failures]
         lines += [_noted(entry) for entry in run.get("notes", [])]
+        lines += [_warned(entry) for entry in run.get("findings", []) if entry["severity"] != "passed"]
         lines.append(
             f"{n} records of {about['cohort']} embedded by {name} in {self.seconds:.1f} s: {run['computed']} computed, "
             f"{run['from_cache']} from the cache, {len(failures)} failed; {self.embeddings.dim} numbers each"
@@ -328,6 +331,25 @@ def _progress(given: Progress | ProgressMaker | None, count: int) -> Progress:
 
 def _notes(done: Extraction) -> list[dict[str, Any]]:
     return [{"note": text, "records": len(ids), "first": ids[0]} for text, ids in sorted(done.notes.items())]
+
+
+def _seen(store: EncoderStore, cohort: Cohort, done: Extraction) -> dict[str, Any]:
+    """Findings on what readers saw at a glance, of this run or of those that filled the store; none for most modalities."""
+    from medfm.cohorts.checks.glances import check_glances
+    from medfm.embeddings.glances import Glances
+    from medfm.modalities.registry import get_modality
+
+    if getattr(get_modality(cohort.modality), "glance", None) is None:
+        return {}
+    bits = Glances(store.folder).of(done.keys)
+    seen = {name: int(one) for name, one in zip(done.record_ids, bits, strict=True) if one}
+    findings = [finding.to_dict() for finding in check_glances(cohort, seen)]
+    return {"findings": findings} if findings else {}
+
+
+def _warned(entry: Mapping[str, Any]) -> str:
+    first = f" (first: {entry['records'][0]})" if entry["records"] else ""
+    return f"warning: {entry['code']} {entry['detail']}{first}"
 
 
 def _noted(entry: Mapping[str, Any]) -> str:

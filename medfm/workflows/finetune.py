@@ -163,7 +163,7 @@ def finetune(
     from medfm.workflows.finetune_data import prepare, split_parts
     from medfm.workflows.finetune_gate import add_gate
     from medfm.workflows.finetune_names import check_names, with_names
-    from medfm.workflows.finetune_output import claim_folder, save_into, write_model
+    from medfm.workflows.finetune_output import claim_folder, nothing_left, save_into, write_model
     from medfm.workflows.finetune_sets import add_sets
     from medfm.workflows.participants import with_participants
 
@@ -219,8 +219,9 @@ def finetune(
     check_modality(loaded, cohort)
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
-    before = embed(loaded, cohort, progress=shown, **settings)
-    findings = check_cohort(cohort, columns, truth.task, plan, before, allow)
+    with nothing_left(folder):
+        before = embed(loaded, cohort, progress=shown, **settings)
+        findings = check_cohort(cohort, columns, truth.task, plan, before, allow)
     cohort = cohort.subset(before.rows(cohort.record_ids) >= 0)
     truth = make_target(cohort, columns, truth.task, positive=positive)
     parts = split_parts(cohort, truth, config)

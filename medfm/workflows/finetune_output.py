@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,17 @@ def claim_folder(out: str | Path, resume: bool, overwrite: bool) -> Path:
             "The output folder is not empty and holds no fine-tuning run.", where=str(folder), fix="choose another name"
         )
     return make_folder(folder)
+
+
+@contextlib.contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """Take an empty output folder away again when the block fails: nothing was begun in it."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def write_model(

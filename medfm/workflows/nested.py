@@ -172,7 +172,7 @@ def nested_finetune(
     from medfm.training.record_tensors import load_record_tensors
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_names import check_names, with_names
-    from medfm.workflows.finetune_output import claim_folder, save_into
+    from medfm.workflows.finetune_output import claim_folder, nothing_left, save_into
     from medfm.workflows.nested_fit import JobFitter, Material
     from medfm.workflows.nested_folds import folds_of, patients_of, split_note
     from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
@@ -198,11 +198,12 @@ def nested_finetune(
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     found = []
-    for one in (loaded, *others):
-        check_modality(one, cohort)
-        found.append((one, embed(one, cohort, progress=shown, **settings)))
-    before = found[0][1]
-    findings = check_cohort(cohort, columns, truth.task, plan.protocol, before, allow)
+    with nothing_left(folder):
+        for one in (loaded, *others):
+            check_modality(one, cohort)
+            found.append((one, embed(one, cohort, progress=shown, **settings)))
+        before = found[0][1]
+        findings = check_cohort(cohort, columns, truth.task, plan.protocol, before, allow)
     # Every encoder is judged on the same records, so that the folds are the same.
     readable = np.all([e.rows(cohort.record_ids) >= 0 for _, e in found], axis=0)
     lost = len(cohort) - int(readable.sum())

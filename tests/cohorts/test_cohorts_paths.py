@@ -64,3 +64,14 @@ def test_a_linked_folder_is_refused_with_its_first_file(tmp_path: Path) -> None:
     (tmp_path / "root" / "near").symlink_to(tmp_path / "far")
     with pytest.raises(CohortError, match=r"near/a\.png"):
         refuse_escaping_links(tmp_path / "root", ["near/a.png", *(f"near/{i}.png" for i in range(30))], "t")
+
+
+def test_links_that_lead_to_each_other_are_left_to_the_checks(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    refuse_escaping_links(tmp_path, ["a.png", "b.png", "loop/c.png", "gone.png"], "t")
+    (tmp_path / "far.png").symlink_to("/nowhere/at/all.png")
+    with pytest.raises(CohortError, match=r"far\.png"):
+        refuse_escaping_links(tmp_path, ["a.png", "far.png"], "t")

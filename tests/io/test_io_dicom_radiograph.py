@@ -249,7 +249,6 @@ def test_files_without_preamble_or_syntax() -> None:
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "CT Image Storage"),
         ({"SOPClassUID": "1.2.3.4"}, "kind that is not known"),
         ({"SOPClassUID": SC, "Modality": "MG"}, "mammogram"),
-        ({"SOPClassUID": None}, "does not say of what kind"),
         ({"NumberOfFrames": 3}, "3 frames"),
         ({"PhotometricInterpretation": None}, "whether low values are black"),
         ({"PhotometricInterpretation": "LOUD"}, "colour kind"),

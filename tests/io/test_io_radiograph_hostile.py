@@ -17,8 +17,10 @@ from pydicom.dataset import Dataset
 from radiograph_files import CR, JPEG, SC, dataset, dicom, headless, lut, ramp, written
 
 from medfm.core.errors import ReadError
-from medfm.io.dicom_radiograph import decode_radiograph
+from medfm.io.dicom_radiograph import decode_radiograph, has_mark, is_dicom_data
 from medfm.io.dicom_values import Voi
+from medfm.modalities.chest_xray import CHEST_XRAY
+from medfm.modalities.record import RecordRef
 
 COLLECTION = Path(pydicom.__file__).parent / "data" / "test_files"
 WHOLE = Voi(off=True)
@@ -104,6 +106,68 @@ def test_files_of_other_kinds_are_refused_by_their_kind() -> None:
     for name, words in (("CT_small", "CT Image Storage"), ("MR_small", "MR Image Storage"), ("rtplan", "RT Plan")):
         with pytest.raises(ReadError, match=words):
             read((COLLECTION / f"{name}.dcm").read_bytes())
+
+
+def test_the_head_of_a_tiff_in_the_preamble_is_still_dicom(tmp_path: Path) -> None:
+    data = dicom(ramp(8, 6), BitsStored=12)
+    both = b"II*\0\x80\0\0\0" + bytes(120) + data[128:]
+    (tmp_path / "a.dcm").write_bytes(both)
+    record = CHEST_XRAY.read(RecordRef("r", tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(record.array, read(data)[0])
+    assert record.facts["format"] == "dicom" and has_mark(both) and not has_mark(b"II*\0" * 50)
+    with pytest.raises(ReadError, match="CT Image Storage"):
+        CHEST_XRAY.read(RecordRef("r", COLLECTION / "CT_small.dcm"))
+
+
+def test_big_endian_without_a_file_header() -> None:
+    bare = Dataset()
+    bare.update(dataset(ramp(8, 6), BitsStored=12))
+    bare.PixelData = ramp(8, 6).astype(">u2").tobytes()
+    bare["PixelData"].VR = "OW"
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, bare, implicit_vr=False, little_endian=False, enforce_file_format=False)
+    data = buffer.getvalue()
+    assert is_dicom_data(data) and data[:2] == b"\x00\x08"
+    np.testing.assert_allclose(read(data)[0], ramp(8, 6) / 4095, atol=1e-6)
+    assert not is_dicom_data(b"\x00\x08\x00\x05\x01\x02" + bytes(20))
+
+
+@pytest.mark.parametrize("colour", ["Red", "Green", "Blue"])
+def test_a_palette_with_a_part_missing_is_told(colour: str) -> None:
+    made = dataset(ramp(bits=8), SOPClassUID=SC, Modality="CR", PhotometricInterpretation="PALETTE COLOR")
+    for one in {"Red", "Green", "Blue"} - {colour}:
+        setattr(made, f"{one}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(made, f"{one}PaletteColorLookupTableData", bytes(512))
+    made.PixelData = ramp(bits=8).tobytes()
+    made["PixelData"].VR = "OB"
+    with pytest.raises(ReadError, match=f"lacks the {colour.lower()} part"):
+        read(written(made, "1.2.840.10008.1.2.1"))
+
+
+def test_colour_without_its_order_is_told() -> None:
+    colours = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ReadError, match="does not say PlanarConfiguration"):
+        read(dicom(colours, SOPClassUID=SC, Modality="CR", PlanarConfiguration=None))
+
+
+def test_the_file_header_says_the_kind_where_the_rest_does_not() -> None:
+    made = dataset(ramp(8, 6), BitsStored=12, SOPClassUID=None)
+    made.PixelData = ramp(8, 6).tobytes()
+    made["PixelData"].VR = "OW"
+    np.testing.assert_allclose(read(written(made, "1.2.840.10008.1.2.1"))[0], ramp(8, 6) / 4095, atol=1e-6)
+    with pytest.raises(ReadError, match="no SOP class"):
+        read(headless(written(made, "1.2.840.10008.1.2.1")))
+    with pytest.raises(ReadError, match="Directory"):
+        read((COLLECTION / "dicomdirtests" / "DICOMDIR").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "WindowWidth"])
+def test_an_error_says_what_to_do(name: str) -> None:
+    with pytest.raises(ReadError) as caught:
+        read(
+            dicom(ramp(), BitsStored=12, **{"WindowCenter": 5, "WindowWidth": 9, "RescaleIntercept": 0, name: 0}), Voi()
+        )
+    assert "to do:" in str(caught.value)
 
 
 @cache

@@ -7,7 +7,7 @@ on the real radiographs named in docs/chest_xray.md, which also says what cannot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -15,12 +15,9 @@ from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.checks.scan import Seen
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
+from medfm.modalities.chest_judgements import inverted, not_a_chest, odd_header, other_way_up
 from medfm.modalities.chest_quality import ChestQuality
 
-# Correlation with a drawn radiograph: of a negative, and of a picture that is no chest in any position.
-INVERTED, STRANGE = -0.12, 0.12
-# How much more alike the picture must be upside down, or turned by a quarter.
-LEAD_DOWN, LEAD_TURNED = 0.10, 0.05
 FLAT, CLIPPED, BORDER = 0.10, 0.02, 0.25
 LETTERS = 4
 SMALL = 224
@@ -28,32 +25,6 @@ DIM = 0.25  # brightest value of 16 bits, below which the range is not used
 FRONTAL, LATERAL = ("PA", "AP"), ("LL", "RL")
 # Least share of each view, and how much more often one class may have it.
 VIEW_GAP = 0.3
-
-
-def inverted(quality: ChestQuality) -> bool:
-    """Whether the lungs seem brighter than what lies around them."""
-    # Turned pictures are for another check, and their negatives too.
-    return quality.likeness < INVERTED and -quality.likeness > max(quality.upside_down, quality.turned) + LEAD_TURNED
-
-
-def other_way_up(quality: ChestQuality) -> str | None:
-    """``"upside down"``, ``"turned by a quarter"``, ``"turned or mirrored by the header"`` or ``None``."""
-    if quality.orientation and quality.plane != "lateral" and quality.orientation != ("L", "F"):
-        return "turned or mirrored by the header"
-    if inverted(quality):
-        return None
-    if quality.upside_down > quality.likeness + LEAD_DOWN and quality.upside_down > STRANGE:
-        return "upside down"
-    if quality.turned > quality.likeness + LEAD_TURNED and quality.turned > STRANGE:
-        return "turned by a quarter"
-    return None
-
-
-def not_a_chest(quality: ChestQuality) -> bool:
-    """Whether the picture is unlike a frontal radiograph in every position and polarity; lateral views are not judged."""
-    if quality.plane == "lateral":
-        return False
-    return max(abs(quality.likeness), quality.upside_down, quality.turned) < STRANGE
 
 
 def poor_values(quality: ChestQuality) -> str | None:
@@ -70,16 +41,6 @@ def written(quality: ChestQuality) -> str | None:
     return "it looks so" if quality.letters >= LETTERS else None
 
 
-def odd_header(quality: ChestQuality) -> str | None:
-    """What the header says that does not agree with the pixels, or ``None``."""
-    if quality.raw:
-        return "raw values for processing"
-    if quality.above_bits > 0:
-        return "values above the bits stored"
-    contradicting = any(note.startswith("presentation is INVERSE") for note in quality.notes)
-    return "polarity said in two ways" if contradicting else None
-
-
 def check_chests(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     """X001 to X010 of the radiographs that could be read."""
     ids = cohort.record_ids
@@ -90,7 +51,8 @@ def check_chests(cohort: Cohort, seen: Sequence[Seen]) -> Iterator[Finding]:
     frontal = [(name, quality) for name, quality in read if views[name] not in LATERAL]
     yield _judged("X001", "error", frontal, inverted, "look like negatives: the lungs are brighter than the heart")
     yield _reasons("X002", frontal, other_way_up, "are not upright")
-    yield _mixed_views(views)
+    readable = {name for name, _ in read}
+    yield mixed_views({name: view for name, view in views.items() if view != "unknown" or name in readable})
     yield _judged("X004", "warning", frontal, not_a_chest, "are unlike a frontal chest radiograph")
     yield _reasons("X005", read, poor_values, "show little")
     yield _judged("X006", "warning", read, lambda q: q.border > BORDER, f"are more than {BORDER:.0%} plain border")
@@ -107,7 +69,11 @@ def check_views(cohort: Cohort, target: str | None, seen: Sequence[Seen]) -> Ite
     """X011: whether a class is mostly of one view; for a categorical target of up to ten classes."""
     if target is None or not any(isinstance(s.quality, ChestQuality) for s in seen):
         return
-    views = _views(cohort, seen)
+    yield from shares_of_views(cohort, target, _views(cohort, seen))
+
+
+def shares_of_views(cohort: Cohort, target: str, views: Mapping[str, str]) -> Iterator[Finding]:
+    """X011 from the view of every record."""
     table = pd.DataFrame(
         {"label": cohort.table[target].to_numpy(), "view": [views[name] for name in cohort.record_ids]}
     )
@@ -127,20 +93,29 @@ Read = Sequence[tuple[str, ChestQuality]]
 
 def _views(cohort: Cohort, seen: Sequence[Seen]) -> dict[str, str]:
     """View by record: of the table where it says, else of the file."""
-    told = cohort.table["view"].tolist() if "view" in cohort.table.columns else [None] * len(seen)
-    views = {}
-    for name, given, one in zip(cohort.record_ids, told, seen, strict=True):
-        words = str(given).strip().upper().split() if isinstance(given, str) and given.strip() else []
-        word = {"L": "LL", "LATERAL": "LL", "LAT": "LL"}.get(words[0], words[0]) if words else ""
+    files = []
+    for one in seen:
         quality = one.quality
         file = quality.view if isinstance(quality, ChestQuality) else "unknown"
         if file == "unknown" and isinstance(quality, ChestQuality) and quality.plane == "lateral":
             file = "LL"
+        files.append(file)
+    return told_views(cohort, files)
+
+
+def told_views(cohort: Cohort, files: Sequence[str]) -> dict[str, str]:
+    """View by record: the table's where it says one, else that of `files` (one per row)."""
+    told = cohort.table["view"].tolist() if "view" in cohort.table.columns else [None] * len(files)
+    views = {}
+    for name, given, file in zip(cohort.record_ids, told, files, strict=True):
+        words = str(given).strip().upper().split() if isinstance(given, str) and given.strip() else []
+        word = {"L": "LL", "LATERAL": "LL", "LAT": "LL"}.get(words[0], words[0]) if words else ""
         views[name] = word if word in (*FRONTAL, *LATERAL) else file
     return views
 
 
-def _mixed_views(views: dict[str, str]) -> Finding:
+def mixed_views(views: Mapping[str, str]) -> Finding:
+    """X003: lateral views among others."""
     numbers = Counter(views.values())
     lateral = [name for name, view in views.items() if view in LATERAL]
     frontal = sum(numbers[view] for view in FRONTAL) + numbers["unknown"]

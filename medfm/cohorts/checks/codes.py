@@ -208,6 +208,12 @@ _ALL = (
         "look at the texts; save the pictures again without them before handing files on",
     ),
     Check(
+        "P003",
+        "headers and table agree on who is who",
+        True,
+        "mend patient_id, sex or age in the table: two people under one id count as one, one under two can be in two splits",
+    ),
+    Check(
         "R001", "pictures are fundus photographs", True, "look at them; remove other pictures (R checks are for colour)"
     ),
     Check("R002", "photographs are sharp", True, "look at them; report results with and without the blurred ones"),

@@ -12,6 +12,7 @@ from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding, Severity
 from medfm.cohorts.synthetic_notice import NOTICE
+from medfm.io.dicom_radiograph import has_mark, is_dicom_data
 
 # Words of PNG texts and EXIF tags that name programs, not people.
 _HARMLESS = {"software", "colorspace", "srgb", "gamma"}
@@ -20,6 +21,12 @@ _PROGRAM = re.compile(rb"jpeg library|gd-jpeg|lead technologies|photoshop|gimp|i
 # Times say when, not who: told apart, as they are common and still identify together with other facts.
 _TIMES = ("DateTime (EXIF)", "DateTimeOriginal (EXIF)", "DateTimeDigitized (EXIF)", "PNG text 'date:create'",
           "PNG text 'date:modify'", "PNG text 'date:timestamp'")  # fmt: skip
+# Keywords of PNG texts that standards and programs use; another one may itself be a name, so it is not told.
+_KEYWORDS = {
+    "title", "author", "description", "copyright", "creation time", "disclaimer", "warning", "source", "comment",
+    "xml:com.adobe.xmp", "raw profile type exif", "raw profile type iptc", "raw profile type xmp", "date:create",
+    "date:modify", "date:timestamp", "parameters", "imagedescription",
+}  # fmt: skip
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 # EXIF: description, maker's note, artist, copyright, owner, serial number, comments, times, place.
@@ -79,8 +86,10 @@ def look(path: Path) -> tuple[str, list[str]]:
             head = handle.read(132)
     except OSError:
         return "none", []
-    if head[128:132] == b"DICM":
-        return "dicom", _dicom(path)
+    if has_mark(head):
+        return "dicom", _dicom(path) or []
+    if is_dicom_data(head) and (names := _dicom(path, marked=False)) is not None:
+        return "dicom", names
     if head.startswith(_PNG):
         return "picture", _png(path)
     if head.startswith((b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
@@ -88,7 +97,8 @@ def look(path: Path) -> tuple[str, list[str]]:
     return "other", []
 
 
-def _dicom(path: Path) -> list[str]:
+def _dicom(path: Path, *, marked: bool = True) -> list[str] | None:
+    """Names of what is left; ``None`` for what is no DICOM file, where its mark does not say that it is."""
     import warnings
 
     import pydicom
@@ -98,9 +108,11 @@ def _dicom(path: Path) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return leftovers(pydicom.dcmread(path, stop_before_pixels=True))
-    except Exception:  # damaged: F002 says so
-        return []
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            # Signals and other numbers may begin as DICOM without a mark does.
+            return leftovers(header) if marked or header.get("SOPClassUID") else None
+    except Exception:  # damaged: nobody can say what is in it
+        return ["a header that cannot be parsed"] if marked else None
 
 
 def _png(path: Path) -> list[str]:
@@ -114,7 +126,7 @@ def _png(path: Path) -> list[str]:
                 text = handle.read(min(size, 160))
                 keyword = text[:80].split(b"\0")[0].decode("latin-1", "replace")
                 if keyword.lower() not in _HARMLESS and text.partition(b"\0")[2] != NOTICE.encode():
-                    names.append(f"PNG text '{keyword[:30]}'")
+                    names.append(f"PNG text '{keyword}'" if keyword.lower() in _KEYWORDS else "PNG text, own keyword")
                 handle.seek(size - len(text) + 4, 1)
             else:
                 if kind == b"eXIf":

@@ -7,6 +7,7 @@ from typing import Literal
 
 from medfm.cohorts.checks.content import check_content, check_copies
 from medfm.cohorts.checks.files import check_files
+from medfm.cohorts.checks.headers import check_headers
 from medfm.cohorts.checks.identity import check_identity
 from medfm.cohorts.checks.people import check_people
 from medfm.cohorts.checks.scan import scan
@@ -61,6 +62,7 @@ def run_checks(
     if deep:
         findings += check_content(cohort, scan(cohort, progress, workers), chosen)
         findings += check_identity(cohort)
+        findings += check_headers(cohort)
     elif content_keys is not None:
         findings += check_copies(cohort, content_keys, chosen)
     findings.sort(key=lambda f: (_ORDER[f.severity], f.code))

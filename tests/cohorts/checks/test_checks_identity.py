@@ -81,10 +81,11 @@ def test_after_cleaning_it_passes(tmp_path):
     [
         ({"Comment": "Zwiebelmann"}, ["PNG text 'Comment'"]),
         ({"Software": "gimp"}, []),
+        ({"Zwiebelmann": "x"}, ["PNG text, own keyword"]),
         ({"Author": "x", "Title": "y" * 5000}, ["PNG text 'Author'", "PNG text 'Title'"]),
         (None, []),
     ],
-    ids=["comment", "software", "two", "none"],
+    ids=["comment", "software", "own", "two", "none"],
 )
 def test_texts_in_png(tmp_path, text, names):
     assert look(picture(tmp_path / "a.png", text)) == ("picture", names)
@@ -126,6 +127,24 @@ def test_damaged_files_are_the_business_of_other_checks(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert look(tmp_path / "a")[1] == []
     assert look(tmp_path / "absent") == ("none", [])
+
+
+def test_a_file_without_its_preamble_is_looked_into(tmp_path):
+    path = dicom(tmp_path / "a.dcm", PatientName="Zwiebelmann")
+    path.write_bytes(path.read_bytes()[132:])
+    assert look(path) == ("dicom", ["PatientName"])
+    # Numbers that begin as such a file does are none.
+    path.write_bytes(bytes([8, 0, 5, 0]) + bytes(range(256)) * 4)
+    assert look(path) == ("other", [])
+
+
+def test_a_header_that_cannot_be_parsed_is_no_proof(tmp_path):
+    path = dicom(tmp_path / "a.dcm", PatientName="Zwiebelmann")
+    data = path.read_bytes()
+    at = data.index(b"Zwiebelmann") - 2
+    path.write_bytes(data[:at] + b"\xff\x7f" + data[at + 2 :])  # a length beyond the end of the file
+    kind, names = look(path)
+    assert kind == "dicom" and names and "Zwiebelmann" not in str(names)
 
 
 def test_a_folder_is_looked_into_and_one_file_only_once(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from medfm.cohorts.checks.codes import named, planned_folds
 from medfm.cohorts.checks.labels import UNCERTAIN, counted, label_table
-from medfm.cohorts.checks.people import check_people, check_spelling, is_free_text, spelling
+from medfm.cohorts.checks.people import births_and_ages, check_people, check_spelling, is_free_text, spelling
 from medfm.cohorts.checks.run import run_checks
 from medfm.cohorts.checks.table import _same_set, check_classes, check_groups
 from medfm.core.errors import CohortError
@@ -149,3 +150,56 @@ def test_minus_one_is_called_uncertain(make_cohort: Callable) -> None:
     with pytest.raises(CohortError) as error:
         label_table(make_cohort(files=False, edema=[1.0, 0.0, 2.0]), ["edema"])
     assert "one per label" in str(error.value.fix)
+
+
+@pytest.mark.parametrize(
+    ("columns", "bad"),
+    [
+        ({"birth_year": ["1950", "1951", "1960", "1960"]}, 1),
+        ({"birth_date": ["1950-01-02", "1950-01-02", None, "1960-01-01"]}, 0),
+        ({"dob": ["1950-01-02", "", "1960-01-01", "1960-01-01"]}, 0),
+        ({"age": [30, 35, 40, 41], "study_date": ["20100301", "20150301", "2010-01-01", "2011-06-30 10:20"]}, 0),
+        ({"age": [30, 50, 40, 41], "study_date": ["20100301", "20110301", "20100101", "20110630"]}, 1),
+        ({"age": [30, 31, 40, 60], "date": ["2010", "no date", "20100101", "20100102"]}, 1),
+        ({"age": [30, 69, 20, 61]}, 1),
+        ({"age": [30, 300, 20, 95]}, 0),
+        ({"age": [30, 31, 20, 20], "study_id": ["s1", "s1", "s2", "s3"]}, 1),
+        ({"age": [30, 31, 20, 20], "study_id": ["s1", "s2", "s3", "s4"]}, 0),
+        ({"age": [None, None, "x", ""]}, 0),
+    ],
+)
+def test_births_and_ages_of_one_person(make_cohort: Callable, columns: dict[str, list], bad: int) -> None:
+    finding = people(make_cohort(files=False, patient_id=list("ppqq"), **columns))["T006"]
+    assert finding.severity == ("warning" if bad else "passed"), finding
+    if bad:
+        assert finding.detail.startswith("1 of 2 patients with ") and finding.detail.endswith(", in 2 records")
+        assert not any(str(v) in finding.detail for v in ("1950", "1951", "69", "61", "2010"))
+
+
+def test_what_contradicts_is_told_together(make_cohort: Callable) -> None:
+    cohort = make_cohort(
+        files=False,
+        patient_id=list("ppqqss"),
+        sex=list("FMFFMM"),
+        birth_year=[1, 1, 2, 3, 4, 4],
+        age=[1, 2, 3, 4, 5, 80],
+    )
+    finding = people(cohort)["T006"]
+    assert finding.detail == (
+        "1 of 3 patients with two sexes, 1 with two births, 1 with ages that are not one person's, in 6 records"
+    )
+    assert finding.records == tuple(f"r{i:04d}" for i in range(6))
+
+
+@given(st.lists(st.integers(1, 80), min_size=1, max_size=5), st.integers(1950, 2000))
+def test_a_person_who_ages_with_the_calendar_is_one(ages: list[int], born: int) -> None:
+    table = pd.DataFrame(
+        {
+            "record_id": [str(i) for i in range(len(ages))],
+            "patient_id": "p",
+            "age": ages,
+            "study_date": [f"{born + age}-07-01" for age in ages],
+        }
+    )
+    (looked,) = births_and_ages(SimpleNamespace(table=table))  # type: ignore[arg-type]
+    assert not looked[0].any()
