@@ -23,6 +23,13 @@ from medfm.evaluation.intervals import clopper_pearson_interval, wilson_interval
 from medfm.evaluation.metrics import metric
 from medfm.evaluation.metrics_outcomes import Outcomes
 from medfm.evaluation.paired_tests import nadeau_bengio
+from medfm.evaluation.score_intervals import (
+    auroc_interval,
+    clustered_wilson,
+    logit_bootstrap_interval,
+    mean_of_proportions,
+)
+from medfm.evaluation.survival_metrics import concordance
 
 LEVEL = 0.95
 
@@ -34,17 +41,18 @@ def margin(runs: int, share: float = LEVEL, certainty: float = 0.999) -> tuple[f
 
 
 def auroc_cohort(
-    rng: np.random.Generator, patients: int, each: int = 1, shift: float = 1.0, spread: float = 0.5
+    rng: np.random.Generator, patients: int, each: int = 1, shift: float = 1.0, spread: float = 0.5, every: int = 2
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, truth and patient of `patients` times `each` records; every second patient is ill.
+    """Scores, truth and patient of `patients` times `each` records; one patient of `every` is ill.
 
     A score is the patient's own normal value plus, where there are several records, a normal one of the record.
     """
-    own = rng.normal(size=patients) + shift * (np.arange(patients) % 2)
+    sick = np.arange(patients) % every == every - 1
+    own = rng.normal(size=patients) + shift * sick
     scores = np.repeat(own, each)
     if each > 1:
         scores = scores + spread * rng.normal(size=patients * each)
-    return scores, np.repeat(np.arange(patients) % 2 == 1, each), np.repeat(np.arange(patients), each)
+    return scores, np.repeat(sick, each), np.repeat(np.arange(patients), each)
 
 
 def true_auroc(each: int = 1, shift: float = 1.0, spread: float = 0.5) -> float:
@@ -53,15 +61,18 @@ def true_auroc(each: int = 1, shift: float = 1.0, spread: float = 0.5) -> float:
 
 
 def auroc_coverage(
-    runs: int, patients: int, each: int = 1, shift: float = 1.0, *, resamples: int = 300, seed: int = 0
+    runs: int, patients: int, each: int = 1, shift: float = 1.0, *, every: int = 2, resamples: int = 300, seed: int = 0
 ) -> dict[str, float]:
-    """Share of cohorts whose interval holds the AUROC: DeLong's (logit, clustered) and the stratified bootstrap's."""
+    """Share of cohorts whose interval holds the AUROC: the score interval, DeLong's (logit), the stratified bootstrap."""
     rng, truth = np.random.default_rng(seed), true_auroc(each, shift)
     compute = {"auroc": metric("auroc", "binary").compute}
-    inside = {"DeLong": 0, "bootstrap": 0}
+    inside = {"score": 0, "DeLong": 0, "bootstrap": 0}
     for run in range(runs):
-        scores, ill, who = auroc_cohort(rng, patients, each, shift)
-        low, high = delong(scores, ill, None if each == 1 else who).interval()
+        scores, ill, who = auroc_cohort(rng, patients, each, shift, every=every)
+        clusters = None if each == 1 else who
+        low, high = auroc_interval(scores, ill, clusters)
+        inside["score"] += low <= truth <= high
+        low, high = delong(scores, ill, clusters).interval()
         inside["DeLong"] += low <= truth <= high
         if resamples:
             two = np.column_stack([1 - expit(scores), expit(scores)])
@@ -70,6 +81,66 @@ def auroc_coverage(
             values = collect(outcomes, Clusters.of(who, labels), compute, resamples=resamples, seed=run)["auroc"]
             ends = percentile_interval(values, LEVEL)
             inside["bootstrap"] += bool(ends[0] <= truth <= ends[1])
+    return {name: count / runs for name, count in inside.items()}
+
+
+def decision_coverage(
+    runs: int, patients: int, each: int = 1, *, every: int = 2, rates: tuple[float, float] = (0.9, 0.95), seed: int = 0
+) -> dict[str, float]:
+    """Share of cohorts whose intervals hold sensitivity and balanced accuracy: Wilson's, joined, and the bootstrap's.
+
+    Patients differ: chances of a right decision are drawn from a beta distribution (correlation 0.5 within a patient)
+    where there are several records.
+    """
+    rng, truth = np.random.default_rng(seed), {"sensitivity": rates[0], "balanced accuracy": sum(rates) / 2}
+    names = {"sensitivity": "sensitivity", "balanced accuracy": "balanced_accuracy"}
+    inside = dict.fromkeys((f"{name}, {way}" for name in names for way in ("Wilson", "bootstrap")), 0)
+    sick = np.arange(patients) % every == every - 1
+    who, labels = np.repeat(np.arange(patients), each), np.repeat(sick, each).astype(np.int64)
+    rate = np.where(sick, *rates)
+    for run in range(runs):
+        chance = rate if each == 1 else rng.beta(rate, 1 - rate)
+        right = rng.random(patients * each) < np.repeat(chance, each)
+        predicted = np.where(right, labels, 1 - labels)
+        clusters = None if each == 1 else who
+        parts = [
+            clustered_wilson(right[labels == c], None if clusters is None else clusters[labels == c]) for c in (1, 0)
+        ]
+        ends = {"sensitivity": parts[0][1:], "balanced accuracy": mean_of_proportions(parts)}
+        outcomes = Outcomes("binary", ("no", "yes"), labels, predicted, np.column_stack([1 - labels, labels]) * 1.0)
+        compute = {name: metric(key, "binary").compute for name, key in names.items()}
+        values = collect(outcomes, Clusters.of(who, labels), compute, resamples=300, seed=run)
+        for name in names:
+            inside[f"{name}, Wilson"] += ends[name][0] <= truth[name] <= ends[name][1]
+            low, high = percentile_interval(values[name], LEVEL)
+            inside[f"{name}, bootstrap"] += bool(low <= truth[name] <= high)
+    return {name: count / runs for name, count in inside.items()}
+
+
+def c_index_coverage(runs: int, patients: int, *, effect: float = 0.7, seed: int = 0) -> dict[str, float]:
+    """Share of cohorts whose intervals hold Harrell's C of one normal predictor: the logit form, and percentiles.
+
+    Half of the patients are censored. The truth is the C of 20000 patients.
+    """
+
+    def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        risk = rng.normal(size=n)
+        times, ends = rng.exponential(size=n) * np.exp(-effect * risk), rng.exponential(size=n)
+        return risk, np.minimum(times, ends), times <= ends
+
+    blocks = [concordance(*drawn(np.random.default_rng(block), 2000), np.ones((2000, 1)))[0] for block in range(10)]
+    truth, rng = float(np.mean(blocks)), np.random.default_rng(seed)
+    inside = {"logit": 0, "percentiles": 0}
+    for _ in range(runs):
+        risk, time, event = drawn(rng, patients)
+        value = float(concordance(risk, time, event, np.ones((patients, 1)))[0])
+        draws = rng.integers(0, patients, (200, patients))
+        counts = np.stack([np.bincount(row, minlength=patients) for row in draws], axis=1)
+        values = concordance(risk, time, event, counts)
+        low, high = percentile_interval(values, LEVEL)
+        inside["percentiles"] += bool(low <= truth <= high)
+        found = logit_bootstrap_interval(value, values, patients)
+        inside["logit"] += found is not None and found[0] <= truth <= found[1]
     return {name: count / runs for name, count in inside.items()}
 
 
@@ -139,15 +210,28 @@ def false_differences(runs: int, patients: int = 60, *, repeats: int = 6, folds:
     return {"Nadeau-Bengio": float(corrected), "plain t": float(naive)}
 
 
+# Patients, records of each, and one patient of how many is ill.
+COHORTS = ((20, 1, 2), (40, 1, 2), (100, 1, 2), (100, 1, 10), (20, 5, 2), (40, 5, 2), (100, 5, 2), (100, 5, 10))
+
+
+def described(patients: int, each: int, every: int) -> str:
+    """``100 patients (10 ill) with 5 records``."""
+    ill = patients // every
+    return f"{patients} patients ({ill} ill)" + (f" with {each} records" if each > 1 else "")
+
+
 def rows(runs: int) -> Iterator[tuple[str, str, str]]:
     """Interval, cohort and coverage, as text."""
-    for patients, each in ((20, 1), (40, 1), (100, 1), (20, 5), (40, 5), (100, 5)):
-        records = f"{patients} patients" + (f" with {each} records" if each > 1 else "")
-        for name, share in auroc_coverage(runs, patients, each).items():
-            yield f"AUROC 0.7 to 0.8, {name}", records, f"{100 * share:.1f} %"
-    for patients in (20, 40, 100):
-        for name, share in auroc_coverage(runs, patients, shift=2.5).items():
-            yield f"AUROC 0.96, {name}", f"{patients} patients", f"{100 * share:.1f} %"
+    for shift, text in ((1.0, "AUROC 0.7 to 0.8"), (2.5, "AUROC 0.94 to 0.96")):
+        for patients, each, every in COHORTS:
+            for name, share in auroc_coverage(runs, patients, each, shift, every=every).items():
+                yield f"{text}, {name}", described(patients, each, every), f"{100 * share:.1f} %"
+    for patients, each, every in COHORTS:
+        for name, share in decision_coverage(runs, patients, each, every=every).items():
+            yield name, described(patients, each, every), f"{100 * share:.1f} %"
+    for patients in (30, 60, 150):
+        for name, share in c_index_coverage(runs, patients).items():
+            yield f"C-index 0.68, {name}", f"{patients} patients", f"{100 * share:.1f} %"
     for total in (10, 30, 100):
         for name, (least, mean) in proportion_coverage(total).items():
             yield f"proportion, {name}", f"{total} patients", f"{100 * mean:.1f} % (least {100 * least:.1f} %)"

@@ -112,6 +112,10 @@ class StatisticsPlan(StrictConfig):
     level: float = Field(0.95, gt=0, lt=1)
     resamples: int = Field(1000, ge=0)
     seed: int = 0
+    intervals: Literal["score", "resampled"] = Field(
+        "score",
+        description="score: by formula where one holds in small samples; resampled: DeLong on the logit scale, else percentiles",
+    )
     minimum_cell: int = Field(10, ge=1, description="smallest subgroup whose figures are shown")
     subgroups: tuple[str, ...] = Field(
         (),

@@ -87,7 +87,7 @@ def class_rows(
                 m,
                 float(values[name][c]),
                 None if resampled is None else resampled[c],
-                positive=c if name == "auroc" else None,
+                positive=c,
             )
             if made.value is None and name != "auroc":
                 made = made.model_copy(update={"note": f"undefined: '{title}' is absent or never predicted"})

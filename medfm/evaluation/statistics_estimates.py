@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medfm.core.errors import EvaluationError
 from medfm.evaluation.bootstrap import Clusters, percentile_interval
-from medfm.evaluation.delong import delong
 from medfm.evaluation.intervals import wilson_interval
 from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_outcomes import Outcomes
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.statistics_intervals import direct_interval, smooth_interval
 from medfm.evaluation.summary import Estimate
 
 
@@ -86,17 +85,14 @@ def estimate(
         metric: Its definition (name, range).
         value: Point value, NaN where undefined.
         resampled: float64 (B,) or ``None`` when nothing was resampled.
-        positive: For an AUROC of one class or label: that class, whose DeLong interval is used.
+        positive: The class or label of a figure of one class; 1 for the AUROC of a binary task.
     """
     low = high = None
     method, notes = "", []
     if np.isnan(value):
         notes.append(_undefined_reason(sample, positive))
-    elif positive is not None and (bounds := _delong_bounds(sample, positive)) is not None:
-        low, high = bounds
-        method = "DeLong (logit)" if sample.clusters.single else "DeLong (logit), clustered by patient"
-        if not sample.patients_known and not sample.clusters.single:
-            method = "DeLong (logit), clustered by record"
+    elif (direct := direct_interval(sample, metric, value, positive)) is not None:
+        low, high, method = direct
     elif sample.clusters.count < 2:
         notes.append("no interval: a single patient" if sample.patients_known else "no interval: a single record")
     elif resampled is None or not len(resampled):
@@ -107,7 +103,10 @@ def estimate(
             notes.append(f"undefined in {undefined} of {len(resampled)} resamples")
         if undefined <= len(resampled) // 2:
             lower, upper = (float(bound) for bound in percentile_interval(resampled, sample.plan.level))
-            if upper - lower > 1e-12:
+            smooth = smooth_interval(sample, metric, value, resampled)
+            if upper - lower > 1e-12 and smooth is not None:
+                low, high, method = smooth
+            elif upper - lower > 1e-12:
                 low, high, method = lower, upper, sample.method()
             elif metric.proportion and (value < 1e-12 or value > 1 - 1e-12):
                 units = _units(sample, metric.name)
@@ -130,22 +129,6 @@ def estimate(
         variant=sample.variant,
         note="; ".join(notes),
     )
-
-
-def _delong_bounds(sample: Sample, positive: int) -> tuple[float, float] | None:
-    outcomes = sample.outcomes
-    if outcomes.task == "multilabel":
-        rows = np.flatnonzero(~np.isnan(outcomes.truth[:, positive]))
-        truth = outcomes.truth[rows, positive] == 1
-    else:
-        rows, truth = np.arange(len(outcomes)), outcomes.truth == positive
-    clusters = None if sample.clusters.single else sample.clusters.codes[rows]
-    try:
-        low, high = delong(outcomes.scores[rows, positive], truth, clusters).interval(level=sample.plan.level)
-    except EvaluationError:
-        # Too few patients for DeLong's variance; the bootstrap says what it can.
-        return None
-    return None if np.isnan(low) else (low, high)
 
 
 def _units(sample: Sample, name: str) -> int:

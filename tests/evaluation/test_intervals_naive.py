@@ -20,7 +20,7 @@ from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summarise import summarise
 
 TASKS = ["binary", "multiclass", "multilabel", "regression"]
-PLAN = StatisticsPlan(resamples=60, seed=3)
+PLAN = StatisticsPlan(resamples=60, seed=3, intervals="resampled")
 
 
 def gaps_of(sure, right) -> list[tuple[int, float]]:

@@ -41,15 +41,15 @@ def test_the_two_classes_of_a_binary_task_mirror_each_other():
     assert healthy["auroc"] == pytest.approx(ill["auroc"])
 
 
-def test_only_the_auroc_has_an_interval_without_resamples():
+def test_only_what_has_a_formula_has_an_interval_without_resamples():
     for row in rows_of(multiclass_case()):
         for e in row.estimates:
-            assert (e.low is not None) == (e.metric == "auroc")
+            assert (e.low is not None) == (e.metric in ("auroc", "sensitivity", "specificity", "ppv"))
 
 
 def test_resamples_of_each_class_go_to_its_own_row():
     predictions = multiclass_case()
-    sample = Sample.of(predictions, StatisticsPlan(resamples=50))
+    sample = Sample.of(predictions, StatisticsPlan(resamples=50, intervals="resampled"))
     point = Weighted(sample.outcomes, np.ones((300, 1)))
     drawn = {"class:f1": np.arange(4)[:, None] * 0.2 + np.linspace(0, 0.1, 50)[None, :]}
     for c, row in enumerate(class_rows(sample, point, drawn)):

@@ -8,17 +8,19 @@ from statistics_cases import binary_case, multiclass_case, multilabel_case, regr
 from medfm.evaluation.metrics import metric
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.score_intervals import newcombe_interval
 from medfm.evaluation.statistics_estimates import Sample, cluster_ids, estimate
 
 PLAN = StatisticsPlan(resamples=200, level=0.9)
+RESAMPLED = StatisticsPlan(resamples=200, level=0.9, intervals="resampled")
 
 
 def sample_of(predictions: Predictions, **options) -> Sample:
-    return Sample.of(predictions, PLAN, **options)
+    return Sample.of(predictions, options.pop("plan", PLAN), **options)
 
 
 def test_percentiles_at_the_asked_level():
-    sample = sample_of(multiclass_case())
+    sample = sample_of(multiclass_case(), plan=RESAMPLED)
     values = np.random.default_rng(0).normal(0.7, 0.05, 200)
     found = estimate(sample, metric("f1_macro", "multiclass"), 0.7, values)
     assert found.low == pytest.approx(np.quantile(values, 0.05))
@@ -29,7 +31,7 @@ def test_percentiles_at_the_asked_level():
 
 
 def test_some_undefined_resamples_are_counted_and_left_out():
-    sample = sample_of(multiclass_case())
+    sample = sample_of(multiclass_case(), plan=RESAMPLED)
     values = np.random.default_rng(0).normal(0.7, 0.05, 200)
     values[:30] = np.nan
     found = estimate(sample, metric("f1_macro", "multiclass"), 0.7, values)
@@ -88,18 +90,19 @@ def test_delong_falls_back_to_the_bootstrap_with_too_few_patients():
     sample = sample_of(Predictions(table, base.task, base.classes))
     values = np.random.default_rng(0).uniform(0.6, 0.9, 200)
     found = estimate(sample, metric("auroc", "binary"), 0.8, values, positive=1)
-    assert found.method == "patient-clustered bootstrap, B=200"
+    assert found.method == "patient-clustered bootstrap (logit), B=200"
 
 
-def test_a_perfect_auroc_has_no_interval_from_either_method():
+def test_a_perfect_auroc_is_counted_by_patients_or_has_no_interval():
     base = binary_case()
     ill = (base.table["truth"] == "ill").astype(float)
-    sample = sample_of(
-        Predictions(base.table.assign(**{"score:ill": ill, "score:healthy": 1 - ill}), base.task, base.classes)
-    )
-    found = estimate(sample, metric("auroc", "binary"), 1.0, np.ones(200), positive=1)
-    assert found.low is None
-    assert found.note
+    perfect = Predictions(base.table.assign(**{"score:ill": ill, "score:healthy": 1 - ill}), base.task, base.classes)
+    found = estimate(sample_of(perfect), metric("auroc", "binary"), 1.0, np.ones(200), positive=1)
+    sizes = [base.table.loc[base.table["truth"] == c, "patient_id"].nunique() for c in ("ill", "healthy")]
+    assert (found.low, found.high) == pytest.approx(newcombe_interval(1.0, *sizes, 0.9))
+    assert 0.5 < found.low < 0.999 and found.method == "DeLong (score), clustered by patient"
+    bare = estimate(sample_of(perfect, plan=RESAMPLED), metric("auroc", "binary"), 1.0, np.ones(200), positive=1)
+    assert bare.low is None and bare.note
 
 
 def test_delong_of_a_label_leaves_unknown_truths_out():
@@ -115,8 +118,12 @@ def test_delong_of_a_label_leaves_unknown_truths_out():
 def test_names_of_the_methods():
     base = binary_case()
     compute = metric("brier", "binary"), 0.2, np.linspace(0.1, 0.3, 200)
-    assert estimate(sample_of(base), *compute).method == "patient-clustered bootstrap, B=200"
-    assert estimate(sample_of(base, patients_known=False), *compute).method == "record-level bootstrap, B=200"
+    assert estimate(sample_of(base), *compute).method == "patient-clustered bootstrap (logit), B=200"
+    assert estimate(sample_of(base, patients_known=False), *compute).method == "record-level bootstrap (logit), B=200"
+    assert estimate(sample_of(base, plan=RESAMPLED), *compute).method == "patient-clustered bootstrap, B=200"
+    biased = metric("ece", "binary"), 0.05, np.linspace(0.06, 0.1, 200)
+    assert estimate(sample_of(base), *biased).method == "patient-clustered bootstrap, B=200"
+    assert estimate(sample_of(base), *biased).low > 0.05
 
 
 def test_cluster_ids():

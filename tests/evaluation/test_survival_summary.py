@@ -45,7 +45,7 @@ def test_figures_and_sizes() -> None:
     found = summarise_survival(predictions(), PLAN, ("c_index", "auc_at_10"))
     assert [e.metric for e in found.headline] == ["c_index", "auc_at_10"]
     assert found.n_records == found.n_patients == 120 and found.target == "conversion" and found.task == "survival"
-    assert found.estimate("c_index").method == "patient-clustered bootstrap, B=100"
+    assert found.estimate("c_index").method == "patient-clustered bootstrap (logit), B=100"
     assert not found.notes
 
 
