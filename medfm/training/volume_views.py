@@ -131,7 +131,7 @@ def affine(x: Tensor, step: Affine, source: np.random.Generator) -> Tensor:
     angles = np.radians(source.uniform(-step.degrees, step.degrees, 3))
     shift = source.uniform(-step.shift, step.shift, 3) * np.array(x.shape[1:])
     zoom = math.exp(source.uniform(math.log(step.zoom[0]), math.log(step.zoom[1])))
-    return resampled(x, turning(angles) / zoom, shift)
+    return resampled(x, turning(angles.tolist()) / zoom, shift)
 
 
 def mirror(x: Tensor, step: Mirror, source: np.random.Generator) -> Tensor:
