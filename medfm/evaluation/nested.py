@@ -177,9 +177,15 @@ def inner_parts(
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Pairs (train, validation) of rows out of `rows`, cut by patient; ``inner_trained`` of them.
 
+    Where nothing is chosen (``inner_folds: 0``) all rows train and none validates.
+
     Raises:
         EvaluationError: Too few patients, or a part of a single class.
     """
+    if not method.chooses:
+        part = (rows, rows[:0])
+        _check_classes(truth, rows, f"the training records of {place}", all_of_them=True)
+        return (part,)
     strata = truth.take(rows).strata(method.inner_folds)
     if sites is not None:
         strata = site_strata(strata, sites[rows], patients[rows], method.inner_folds)
@@ -264,7 +270,7 @@ def run_fold(
     rows = np.concatenate([validation for _, validation in outer.inner])
     inner = truth.take(rows)
     given = {n: np.concatenate([f.validation for f in own]) for n, own in zip(method.candidates, fits, strict=True)}
-    picked, table = choose(given, inner, patients[rows], method)
+    picked, table = choose(given, inner, patients[rows], method) if method.chooses else (method.candidates[0], [])
     mend = recalibrate(given[picked], inner, method.recalibration)
     threshold, rule = inner_threshold(mend(given[picked], inner.task), inner, method)
     own = fits[method.candidates.index(picked)]

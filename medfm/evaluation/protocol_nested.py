@@ -18,7 +18,11 @@ class NestedFineTune(StrictConfig):
         min_length=1,
         description="fine-tuning recipes (names or YAML files), the simplest first",
     )
-    inner_folds: int = Field(4, ge=2, description="parts that the training patients of an outer fold are cut into")
+    inner_folds: int = Field(
+        4,
+        ge=0,
+        description="parts that the training patients of an outer fold are cut into; 0: nothing is chosen, all of them train",
+    )
     inner_trained: int = Field(
         1, ge=1, description="how many of these parts take their turn as validation; 1: one part is held out"
     )
@@ -54,7 +58,15 @@ class NestedFineTune(StrictConfig):
     def _fits(self) -> NestedFineTune:
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("a candidate is named twice")
-        if self.inner_trained > self.inner_folds:
+        if self.inner_folds == 1:
+            raise ValueError("inner_folds is 2 or more, or 0")
+        chosen = (self.recalibration, self.threshold, self.final, self.soup) != ("none", "half", "none", "none")
+        if not self.chooses and (len(self.candidates) > 1 or chosen):
+            raise ValueError(
+                "inner_folds: 0 leaves no patients to choose on; it needs one candidate, threshold: half, "
+                "recalibration: none and final: none"
+            )
+        if self.inner_trained > max(self.inner_folds, 1):
             raise ValueError("inner_trained cannot exceed inner_folds")
         if self.soup != "none" and self.final != "refit":
             raise ValueError(f"a soup takes the place of the refit; it cannot go with final: {self.final}")
@@ -63,6 +75,11 @@ class NestedFineTune(StrictConfig):
                 "a soup or an ensemble of the fold models needs inner_trained: 1, one model per outer fold"
             )
         return self
+
+    @property
+    def chooses(self) -> bool:
+        """Whether patients are set aside inside the training part of a fold."""
+        return self.inner_folds > 0
 
     @property
     def product(self) -> Literal["refit", "ensemble", "soup", "none"]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import figure, signed, word
+from medfm.reporting.words import count, figure, signed, word
 
 _MOST_GROUPS = 16
 _WIDTH = 7.0
@@ -116,6 +117,7 @@ def training_plot(entry: Mapping[str, Any]) -> Plot | None:
         for axis in axes:
             _stage_lines(axis, rows)
         axes[2].set_xlabel("epoch")
+        axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[2].set_xlim(0.5, len(rows) + 0.5)
 
     left_out = len(layers) - len(shown)
@@ -127,8 +129,22 @@ def training_plot(entry: Mapping[str, Any]) -> Plot | None:
         "that learn.",
         "Top: mean loss (training with augmentation and mixing, so it may lie above validation); the ring is the epoch that was "
         "kept. Middle: each group's rate over the epoch, from its first to its last step; a rate is drawn only while its layers "
-        f"learn. Bottom: which layers learn.{more} Dashed: a new stage.",
+        f"learn. Bottom: which layers learn, and at the right how many of their parameters.{more} {_total(rows)} "
+        "Dashed upright: a new stage.",
     )
+
+
+def _thin(number: int) -> str:
+    """Thousands apart with a thin space, as in the page's text."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def _total(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many parameters learn at first and at last."""
+    first, last = (sum(row["trainable"].values()) for row in (rows[0], rows[-1]))
+    if first == last:
+        return f"{count(last, 'parameter')} {'learns' if last == 1 else 'learn'} throughout."
+    return f"{count(first, 'parameter')} {'learns' if first == 1 else 'learn'} at first, {_thin(last)} at last."
 
 
 def _losses(axes: Axes, rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
@@ -145,13 +161,14 @@ def _losses(axes: Axes, rows: Sequence[Mapping[str, Any]], kept: Mapping[str, An
         height = row["loss"] if row["validation_loss"] is None else row["validation_loss"]
         axes.plot([place + 1], [height], "o", markersize=10, fillstyle="none", color="#333333", label="kept")
     axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(value for row in rows for value in (row["loss"], row["validation_loss"] or 0)) or 1)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def _rates(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row["rates"]))
-    many = len(names) > 7
+    many = len(names) > 8
+    drawn: list[list[float]] = []
     for place, name in enumerate(names):
         x: list[float] = []
         y: list[float] = []
@@ -166,13 +183,23 @@ def _rates(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         if many and name != "head":
             shade = f"{0.15 + 0.6 * place / len(names):.2f}"
         labelled = not many or name == "head" or place in (1, len(names) - 1)
-        axes.plot(x, y, color=shade, linewidth=1.4, label=short(name, 18) if labelled else None)
+        # Dashes: a line upon another of the same rates, or a colour that is used twice.
+        twice = any(_equal(y, other) for other in drawn) or (not many and place > len(_OTHERS))
+        drawn.append(y)
+        style = (0, (4, 3)) if twice else "-"
+        axes.plot(x, y, color=shade, linewidth=1.4, linestyle=style, label=short(name, 18) if labelled else None)
     axes.set_yscale("log")
     highest = max(max(row["rates"].values()) for row in rows)
-    axes.set_ylim(highest * 1e-4, highest * 2)  # the last steps of a cycle go down to nearly nothing
+    # The last steps of a cycle go down to nearly nothing: not they, the groups' own highest rates must be on the page.
+    tops = [max(found) for ys in drawn if (found := [y for y in ys if y > 0])]
+    axes.set_ylim(min(highest * 1e-4, 0.5 * min(tops, default=highest)), highest * 2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
     axes.set_ylabel("learning rate")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+
+def _equal(one: Sequence[float], two: Sequence[float]) -> bool:
+    return len(one) == len(two) and bool(np.allclose(one, two, rtol=1e-9, atol=0, equal_nan=True))
 
 
 def _awake(name: str, row: Mapping[str, Any]) -> bool:
@@ -194,6 +221,10 @@ def _part_awake(name: str, counts: Mapping[str, int]) -> bool:
 
 def _learning(axes: Axes, rows: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> None:
     for height, name in enumerate(reversed(layers)):
+        most = max(row["trainable"].get(name, 0) for row in rows)
+        place = (len(rows) + 0.5, height)
+        said = _thin(most) if most else "–"
+        axes.annotate(said, place, (4, 0), textcoords="offset points", va="center", fontsize=8, annotation_clip=False)
         for number, row in enumerate(rows):
             if row["trainable"].get(name, 0):
                 axes.barh(height, 1.0, left=number + 0.5, height=0.7, color=COLOURS[2])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
 from statistics import mean, stdev
 from typing import Any
 
-from medfm.reporting.finetune import _cell, _signed
+from medfm.reporting.figures import Plot
+from medfm.reporting.finetune import _cell, _signed, training_plot
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
 from medfm.reporting.words import count, figure, word
@@ -24,7 +27,17 @@ def nested_section(result: Result) -> dict[str, Any] | None:
         "averages": _averages(result, entry),
         "tables": [(f"Against {e['encoder']}, untouched", _against(e)) for e in entry["beside"]],
         "facts": _facts(entry),
+        "plot": _training(entry),
     }
+
+
+def _training(entry: Mapping[str, Any]) -> Plot | None:
+    """The picture of one training; results of earlier versions have none."""
+    own = entry.get("training")
+    plot = training_plot(own) if own else None
+    if own is None or plot is None:
+        return None
+    return replace(plot, title=f"One of the trainings, epoch by epoch: {own['of']}, {_recipe(own['candidate'])}")
 
 
 def nested_line(result: Result) -> str:
@@ -70,37 +83,55 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
         label = fold.get("site") or label
         own = metrics.get((fold["repeat"], fold["fold"]), {})
         inner = ", ".join(
-            f"{c['candidate']} {figure(c['quality'])}" + (f" ± {figure(c['error'])}" if c["error"] is not None else "")
+            f"{_recipe(c['candidate'])} {figure(c['quality'])}"
+            + (f" ± {figure(c['error'])}" if c["error"] is not None else "")
             for c in fold["inner"]
         )
         slope, rule = fold["recalibration"]["slope"], fold["recalibration"]["rule"]
+        parts = (fold["train"], fold["validation"], fold["test"]) if _chose(entry) else (fold["train"], fold["test"])
         cells = (
-            f"{fold['train']} / {fold['validation']} / {fold['test']}",
-            inner,
-            f"{fold['candidate']}, epoch {', '.join(str(k['epoch']) for k in fold['kept'])}",
+            " / ".join(str(part) for part in parts),
+            *((inner,) if _chose(entry) else ()),
+            f"{_recipe(fold['candidate'])}, epoch {', '.join(str(k['epoch']) for k in fold['kept'])}",
             *((figure(fold["threshold"]),) if binary else ()),
             "–" if rule == "none" else f"{rule}, slope {slope:.2f}",
         )
         rows.append((label, *cells, *(figure(own.get(name)) for name in names)))
     sites = any(fold.get("site") for fold in entry["folds"])
+    choosing = _chose(entry)
     header = (
         "site tested" if sites else "fold",
-        "records: train / of them choosing / test",
-        f"inner {word(entry['metric']).title}",
-        "chosen",
+        "records: train / of them choosing / test" if choosing else "records: train / test",
+        *((f"inner {word(entry['metric']).title}",) if choosing else ()),
+        "chosen" if choosing else "trained",
     )
     cut = ("threshold",) if binary else ()
+    note = "Nothing was chosen inside: all records that a fold does not test train, and the last epoch is scored."
     note = (
-        "Every choice was made on patients of the fold's training part; the tested ones were scored once, afterwards. "
-        "± is the jackknife standard error over patients of the best candidate"
-        + (
-            "; the log loss is shown as its negative, so that higher is better."
-            if entry["metric"] == "log_loss"
-            else "."
+        note
+        if not choosing
+        else (
+            "Every choice was made on patients of the fold's training part; the tested ones were scored once, afterwards. "
+            "± is the jackknife standard error over patients of the best candidate"
+            + (
+                "; the log loss is shown as its negative, so that higher is better."
+                if entry["metric"] == "log_loss"
+                else "."
+            )
         )
     )
     titles = tuple(word(name).title for name in names)
     return Table((*header, *cut, "recalibration", *titles), tuple(rows), note, figures=False)
+
+
+def _recipe(candidate: str) -> str:
+    """The name of a shipped recipe; of a file its own name, since folders are nobody's business."""
+    return PurePath(candidate).stem if candidate.endswith((".yaml", ".yml")) else candidate
+
+
+def _chose(entry: Mapping[str, Any]) -> bool:
+    """Whether patients were set aside inside the folds."""
+    return any(fold["inner"] for fold in entry["folds"])
 
 
 def _averages(result: Result, entry: Mapping[str, Any]) -> Table:
@@ -160,9 +191,11 @@ def _p(value: float | None) -> str:
 
 def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
     rules = {"best": "the best one", "one_standard_error": "the first within one standard error of the best"}
+    one = {c["candidate"] for fold in entry["folds"] for c in fold["inner"]} if _chose(entry) else {"the only one"}
+    chosen = f"{word(entry['metric']).title} on validation patients: {rules[entry['rule']]}"
     facts = [
         ("trainings inside", str(entry["trainings"])),
-        ("recipe chosen by", f"{word(entry['metric']).title} on validation patients: {rules[entry['rule']]}"),
+        ("recipe chosen by", chosen if len(one) > 1 else "nothing: there is one recipe"),
     ]
     if entry.get("common_validation"):
         facts.append(
@@ -180,11 +213,11 @@ def final_text(final: Mapping[str, Any]) -> str:
     kind = final.get("kind", "refit")
     if kind == "refit":
         return (
-            f"{final['candidate']}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
+            f"{_recipe(final['candidate'])}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
             "threshold and recalibration. It was tested on nobody: the pooled figures stand for it"
         )
     members = final["members"]
-    chosen = count_names(m["candidate"] for m in members)
+    chosen = count_names(_recipe(m["candidate"]) for m in members)
     if kind == "ensemble":
         return (
             f"ensemble of the {len(members)} models of the outer folds ({chosen}), {final['average']} averaged; "

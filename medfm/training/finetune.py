@@ -133,7 +133,8 @@ class _Run:
         seed: int,
     ) -> None:
         self.recipe, self.train, self.validation, self.labels, self.seed = recipe, train, validation, labels, seed
-        self.steps = steps_for(recipe.augmentation, modality, tuple(encoder.preprocess.shape))
+        done = encoder.preprocess
+        self.steps = steps_for(recipe.augmentation, modality, tuple(done.shape), done.steps)
         network = copy.deepcopy(encoder.module).cpu()
         self.coarse = layer_groups(network, unused_by(network, encoder.card))
         self.fine = layer_groups(network, unused_by(network, encoder.card), blocks=True)

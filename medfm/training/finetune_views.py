@@ -6,6 +6,7 @@ Every draw comes from a generator handed down. Pictures are float (channels, hei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from medfm.core.config import StrictConfig
 from medfm.core.errors import ConfigError
+from medfm.training import volume_views
+from medfm.training.volume_views import Affine, BiasField, Gamma, Mirror
 
 Range = tuple[float, float]
 
@@ -94,31 +97,53 @@ class TimeShift(StrictConfig):
 
 
 Step = Annotated[
-    Rotate | Flip | Turn | ResizedCrop | Blur | Mask | Scale | Offset | Noise | TimeShift, Field(discriminator="step")
+    Rotate
+    | Flip
+    | Turn
+    | ResizedCrop
+    | Blur
+    | Mask
+    | Scale
+    | Offset
+    | Noise
+    | TimeShift
+    | Affine
+    | Mirror
+    | BiasField
+    | Gamma,
+    Field(discriminator="step"),
 ]
-_PICTURES = ("rotate", "flip", "turn", "resized_crop", "blur")
+# Kind of records -> axes of their tensors, and the steps that are for them alone.
+_AXES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "signals": (2, ("time_shift",)),
+    "pictures": (3, ("rotate", "flip", "turn", "resized_crop", "blur")),
+    "volumes": (4, volume_views.VOLUMES),
+}
+_ANY = ("mask", "scale", "offset", "noise", "gamma")
 
 # What leaves the finding as it is. No left-right flip where a side means something (heart, optic disc,
-# hemispheres), no colour change of stained cells, no change in time of an ECG beyond where it starts.
+# hemispheres), no colour change of stained cells, no change in time of an ECG beyond where it starts, no zoom of
+# a brain, whose sizes are measured.
 SOUND: dict[str, tuple[Any, ...]] = {
     "chest_xray": (Rotate(degrees=5), ResizedCrop(scale=(0.9, 1.0), aspect=(0.95, 1.05)), Scale()),
     "retina": (Rotate(degrees=10), ResizedCrop(scale=(0.85, 1.0), aspect=(0.95, 1.05)), Scale()),
     "blood_cell": (Flip(), Turn(), ResizedCrop(scale=(0.85, 1.0), aspect=(0.95, 1.05))),
     "histopathology": (Flip(), Turn(), ResizedCrop(scale=(0.8, 1.0), aspect=(0.95, 1.05))),
     "ecg": (TimeShift(), Scale(), Noise()),
-    "brain_mri": (Scale(), Offset(size=0.05), Noise()),
+    "brain_mri": (Affine(), BiasField(), Scale(), Offset(size=0.05), Noise()),
 }
 # A mirrored record shows something that a body hardly has, or an organ of the other side.
 SIDED = ("chest_xray", "retina", "brain_mri", "ecg")
 
 
-def steps_for(choice: Any, modality: str, shape: tuple[int, ...]) -> tuple[Any, ...]:
+def steps_for(choice: Any, modality: str, shape: tuple[int, ...], preprocessing: Sequence[Any] = ()) -> tuple[Any, ...]:
     """The steps of a recipe for records of `shape`.
 
     Args:
         choice: ``"auto"``, ``"none"`` or steps.
         modality: Of the records.
         shape: Of one preprocessed record.
+        preprocessing: Steps of the card, which say where left and right of a volume are.
 
     Raises:
         ConfigError: A step does not fit the records.
@@ -127,19 +152,36 @@ def steps_for(choice: Any, modality: str, shape: tuple[int, ...]) -> tuple[Any, 
         return ()
     steps: tuple[Any, ...] = SOUND.get(modality, ()) if choice == "auto" else tuple(choice)
     for step in steps:
-        wrong = (step.step in _PICTURES and len(shape) != 3) or (step.step == "time_shift" and len(shape) != 2)
-        if wrong:
+        kinds = [name for name, axes in _AXES.items() if step.step in axes[1] and len(shape) != axes[0]]
+        if kinds:
+            own = [name for count, names in _AXES.values() if count == len(shape) for name in names]
             raise ConfigError(
-                f"The augmentation '{step.step}' does not fit {modality} records of shape {shape}.",
+                f"The augmentation '{step.step}' is for {kinds[0]}; it does not fit {modality} records of shape {shape}.",
                 where="augmentation",
+                expected=", ".join([*own, *_ANY]),
                 fix="--set augmentation=auto, or =none",
             )
-    return steps
+    return tuple(_sided(step, preprocessing) for step in steps)
+
+
+def _sided(step: Any, preprocessing: Sequence[Any]) -> Any:
+    """A step on volumes that knows which axis runs from left to right."""
+    if step.step != "mirror" or step.axis is not None:
+        return step
+    axis = volume_views.left_right(preprocessing)
+    if axis is None:
+        raise ConfigError(
+            "The encoder takes volumes in the order of their files, so it is not known where left and right are.",
+            where="augmentation: mirror",
+            expected="axis: 1, 2 or 3, the axis of the tensor (1, i, j, k) from left to right",
+            fix="--set 'augmentation=[{step: mirror, axis: 1}]', if all files have that order",
+        )
+    return step.model_copy(update={"axis": axis})
 
 
 def mirrored(steps: tuple[Any, ...], modality: str) -> bool:
     """Whether `steps` mirror records in which left and right mean something."""
-    return modality in SIDED and any(step.step == "flip" and step.probability > 0 for step in steps)
+    return modality in SIDED and any(step.step in ("flip", "mirror") and step.probability > 0 for step in steps)
 
 
 def view(x: Tensor, steps: tuple[Any, ...], source: np.random.Generator) -> Tensor:
@@ -238,4 +280,5 @@ _APPLY: dict[str, Any] = {
     "offset": _offset,
     "noise": _noise,
     "time_shift": _time_shift,
+    **volume_views.APPLY,
 }

@@ -66,6 +66,11 @@ class NestedPlan:
         final = method.product == "refit"
         epochs = ", ".join(f"{r.name} ({r.epochs} epochs at most)" for r in self.recipes)
         times = f" x {scheme.repeats} repeats" if scheme.repeats > 1 and not self.by_site else ""
+        parts = (
+            f"{method.inner_trained} of {method.inner_folds} inner parts"
+            if method.chooses
+            else "all that is not tested"
+        )
         folds = "every site as outer fold" if self.by_site else f"{scheme.folds} outer folds"
         count = f"{self.inside} trainings for each site" if self.by_site else f"{self.inside + final} trainings"
         last = {
@@ -75,7 +80,7 @@ class NestedPlan:
         }
         return (
             f"{count}: {folds}{times} x {len(self.recipes)} candidates x "
-            f"{method.inner_trained} of {method.inner_folds} inner parts{last.get(method.product, '')}\n"
+            f"{parts}{last.get(method.product, '')}\n"
             f"candidates: {epochs}"
         )
 
@@ -106,6 +111,14 @@ def nested_plan(protocol: str | Protocol = PROTOCOL, overrides: Sequence[str] = 
     if any(r.objective.ordinal for r in recipes) and plan.method.recalibration != "none":
         raise ConfigError(
             "Recalibration is not for grades with ordered thresholds.", fix="--set method.recalibration=none"
+        )
+    waiting = [r.name for r in recipes if r.selection.keep == "best" or r.selection.patience]
+    if not plan.method.chooses and waiting:
+        raise ConfigError(
+            f"No patients are set aside inside, but the recipe '{waiting[0]}' chooses its epoch on some.",
+            where="method.inner_folds",
+            expected="a recipe that keeps its last epoch, such as bpd-progressive@1",
+            fix="--set method.inner_folds=4",
         )
     return NestedPlan(plan, tuple(recipes))
 
@@ -178,6 +191,7 @@ def nested_finetune(
     from medfm.workflows.nested_members import exporter, final_from_folds, forget_others
     from medfm.workflows.nested_output import final_model, nested_result, rivals, tested_parts
     from medfm.workflows.nested_shipped import shipped
+    from medfm.workflows.nested_training import shown_training
     from medfm.workflows.participants import with_participants
 
     plan = protocol if isinstance(protocol, NestedPlan) else nested_plan(protocol, overrides, device)
@@ -246,6 +260,8 @@ def nested_finetune(
         result = final_model(result, outcomes, material, cohort, plan, folder, shown, device)
     elif plan.method.common:
         result = final_from_folds(result, outcomes, material, cohort, plan, folder, device)
+    drawn = shown_training(folder / TRAINING, outcomes, plan, result.extras["nested"].get("final"))
+    result = replace(result, extras={**result.extras, "nested": {**result.extras["nested"], "training": drawn}})
     result = shipped(result, outcomes, material, cohort, plan, folder, device, settings, shown)
     result = replace(
         result, config={**result.config, "drop_unlabelled": drop_unlabelled, "allow": sorted(allow)}, name=name

@@ -86,7 +86,7 @@ class Material:
                 self.encoder,
                 recipe,
                 self.labelled(train, labels),
-                self.labelled(validation, labels),
+                self.labelled(validation, labels) if len(validation) else None,
                 labels,
                 modality=self.modality,
                 folder=make_folder(place),
@@ -132,12 +132,10 @@ class JobFitter:
             return _read(place / SCORES)
         said = f"training {self.done} of {self.total}, outer fold {job.fold + 1}, {recipe.name}{left}"
         tuned = self.material.train(recipe, job.train, job.validation, place, job.name, titled(self.progress, said))
-        assert tuned.validation is not None
         seen = self._vectors(tuned, recipe, job.test)
         tested = tuned.labels.scores(tuned.model.head(seen).detach())
-        found = Fitted(
-            tuned.labels.scores(tuned.validation), tested, tuned.kept, self._alarms(tuned, recipe, job, seen.numpy())
-        )
+        inner = tested[:0] if tuned.validation is None else tuned.labels.scores(tuned.validation)
+        found = Fitted(inner, tested, tuned.kept, self._alarms(tuned, recipe, job, seen.numpy()))
         if self.export is not None:
             self.export(job, place / MEMBER, tuned, recipe)
         _write(place / SCORES, found)

@@ -39,12 +39,13 @@ def test_the_file_says_every_setting_of_the_method() -> None:
         ("method.candidates=[full, full]", "named twice"),
         ("method.candidates=[]", "at least 1"),
         ("method.inner_trained=5", "cannot exceed"),
-        ("method.inner_folds=1", "greater than or equal to 2"),
+        ("method.inner_folds=1", "2 or more, or 0"),
+        ("method.inner_folds=0", "leaves no patients to choose on"),
         ("method.rule=test", "best"),
         ("method.recalibration=isotonic", "temperature"),
         ("method.recipe=full", "no such key"),
     ],
-    ids=["twice", "none", "parts", "one part", "rule", "recalibration", "unknown"],
+    ids=["twice", "none", "parts", "one part", "no part", "rule", "recalibration", "unknown"],
 )
 def test_settings_that_make_no_sense_are_refused(change: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -108,3 +108,42 @@ def test_many_groups_and_no_validation_can_be_drawn(blank_pictures: None) -> Non
     ]  # fmt: skip
     plot = training_plot(entry(rows=rows, kept={"stage": "tune", "epoch": 2, "loss": None}))
     assert plot is not None and "9 lowest layer groups are not drawn" in plot.caption
+
+
+def figure_of(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    """The figure before it becomes SVG."""
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: (seen.append(self), file.write(b"<svg></svg>")))
+    training_plot(entry(**changes))
+    return seen[0]
+
+
+def test_the_number_of_learning_parameters_stands_beside_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = {"stem": 0, "layer4": 1234567, "head": 9}
+    rows = [epoch(0, "probe", {**layers, "layer4": 0}, 1e-3), epoch(1, "tune", layers, 1e-3)]
+    plot = training_plot(entry(rows=rows))
+    assert plot is not None and "9 parameters learn at first, 1\u202f234\u202f576 at last" in plot.caption
+    figure = figure_of(monkeypatch, rows=rows)
+    assert [text.get_text() for text in figure.axes[2].texts] == ["–", "1\u202f234\u202f567", "9"]
+    same = training_plot(entry(rows=rows[:1]))
+    assert same is not None and "9 parameters learn throughout" in same.caption
+
+
+def test_equal_rates_are_dashed_and_every_groups_highest_rate_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"head": 1e-2, "low-rank updates": 1e-2, "stem": 1e-9}
+    rows = [{**epoch(i, "tune", {"stem": 3, "head": 9}, 1.0), "rates": rates, "rates_end": rates} for i in range(2)]
+    figure = figure_of(monkeypatch, rows=rows)
+    lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
+    dashed = [name for name, line in lines.items() if line.is_dashed()]
+    assert dashed == ["low-rank updates"]
+    low, high = figure.axes[1].get_ylim()
+    assert low < 1e-9 and high > 1e-2
+    top = figure.axes[0].get_ylim()
+    assert top[0] == 0 and top[1] > max(row["loss"] for row in rows)
+
+
+def test_epochs_are_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = figure_of(monkeypatch, rows=[epoch(i, "tune", {"head": 9}, 1e-3) for i in range(2)])
+    assert all(float(tick).is_integer() for tick in figure.axes[2].get_xticks())

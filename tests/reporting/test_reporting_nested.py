@@ -234,3 +234,38 @@ def test_shared_validation_patients_and_sites_are_named() -> None:
     section = nested_section(made(folds=[fold(0, site="north <i>"), fold(1, site="south")]))
     assert section is not None and [row[0] for row in section["folds"].rows] == ["north <i>", "south"]
     assert section["folds"].header[0] == "site tested"
+
+
+def drawn_row(step: int) -> dict[str, Any]:
+    rates = {"head": 1e-3}
+    return {
+        "step": step, "stage": "tune", "loss": 0.5, "validation_loss": None, "rates": rates, "rates_end": rates,
+        "trainable": {"stem": 0, "head": 9},
+    }  # fmt: skip
+
+
+def test_one_training_is_drawn_and_a_recipe_file_is_named_without_its_folder() -> None:
+    training = {
+        "of": "the final model",
+        "candidate": "/home/someone/mine.yaml",
+        "kept": {"epoch": 2},
+        "rows": [drawn_row(0), drawn_row(1)],
+    }
+    folds = [fold(0, candidate="/home/someone/mine.yaml"), fold(1)]
+    section = nested_section(made(training=training, folds=folds))
+    assert section is not None and section["plot"].title.endswith("epoch by epoch: the final model, mine")
+    assert section["folds"].rows[0][3] == "mine, epoch 7" and "someone" not in str(section["folds"])
+    assert "9 parameters learn throughout" in section["plot"].caption
+    for gone in (None, {**training, "rows": []}):
+        section = nested_section(made(training=gone))
+        assert section is not None and section["plot"] is None
+    assert nested_section(made())["plot"] is None  # type: ignore[index]  # of earlier versions
+
+
+def test_without_choices_the_table_has_no_column_for_them() -> None:
+    section = nested_section(made(folds=[fold(0, inner=[], validation=0)]))
+    assert section is not None
+    table = section["folds"]
+    assert table.header[:3] == ("fold", "records: train / test", "trained") and len(table.header) == len(table.rows[0])
+    assert table.rows[0][1] == "20 / 20" and "Nothing was chosen" in table.note
+    assert dict(section["facts"])["recipe chosen by"] == "nothing: there is one recipe"
