@@ -1,18 +1,12 @@
-"""Splits that keep patients together: k-fold, train/val/test, leave-one-site-out.
-
-Every function takes the cohort as it is and returns row positions or a new cohort; the seed
-comes as a :class:`numpy.random.Generator`. Rows without a target value are never placed.
-"""
+"""A split into train, val and test that keeps patients together. (Folds are a matter of evaluation/schemes.py.)"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from medfm.cohorts.checks.table import is_continuous
 from medfm.cohorts.cohort import SPLITS, Cohort
@@ -37,60 +31,6 @@ def strata(cohort: Cohort, target: str | None) -> np.ndarray:
         order = {name: i for i, name in enumerate(sorted(set(present)))}
         codes = np.array([order.get(str(v), -1) for v in values])
     return np.where(values.isna(), -1, codes).astype(np.int64)
-
-
-def group_folds(
-    cohort: Cohort,
-    folds: int,
-    generator: np.random.Generator,
-    target: str | None = None,
-    group: str = "patient_id",
-) -> np.ndarray:
-    """The fold of every row, int64 (n,) in 0..folds-1, -1 where the target is missing.
-
-    Groups stay whole; classes are spread as evenly as the groups allow.
-
-    Raises:
-        CohortError: There are fewer groups than folds, or a row has no group.
-    """
-    if folds < 2:
-        raise CohortError("A split into folds needs at least 2.", where=cohort.name)
-    groups, classes = _groups(cohort, group), strata(cohort, target)
-    used = np.flatnonzero(classes >= 0)
-    number = len(np.unique(groups[used]))
-    if number < folds:
-        raise CohortError(
-            f"{number} different values of {group} cannot fill {folds} folds.",
-            where=cohort.name,
-            expected=f"at least {folds}",
-            fix="use fewer folds",
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(generator.integers(2**32)))
-    result = np.full(len(cohort), -1, dtype=np.int64)
-    smallest = np.bincount(classes[used]).max()
-    if smallest < folds:
-        # scikit-learn refuses when every class has fewer rows than folds: spread the groups alone.
-        result[used] = _spread(groups[used], folds, generator)
-        return result
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is check S002's to report, with the class named.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, test) in enumerate(splitter.split(np.zeros(len(used)), classes[used], groups[used])):
-            result[used[test]] = fold
-    if len(np.unique(result[used])) < folds:
-        result[used] = _spread(groups[used], folds, generator)
-    return result
-
-
-def _spread(groups: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
-    """Folds of whole groups in random order, each group into the fold with the fewest rows."""
-    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    fold_of, rows = np.zeros(len(names), dtype=np.int64), np.zeros(folds)
-    order = generator.permutation(len(names))
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
-        fold_of[group] = int(rows.argmin())
-        rows[fold_of[group]] += sizes[group]
-    return np.asarray(fold_of[inverse], dtype=np.int64)
 
 
 def train_val_test(
@@ -154,29 +94,6 @@ def _deal(
         part_of[one] = int(need.argmax())
         got[part_of[one]] += table[one]
     return part_of
-
-
-def leave_one_site_out(cohort: Cohort) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Per site ``(site, train rows, test rows)``; rows of patients seen at both are left out of train.
-
-    Raises:
-        CohortError: Fewer than two sites are named.
-    """
-    sites = cohort.table["site"]
-    names = sorted({str(s) for s in sites.dropna()})
-    if len(names) < 2:
-        raise CohortError(
-            f"Leaving one site out needs two sites; this cohort names {len(names)}.",
-            where=cohort.name,
-            fix="name the site column with --map site=COLUMN",
-        )
-    patients = cohort.table["patient_id"].to_numpy(dtype=object)
-    for name in names:
-        inside = (sites == name).to_numpy(dtype=bool)
-        seen = set(patients[inside])
-        other = sites.notna().to_numpy(dtype=bool) & ~inside
-        train = [int(i) for i in np.flatnonzero(other) if patients[i] not in seen]
-        yield name, np.array(train, dtype=np.int64), np.flatnonzero(inside)
 
 
 def _groups(cohort: Cohort, group: str) -> np.ndarray:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medfm.cohorts.synthetic_brains import DIAGNOSES, Brain, Scanner, anatomy, draw_brain, grid_affine
 from medfm.cohorts.synthetic_notice import NOTICE
-from medfm.cohorts.synthetic_pictures import SPLITS
+from medfm.cohorts.synthetic_people import SPLITS, Row, draw_rows, split_of
 from medfm.core.extras import import_extra
 from medfm.core.progress import ProgressMaker
 
@@ -47,7 +46,7 @@ def subject(seed: int, number: int) -> Subject:
         patient_id=f"{number:04d}",
         # The sites change every ten subjects, so that each has every split.
         site=sites[number // len(SPLITS) % len(sites)],
-        split=SPLITS[number % len(SPLITS)],
+        split=split_of(number),
         age=round(float(rng.uniform(50, 70)), 1),
         sex=str(rng.choice(["F", "M"])),
         diagnosis=str(rng.choice(DIAGNOSES, p=_MIX)),
@@ -67,40 +66,37 @@ def nifti_bytes(volume: np.ndarray, affine: np.ndarray) -> bytes:
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
-def write_brains(folder: Path, records: int, seed: int, progress: ProgressMaker) -> list[dict[str, Any]]:
+def write_brains(folder: Path, records: int, seed: int, progress: ProgressMaker) -> list[Row]:
     """Write the scans into folders as BIDS lays them out; the rows of their table.
 
     Five visits of a subject follow each other, five years apart: long enough for edges to move by whole voxels.
     """
     affine = grid_affine()
-    rows: list[dict[str, Any]] = []
-    with progress("drawing brains", records, "volumes") as bar:
-        for index in range(records):
-            number, visit = divmod(index, len(MONTHS))
-            person, month = subject(seed, number), MONTHS[visit]
-            years = month / 12
-            parts = anatomy(person.brain, person.age, years, person.diagnosis)
-            # One generator per scan: any of them can be drawn again by itself.
-            rng = np.random.default_rng([seed, 32, index])
-            volume = draw_brain(person.brain, parts, SITES[person.site], rng)
-            name = f"sub-{person.patient_id}/ses-M{month:03d}/anat/sub-{person.patient_id}_ses-M{month:03d}_T1w.nii.gz"
-            file = folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(nifti_bytes(volume, affine))
-            rows.append(
-                {
-                    "record_id": f"brain-{index:05d}",
-                    "path": name,
-                    "patient_id": person.patient_id,
-                    "site": person.site,
-                    "split": person.split,
-                    "session": month,
-                    "age": round(person.age + years, 2),
-                    "sex": person.sex,
-                    "label": person.diagnosis,
-                    "ventricles_ml": round(parts.ventricles_ml, 2),
-                    "hippocampi_ml": round(parts.hippocampi_ml, 2),
-                }
-            )
-            bar.advance()
-    return rows
+
+    def draw(index: int) -> Row:
+        number, visit = divmod(index, len(MONTHS))
+        person, month = subject(seed, number), MONTHS[visit]
+        years = month / 12
+        parts = anatomy(person.brain, person.age, years, person.diagnosis)
+        # One generator per scan: any of them can be drawn again by itself.
+        rng = np.random.default_rng([seed, 32, index])
+        volume = draw_brain(person.brain, parts, SITES[person.site], rng)
+        name = f"sub-{person.patient_id}/ses-M{month:03d}/anat/sub-{person.patient_id}_ses-M{month:03d}_T1w.nii.gz"
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(nifti_bytes(volume, affine))
+        return {
+            "record_id": f"brain-{index:05d}",
+            "path": name,
+            "patient_id": person.patient_id,
+            "site": person.site,
+            "split": person.split,
+            "session": month,
+            "age": round(person.age + years, 2),
+            "sex": person.sex,
+            "label": person.diagnosis,
+            "ventricles_ml": round(parts.ventricles_ml, 2),
+            "hippocampi_ml": round(parts.hippocampi_ml, 2),
+        }
+
+    return draw_rows(draw, records, progress, "drawing brains", "volumes")

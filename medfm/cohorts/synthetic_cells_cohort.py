@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from medfm.cohorts.synthetic_cells import CLASSES, SITES, single_cell, smear
+from medfm.cohorts.synthetic_people import FIRST_SPLITS, split_of
 from medfm.cohorts.synthetic_pictures import save_picture
 from medfm.core.progress import ProgressMaker
 
 PATIENTS_PER_SITE = 30
-# Of every ten patients of a site: six train, one val, three test.
-_SPLITS = ("train", "test", "train", "train", "val", "train", "test", "train", "test", "train")
 _SMEARS = 6
 
 Rows = list[dict[str, Any]]
@@ -59,7 +58,7 @@ def _patients(seed: int) -> list[dict[str, Any]]:
                 {
                     "patient_id": f"{site}-{number:02d}",
                     "site": site,
-                    "split": _SPLITS[number % len(_SPLITS)],
+                    "split": split_of(number, FIRST_SPLITS),
                     "patient_class": "erythroblast_rich" if rich else "typical",
                     "age": int(rng.integers(18, 90)),
                     "sex": str(rng.choice(["F", "M"])),

@@ -10,7 +10,7 @@ import numpy as np
 
 from medfm.cohorts.synthetic_chest import SEVERITIES, Detector, Thorax, draw_opacities, draw_thorax, exposed
 from medfm.cohorts.synthetic_chest_files import save_grey, save_radiograph_dicom
-from medfm.cohorts.synthetic_pictures import SPLITS
+from medfm.cohorts.synthetic_people import Person, split_of
 from medfm.core.progress import ProgressMaker
 
 # Of sick patients so many show an opacity, of well ones so few do: the label is a diagnosis, not a picture.
@@ -52,15 +52,10 @@ SITES: dict[str, Site] = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class Patient(Person):
     """One invented person; ``severity`` is that of the disease, ``large`` a heart too wide, ``fluid`` the side of an
     effusion (-1 at the left of the picture, 0 none)."""
 
-    patient_id: str
-    site: str
-    split: str
-    age: int
-    sex: str
     severity: str
     large: bool
     fluid: int
@@ -91,7 +86,7 @@ def patient(seed: int, number: int) -> Patient:
     return Patient(
         patient_id=f"{site}-{number:04d}",
         site=site,
-        split=SPLITS[number // len(SITES) % len(SPLITS)],
+        split=split_of(number // len(SITES)),
         age=int(rng.integers(20, 90)),
         sex=str(rng.choice(["F", "M"])),
         severity=severity,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medfm.cohorts.synthetic_ecg import FINDINGS, RHYTHMS, Device, Heart, conflicts, draw_ecg
 from medfm.cohorts.synthetic_ecg_files import WRITERS, digitise
 from medfm.cohorts.synthetic_ecg_text import report
+from medfm.cohorts.synthetic_people import FIRST_SPLITS, Person, Row, draw_rows, split_of
 from medfm.core.progress import ProgressMaker
 
 PATIENTS_PER_SITE = 40
@@ -18,8 +18,6 @@ PATIENTS_PER_SITE = 40
 LABELS = ("NORM", *RHYTHMS, *FINDINGS)
 # The main class of a recording; plain sinus rhythm is the class NORM.
 MAIN_CLASSES = ("NORM", "SBRAD", "STACH", "AFIB", *FINDINGS)
-# Of every ten patients of a site: six train, one val, three test.
-_SPLITS = ("train", "test", "train", "train", "val", "train", "test", "train", "test", "train")
 _OWN_CLASS, _SECOND = 0.5, 0.3  # shares of recordings with the patient's own class, with a second finding
 
 
@@ -41,14 +39,9 @@ SITES: dict[str, Site] = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class Patient(Person):
     """One invented person."""
 
-    patient_id: str
-    site: str
-    split: str
-    age: int
-    sex: str
     heart: Heart
     own: str
 
@@ -64,7 +57,7 @@ def patients(seed: int) -> list[Patient]:
                 Patient(
                     f"{site}-{number:02d}",
                     site,
-                    _SPLITS[number % len(_SPLITS)],
+                    split_of(number, FIRST_SPLITS),
                     int(rng.integers(20, 90)),
                     str(rng.choice(["F", "M"])),
                     heart,
@@ -101,37 +94,34 @@ def labels_of(found: set[str]) -> dict[str, int]:
     return {name: int(found == {"SR"} if name == "NORM" else name in found) for name in LABELS}
 
 
-def write_ecgs(folder: Path, records: int, seed: int, progress: ProgressMaker) -> list[dict[str, Any]]:
+def write_ecgs(folder: Path, records: int, seed: int, progress: ProgressMaker) -> list[Row]:
     """Write the recordings into ``folder/records/SITE``; the rows of their table."""
     people = patients(seed)
     for place in SITES:
         (folder / "records" / place).mkdir(parents=True)
-    rows: list[dict[str, Any]] = []
-    with progress("drawing ECGs", records, "records") as bar:
-        for index in range(records):
-            person = people[index % len(people)]
-            site = SITES[person.site]
-            # One generator per recording: any of them can be drawn again by itself.
-            rng = np.random.default_rng([seed, 11, index])
-            main, found = draw_findings(person.own, rng)
-            drawn = draw_ecg(found, person.heart, site.device, rng)
-            writer = WRITERS[site.carrier]
-            digits = digitise(drawn.values, site.microvolts)
-            name = f"ecg_{index:05d}"
-            file = writer(folder / "records" / person.site, name, digits, site.device.sampling_hz, site.microvolts)
-            rows.append(
-                {
-                    "record_id": f"ecg-{index:05d}",
-                    "path": file.relative_to(folder).as_posix(),
-                    "patient_id": person.patient_id,
-                    "site": person.site,
-                    "split": person.split,
-                    "age": person.age,
-                    "sex": person.sex,
-                    "label": main,
-                    **labels_of(found),
-                    "text": report(found, drawn.rate, drawn.region, rng),
-                }
-            )
-            bar.advance()
-    return rows
+
+    def draw(index: int) -> Row:
+        person = people[index % len(people)]
+        site = SITES[person.site]
+        # One generator per recording: any of them can be drawn again by itself.
+        rng = np.random.default_rng([seed, 11, index])
+        main, found = draw_findings(person.own, rng)
+        drawn = draw_ecg(found, person.heart, site.device, rng)
+        writer = WRITERS[site.carrier]
+        digits = digitise(drawn.values, site.microvolts)
+        name = f"ecg_{index:05d}"
+        file = writer(folder / "records" / person.site, name, digits, site.device.sampling_hz, site.microvolts)
+        return {
+            "record_id": f"ecg-{index:05d}",
+            "path": file.relative_to(folder).as_posix(),
+            "patient_id": person.patient_id,
+            "site": person.site,
+            "split": person.split,
+            "age": person.age,
+            "sex": person.sex,
+            "label": main,
+            **labels_of(found),
+            "text": report(found, drawn.rate, drawn.region, rng),
+        }
+
+    return draw_rows(draw, records, progress, "drawing ECGs", "records")

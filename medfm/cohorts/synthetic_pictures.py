@@ -11,9 +11,6 @@ from PIL import Image, PngImagePlugin
 from medfm.cohorts.synthetic_notice import NOTICE
 from medfm.core.hashing import sha256_bytes
 
-# Of every ten patients of a site: six train, one val, three test; the first four hold all three.
-SPLITS = ("train", "val", "test", "train", "train", "test", "train", "train", "test", "train")
-
 
 def save_picture(file: Path, image: np.ndarray, *, sixteen: bool = False) -> None:
     """Write RGB uint8 (h, w, 3) in the format of the ending (.png, .jpg, .tif), the notice in its metadata.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medfm.cohorts.synthetic_fundus import Camera, Eye
 from medfm.cohorts.synthetic_fundus_lesions import GRADES, draw_lesions, photograph
-from medfm.cohorts.synthetic_pictures import SPLITS, save_photograph_dicom, save_picture
+from medfm.cohorts.synthetic_people import Person, Row, draw_rows, split_of
+from medfm.cohorts.synthetic_pictures import save_photograph_dicom, save_picture
 from medfm.cohorts.synthetic_retina_text import report
 from medfm.core.progress import ProgressMaker
 
@@ -38,14 +38,9 @@ SITES: dict[str, Site] = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class Patient(Person):
     """One invented person."""
 
-    patient_id: str
-    site: str
-    split: str
-    age: int
-    sex: str
     grade: str
     glaucoma: bool
     pigment: float
@@ -58,7 +53,7 @@ def patients(seed: int) -> list[Patient]:
         Patient(
             f"{site}-{number:02d}",
             site,
-            SPLITS[number % len(SPLITS)],
+            split_of(number),
             int(rng.integers(25, 88)),
             str(rng.choice(["F", "M"])),
             str(rng.choice(GRADES, p=_MIX)),
@@ -79,7 +74,7 @@ def eye_of(person: Patient, order: int, side: str, seed: int) -> tuple[Eye, str,
     return Eye(side, (seed, 22, order, int(side == "L")), person.pigment, cup), grade, glaucoma
 
 
-def write_retina(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> list[dict[str, Any]]:
+def write_retina(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> list[Row]:
     """Write the photographs into ``folder/images/SITE``; the rows of their table.
 
     Right and left eye of a patient follow each other; after the last patient, the first comes again.
@@ -87,37 +82,34 @@ def write_retina(folder: Path, records: int, seed: int, size: int, progress: Pro
     people = patients(seed)
     for place in SITES:
         (folder / "images" / place).mkdir(parents=True)
-    rows: list[dict[str, Any]] = []
-    with progress("drawing fundus photographs", records, "images") as bar:
-        for index in range(records):
-            order, side = (index // 2) % len(people), "RL"[index % 2]
-            person = people[order]
-            site = SITES[person.site]
-            eye, grade, glaucoma = eye_of(person, order, side, seed)
-            # One generator per photograph: any of them can be drawn again by itself.
-            rng = np.random.default_rng([seed, 23, index])
-            lesions = draw_lesions(grade, rng)
-            image = photograph(eye, lesions, site.camera, size, rng)
-            path = f"images/{person.site}/fundus_{index:05d}{site.carrier}"
-            if site.carrier == ".dcm":
-                save_photograph_dicom(folder / path, image, side, FIELD_DEG)
-            else:
-                save_picture(folder / path, image, sixteen=site.sixteen)
-            rows.append(
-                {
-                    "record_id": f"fundus-{index:05d}",
-                    "path": path,
-                    "patient_id": person.patient_id,
-                    "laterality": side,
-                    "site": person.site,
-                    "split": person.split,
-                    "age": person.age,
-                    "sex": person.sex,
-                    "label": grade,
-                    "glaucoma": int(glaucoma),
-                    "cup_disc_ratio": round(eye.cup, 3),
-                    "text": report(grade, lesions, side, eye.cup, glaucoma, rng),
-                }
-            )
-            bar.advance()
-    return rows
+
+    def draw(index: int) -> Row:
+        order, side = (index // 2) % len(people), "RL"[index % 2]
+        person = people[order]
+        site = SITES[person.site]
+        eye, grade, glaucoma = eye_of(person, order, side, seed)
+        # One generator per photograph: any of them can be drawn again by itself.
+        rng = np.random.default_rng([seed, 23, index])
+        lesions = draw_lesions(grade, rng)
+        image = photograph(eye, lesions, site.camera, size, rng)
+        path = f"images/{person.site}/fundus_{index:05d}{site.carrier}"
+        if site.carrier == ".dcm":
+            save_photograph_dicom(folder / path, image, side, FIELD_DEG)
+        else:
+            save_picture(folder / path, image, sixteen=site.sixteen)
+        return {
+            "record_id": f"fundus-{index:05d}",
+            "path": path,
+            "patient_id": person.patient_id,
+            "laterality": side,
+            "site": person.site,
+            "split": person.split,
+            "age": person.age,
+            "sex": person.sex,
+            "label": grade,
+            "glaucoma": int(glaucoma),
+            "cup_disc_ratio": round(eye.cup, 3),
+            "text": report(grade, lesions, side, eye.cup, glaucoma, rng),
+        }
+
+    return draw_rows(draw, records, progress, "drawing fundus photographs")

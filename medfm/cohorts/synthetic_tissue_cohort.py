@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medfm.cohorts.synthetic_notice import NOTICE
-from medfm.cohorts.synthetic_pictures import SPLITS, save_picture
+from medfm.cohorts.synthetic_people import Person, Row, draw_rows, split_of
+from medfm.cohorts.synthetic_pictures import save_picture
 from medfm.cohorts.synthetic_tissue import TISSUES, Stain, patch
 from medfm.core.progress import ProgressMaker
 
@@ -65,14 +65,9 @@ _TAILS = ("", "", "H&E stain", "20x, H&E", "Colon resection")
 
 
 @dataclass(frozen=True)
-class Patient:
+class Patient(Person):
     """One invented person with one slide."""
 
-    patient_id: str
-    site: str
-    split: str
-    age: int
-    sex: str
     strength: tuple[float, float]
     mix: tuple[float, ...]
 
@@ -88,7 +83,7 @@ def patients(seed: int) -> list[Patient]:
                 Patient(
                     f"{site}-{number:02d}",
                     site,
-                    SPLITS[number % len(SPLITS)],
+                    split_of(number),
                     int(rng.integers(35, 90)),
                     str(rng.choice(["F", "M"])),
                     (float(rng.uniform(0.85, 1.15)), float(rng.uniform(0.85, 1.15))),
@@ -103,47 +98,45 @@ def caption(kind: str, rng: np.random.Generator) -> str:
     return ". ".join(part for part in (str(rng.choice(CAPTIONS[kind])), str(rng.choice(_TAILS))) if part)
 
 
-def write_tissue(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> list[dict[str, Any]]:
+def write_tissue(folder: Path, records: int, seed: int, size: int, progress: ProgressMaker) -> list[Row]:
     """Write the patches into ``folder/images/SITE`` and ``folder/stacks/west.h5``; the rows of their table."""
     people = patients(seed)
     for name, site in SITES.items():
         if site.carrier != ".h5":
             (folder / "images" / name).mkdir(parents=True)
     stacks: dict[str, list[np.ndarray]] = {name: [] for name, site in SITES.items() if site.carrier == ".h5"}
-    rows: list[dict[str, Any]] = []
-    with progress("drawing tissue patches", records, "images") as bar:
-        for index in range(records):
-            person, visit = people[index % len(people)], index // len(people)
-            site = SITES[person.site]
-            # One generator per patch: any of them can be drawn again by itself.
-            rng = np.random.default_rng([seed, 31, index])
-            kind = str(rng.choice(list(TISSUES), p=person.mix))
-            image = patch(kind, size, MPP, site.stain, person.strength, rng)
-            if person.site in stacks:
-                path, place = f"stacks/{person.site}.h5", str(len(stacks[person.site]))
-                stacks[person.site].append(image)
-            else:
-                path, place = f"images/{person.site}/patch_{index:05d}{site.carrier}", ""
-                save_picture(folder / path, image)
-            rows.append(
-                {
-                    "record_id": f"patch-{index:05d}",
-                    "path": path,
-                    "index": place,
-                    "patient_id": person.patient_id,
-                    "slide_id": f"{person.patient_id}-A",
-                    "patch_x": visit % _PATCHES_PER_ROW * size,
-                    "patch_y": visit // _PATCHES_PER_ROW * size,
-                    "mpp": MPP,
-                    "site": person.site,
-                    "split": person.split,
-                    "age": person.age,
-                    "sex": person.sex,
-                    "label": kind,
-                    "text": caption(kind, rng),
-                }
-            )
-            bar.advance()
+
+    def draw(index: int) -> Row:
+        person, visit = people[index % len(people)], index // len(people)
+        site = SITES[person.site]
+        # One generator per patch: any of them can be drawn again by itself.
+        rng = np.random.default_rng([seed, 31, index])
+        kind = str(rng.choice(list(TISSUES), p=person.mix))
+        image = patch(kind, size, MPP, site.stain, person.strength, rng)
+        if person.site in stacks:
+            path, place = f"stacks/{person.site}.h5", str(len(stacks[person.site]))
+            stacks[person.site].append(image)
+        else:
+            path, place = f"images/{person.site}/patch_{index:05d}{site.carrier}", ""
+            save_picture(folder / path, image)
+        return {
+            "record_id": f"patch-{index:05d}",
+            "path": path,
+            "index": place,
+            "patient_id": person.patient_id,
+            "slide_id": f"{person.patient_id}-A",
+            "patch_x": visit % _PATCHES_PER_ROW * size,
+            "patch_y": visit // _PATCHES_PER_ROW * size,
+            "mpp": MPP,
+            "site": person.site,
+            "split": person.split,
+            "age": person.age,
+            "sex": person.sex,
+            "label": kind,
+            "text": caption(kind, rng),
+        }
+
+    rows = draw_rows(draw, records, progress, "drawing tissue patches")
     for name, images in stacks.items():
         _save_stack(folder / "stacks" / f"{name}.h5", images)
     return rows

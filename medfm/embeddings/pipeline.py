@@ -11,7 +11,6 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -26,8 +25,6 @@ from medfm.embeddings.lookup import Hasher, Item, Unreadable, chunks
 from medfm.embeddings.store import EncoderStore
 from medfm.embeddings.writer import ShardWriter
 from medfm.modalities.record import Modality, RecordRef
-
-OnError = Literal["report", "skip", "stop"]
 
 
 @dataclass(frozen=True)

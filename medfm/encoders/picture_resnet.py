@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Depth = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet18-narrow"]
 _NARROW = 4  # the channels of every stage are divided by this
@@ -13,7 +13,6 @@ _NARROW = 4  # the channels of every stage are divided by this
 def picture_resnet(depth: Depth) -> Any:
     """An unfilled torchvision ResNet without its classifier, on the current default device."""
     import torchvision
-    from torch import nn
 
     network = _narrow() if depth == "resnet18-narrow" else getattr(torchvision.models, depth)(weights=None)
     network.fc = nn.Identity()
@@ -22,7 +21,6 @@ def picture_resnet(depth: Depth) -> Any:
 
 def _narrow() -> Any:
     """torchvision's ResNet-18 with a quarter of the channels: never published, for the tiny recipes."""
-    from torch import nn
     from torchvision.models.resnet import BasicBlock, ResNet
 
     class Narrow(ResNet):
@@ -48,3 +46,8 @@ def feature_map(network: Any, x: Tensor) -> Tensor:
 def map_tokens(network: Any, x: Tensor) -> Tensor:
     """The map row by row as tokens (n, H / 32 * W / 32, width); their mean is the pooled feature."""
     return feature_map(network, x).flatten(2).transpose(1, 2)
+
+
+def plain_names(module: nn.Module) -> dict[str, str]:
+    """Plain name of every tensor of ``module.network`` (torchvision's, as published) -> its key in the state dict."""
+    return {key.removeprefix("network."): key for key in module.state_dict()}

@@ -196,17 +196,7 @@ PictureStep = (
     | Normalise
 )
 Step = Annotated[
-    ToRGB
-    | CropForeground
-    | CropFieldOfView
-    | NormaliseStain
-    | Resize
-    | CenterCrop
-    | ChannelOrder
-    | ToUnitRange
-    | ResizeFloat
-    | Canvas
-    | Normalise
+    PictureStep
     | RepairMissing
     | Resample
     | CropSamples

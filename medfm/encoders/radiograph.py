@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
 from medfm.encoders.heads import row_by_row
-from medfm.encoders.picture_resnet import feature_map, picture_resnet
+from medfm.encoders.picture_resnet import feature_map, picture_resnet, plain_names
 from medfm.encoders.radiograph_args import RadiographArgs
 from medfm.encoders.untrained import checked_args, untrained
 
@@ -74,11 +74,6 @@ def build_radiograph(
 ) -> RadiographNet:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
     return untrained(partial(RadiographNet, checked_args(RadiographArgs, args)), draw, generator, device)
-
-
-def plain_names(module: nn.Module) -> dict[str, str]:
-    """Plain name of every tensor (torchvision's, as published) -> its key in ``module.state_dict()``."""
-    return {key.removeprefix("network."): key for key in module.state_dict()}
 
 
 FAMILY = Family(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medfm.encoders.families import Family
 from medfm.encoders.first_weights import draw
-from medfm.encoders.picture_resnet import map_tokens, picture_resnet
+from medfm.encoders.picture_resnet import map_tokens, picture_resnet, plain_names
 from medfm.encoders.resnet_args import ResNetArgs
 from medfm.encoders.untrained import checked_args, untrained
 
@@ -39,11 +39,6 @@ def build_resnet(
 ) -> ResNet:
     """An untrained network; arguments as for :func:`medfm.encoders.clip.build_clip`."""
     return untrained(partial(ResNet, checked_args(ResNetArgs, args)), draw, generator, device)
-
-
-def plain_names(module: nn.Module) -> dict[str, str]:
-    """Plain name of every tensor (torchvision's) -> its key in ``module.state_dict()``."""
-    return {key.removeprefix("network."): key for key in module.state_dict()}
 
 
 FAMILY = Family(

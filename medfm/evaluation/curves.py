@@ -67,19 +67,17 @@ class ClassCurves:
         return result
 
 
-def roc_at(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
-    """True-positive rate at each false-positive rate of `grid`; the upper end of vertical steps.
+def roc_columns(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
+    """True-positive rate at each false-positive rate of `grid`; the upper end of vertical steps. Curves are columns.
 
     Args:
-        false_rate: float (m,), rising, at falling cut-offs, ending at 1.
-        true_rate: float (m,), likewise.
-        grid: Where to read the curve.
+        false_rate: float (m, B), rising, at falling cut-offs, ending at 1.
+        true_rate: float (m, B), likewise.
+        grid: Where to read the curves.
+
+    Returns:
+        float (grid, B).
     """
-    return roc_columns(false_rate[:, None], true_rate[:, None], grid)[:, 0]
-
-
-def roc_columns(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
-    """As :func:`roc_at` for many curves: float (m, B) in, (grid, B) out."""
     start = np.zeros((1, false_rate.shape[1]))
     x, y = np.concatenate([start, false_rate]), np.concatenate([start, true_rate])
     # The last point at or before each grid value, and the next one: the polyline between them.
@@ -91,19 +89,17 @@ def roc_columns(false_rate: np.ndarray, true_rate: np.ndarray, grid: np.ndarray 
     return np.asarray(y_before + (np.take_along_axis(y, after, 0) - y_before) * np.clip(share, 0.0, 1.0))
 
 
-def precision_at(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
-    """Precision at the first (highest) cut-off that reaches each recall of `grid`.
+def precision_columns(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
+    """Precision at the first (highest) cut-off that reaches each recall of `grid`. Curves are columns.
 
     Args:
-        true: float (m,), records found rightly (whole numbers), at falling cut-offs; the last is all positives.
-        false: float (m,), records found wrongly.
+        true: float (m, B), records found rightly (whole numbers), at falling cut-offs; the last is all positives.
+        false: float (m, B), records found wrongly.
         grid: Recalls; at recall 0 the precision of the first cut-off that finds a positive.
+
+    Returns:
+        float (grid, B).
     """
-    return precision_columns(true[:, None], false[:, None], grid)[:, 0]
-
-
-def precision_columns(true: np.ndarray, false: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray:
-    """As :func:`precision_at` for many curves: float (m, B) in, (grid, B) out."""
     wanted = np.maximum(grid[:, None] * true[-1], 1e-3) * (1 - 1e-12)
     place = np.minimum(_places(true, wanted, float(true[-1].max()) + 2, "left"), len(true) - 1)
     found = np.take_along_axis(true, place, 0)
@@ -146,18 +142,6 @@ def curves(
             if not np.isnan(exact[kind, i]).all():
                 made[kind].append(_curve(name, exact[kind, i], None if bands is None else bands[i], level))
     return tuple(made[0]), tuple(made[1])
-
-
-def youden_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
-    """The score cut-off (score >= cut-off is positive) of the largest sensitivity + specificity.
-
-    Choose it on validation records. Of equal ones the highest cut-off is taken.
-    """
-    values = np.unique(scores)[::-1]
-    ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
-    true = 1 - np.searchsorted(ours, values, side="left") / max(len(ours), 1)
-    false = 1 - np.searchsorted(theirs, values, side="left") / max(len(theirs), 1)
-    return float(values[np.argmax(np.round(true - false, 12))])
 
 
 def _curve(name: str, y: np.ndarray, resampled: np.ndarray | None, level: float) -> Curve:

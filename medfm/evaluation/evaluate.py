@@ -183,36 +183,17 @@ def evaluate(
         notes.append(f"The headline uses {max(protocol.fractions):g} of the training patients.")
     attention = None
     with _shown(progress, len(folds)) as shown:
+        grouped: dict[str, Any] = {"patients": patients, "seed": scheme.seed, "progress": shown}
         if isinstance(protocol.method, KNN):
             runs = _knn(values, truth, folds, protocol.method, device, shown)
         elif isinstance(protocol.method, LinearProbe):
-            outcomes = run_linear_probe(
-                values,
-                truth,
-                folds,
-                protocol.method,
-                patients=patients,
-                seed=scheme.seed,
-                device=device,
-                progress=shown,
-            )
+            outcomes = run_linear_probe(values, truth, folds, protocol.method, device=device, **grouped)
             runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
         elif isinstance(protocol.method, ConceptProbe):
-            outcomes = run_concept_probe(
-                values, truth, folds, protocol.method, patients=patients, seed=scheme.seed, progress=shown
-            )
+            outcomes = run_concept_probe(values, truth, folds, protocol.method, **grouped)
             runs = [(fold, "", outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
         elif isinstance(protocol.method, GradientProbe):
-            runs = run_gradient_probe(
-                values,
-                truth,
-                folds,
-                protocol.method,
-                patients=patients,
-                seed=scheme.seed,
-                device=device,
-                progress=shown,
-            )
+            runs = run_gradient_probe(values, truth, folds, protocol.method, device=device, **grouped)
         else:
             found = run_mil(bags, truth, folds, protocol.method, seed=scheme.seed, device=device, progress=shown)
             runs = [(fold, "", f.outcome) for fold, f in zip(folds, found, strict=True)]

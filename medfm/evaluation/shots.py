@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medfm.cohorts.sampling import by_turn
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.protocol_adapters import FewShot
 from medfm.evaluation.schemes import Fold
@@ -191,3 +190,27 @@ def draw_shots_as_flair(count: int, plan: FewShot, target: Target) -> tuple[list
         "Training and test records are drawn by record, not by patient, over the whole cohort; test parts of the draws "
         "overlap (as published)."
     ]
+
+
+def by_turn(rows: np.ndarray, patients: np.ndarray, per_patient: int | None) -> np.ndarray:
+    """`rows` in an order in which a patient's further records come after those of all other patients.
+
+    Args:
+        rows: int (m,) positions in random order.
+        patients: object (n,), the patient of each position.
+        per_patient: Records a patient gives at a time; ``None`` leaves the order as it is.
+    """
+    if per_patient is None:
+        return rows
+    # A patient's n-th records come after every other patient's (n-1)-th: a stable sort by turn.
+    return rows[np.argsort(_turn(patients[rows]) // per_patient, kind="stable")]
+
+
+def _turn(patients: np.ndarray) -> np.ndarray:
+    """For every row how many rows of the same patient came before it."""
+    counts: dict[object, int] = {}
+    turns = np.zeros(len(patients), dtype=np.int64)
+    for i, patient in enumerate(patients):
+        turns[i] = counts.get(patient, 0)
+        counts[patient] = int(turns[i]) + 1
+    return turns

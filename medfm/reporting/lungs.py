@@ -9,7 +9,8 @@ import numpy as np
 from medfm.encoders.lungs import LungField
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Drawing, Lines, Picture, Text, rectangle
-from medfm.reporting.show_chest import ChestShower, RadiographSettings, picture_box
+from medfm.reporting.show_chest import ChestShower, picture_box
+from medfm.reporting.show_picture import PictureSettings
 
 _DIMMED, _SHARP = 0.35, 600
 
@@ -24,7 +25,7 @@ def draw_crop(record: Record, field: LungField, synthetic: bool = False) -> Draw
     """
     words = f"lungs {field.shares[0]:.0%} and {field.shares[1]:.0%} of the picture"
     if field.box is None:
-        drawing = ChestShower().draw(record, RadiographSettings(), synthetic=synthetic)
+        drawing = ChestShower().draw(record, PictureSettings(), synthetic=synthetic)
         seen = "no lung" if field.seen == "none" else "one lung only"
         drawing.add(Text(drawing.width / 2, 4.0, f"{seen} seen: kept whole", 3.4, "middle", True, colour="#b3261e"))
         return smaller(drawing)
@@ -32,7 +33,7 @@ def draw_crop(record: Record, field: LungField, synthetic: bool = False) -> Draw
     dimmed = np.array(record.array * np.float32(_DIMMED))
     dimmed[top:bottom, left:right] = record.array[top:bottom, left:right]
     shown = Record(record.record_id, record.modality, dimmed, record.facts)
-    drawing = ChestShower().draw(shown, RadiographSettings(), synthetic=synthetic)
+    drawing = ChestShower().draw(shown, PictureSettings(), synthetic=synthetic)
     x, y, wide, high = picture_box(record)
     rows, columns = record.array.shape
     across, down = wide / columns, high / rows

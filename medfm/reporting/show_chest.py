@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfm.core.config import StrictConfig
-from medfm.core.errors import ConfigError
 from medfm.modalities.record import Record
-from medfm.reporting.drawing import Drawing, Lines, Picture, Text, rectangle
+from medfm.reporting.drawing import Drawing, Text
 from medfm.reporting.show_heat import add_heat
-from medfm.reporting.show_picture import short_name
-from medfm.reporting.thumbnails import eight_bit, thumbnail
+from medfm.reporting.show_picture import (
+    PictureSettings,
+    PictureShower,
+    add_captions,
+    add_framed,
+    add_synthetic,
+    refuse_text_alone,
+)
+from medfm.reporting.thumbnails import eight_bit
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
@@ -23,20 +27,11 @@ _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
 _VIEWS = {"PA": "PA", "AP": "AP", "LL": "left lateral", "RL": "right lateral"}
 
 
-class RadiographSettings(StrictConfig):
-    """A radiograph is shown whole. Attributes: text: what an encoder's heat map asks for (Grad-CAM)."""
-
-    text: str | None = None
-
-
-class ChestShower:
+class ChestShower(PictureShower):
     """See :class:`medfm.reporting.show.Shower`."""
 
-    settings: type[StrictConfig] = RadiographSettings
-    columns = 3
-
     def draw(
-        self, record: Record, settings: RadiographSettings, encoder: Encoder | None = None, synthetic: bool = False
+        self, record: Record, settings: PictureSettings, encoder: Encoder | None = None, synthetic: bool = False
     ) -> Drawing:
         """The radiograph with its id, view and origin; with an encoder also its heat map.
 
@@ -45,35 +40,23 @@ class ChestShower:
         Raises:
             CardError, ConfigError: The encoder cannot be explained, or the text does not fit it.
         """
-        if settings.text is not None and encoder is None:
-            raise ConfigError("A text without an encoder has no meaning here.", fix="name it with --encoder")
+        refuse_text_alone(settings.text, encoder)
         box = picture_box(record)
         width = max(box[2] + 2 * (_MARGIN + _SIDE), 62.0)
         drawing = Drawing(width, box[3] + 2 * _MARGIN + 18.0, f"Radiograph of record {record.record_id}")
-        frame = rectangle(*box)
-        grey = eight_bit(record.array)
-        drawing.add(Picture(*box, np.repeat(grey[:, :, None], 3, axis=2)))
-        drawing.add(Lines([frame[[0, 1, 2, 3, 0]]], "#888888", 0.2))
+        add_framed(drawing, np.repeat(eight_bit(record.array)[:, :, None], 3, axis=2), box)
         left, right, known = sides(record)
         middle = box[1] + box[3] / 2 + 1.5
         colour = "#111111" if known else "#888888"
         drawing.add(Text(box[0] - _SIDE / 2, middle, left, 4.5, anchor="middle", bold=True, colour=colour))
         drawing.add(Text(box[0] + box[2] + _SIDE / 2, middle, right, 4.5, anchor="middle", bold=True, colour=colour))
         y = box[1] + box[3] + 5.5
-        drawing.add(Text(box[0], y, short_name(record.record_id), 3.6, bold=True))
-        drawing.add(Text(box[0], y + 4.6, _view(record, known), 3.0, colour="#333333"))
-        drawing.add(Text(box[0], y + 9.2, _about(record), 3.0, colour="#333333"))
+        add_captions(drawing, record.record_id, [_view(record, known), _about(record)], box[0], y)
         if synthetic:
-            drawing.add(Text(box[0], y + 13.8, "SYNTHETIC", 3.0, bold=True, colour="#b3261e"))
+            add_synthetic(drawing, box[0], y + 13.8)
         if encoder is not None:
             add_heat(drawing, record, encoder, settings.text, box)
         return drawing
-
-    def in_report(
-        self, records: Sequence[Record], encoder: Encoder | None = None, synthetic: bool = False
-    ) -> list[bytes]:
-        """JPEG thumbnails."""
-        return [thumbnail(record.array) for record in records]
 
 
 def picture_box(record: Record) -> tuple[float, float, float, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from medfm.core.config import StrictConfig
 from medfm.core.errors import ConfigError
 from medfm.modalities.record import Record
@@ -40,21 +42,18 @@ class PictureShower:
         Raises:
             CardError, ConfigError: The encoder cannot be explained, or the text does not fit it.
         """
-        if settings.text is not None and encoder is None:
-            raise ConfigError("A text without an encoder has no meaning here.", fix="name it with --encoder")
+        refuse_text_alone(settings.text, encoder)
         high, wide = record.array.shape[:2]
         scale = _BOX / max(high, wide)
         box = (_MARGIN, _MARGIN, wide * scale, high * scale)
         drawing = Drawing(
             _BOX + 2 * _MARGIN, high * scale + 2 * _MARGIN + 13.0, f"Picture of record {record.record_id}"
         )
-        frame = rectangle(*box)
-        drawing.add(Picture(*box, record.array), Lines([frame[[0, 1, 2, 3, 0]]], "#888888", 0.2))
+        add_framed(drawing, record.array, box)
         y = high * scale + _MARGIN + 5.5
-        drawing.add(Text(_MARGIN, y, short_name(record.record_id), 3.6, bold=True))
-        drawing.add(Text(_MARGIN, y + 4.6, _about(record), 3.0, colour="#333333"))
+        add_captions(drawing, record.record_id, [_about(record)], _MARGIN, y)
         if synthetic:
-            drawing.add(Text(_MARGIN, y + 9.0, "SYNTHETIC", 3.0, bold=True, colour="#b3261e"))
+            add_synthetic(drawing, _MARGIN, y + 9.0)
         if encoder is not None:
             add_heat(drawing, record, encoder, settings.text, box)
         return drawing
@@ -73,6 +72,29 @@ def _about(record: Record) -> str:
     parts += [f"{facts['source_bits']} bit"] if facts.get("source_bits") else []
     parts += [f"{facts['mpp']:g} µm/px"] if facts.get("mpp") else []
     return ", ".join(parts)
+
+
+def refuse_text_alone(text: str | None, encoder: Encoder | None) -> None:
+    """Raise ConfigError where a `text` is asked for and no encoder could read it."""
+    if text is not None and encoder is None:
+        raise ConfigError("A text without an encoder has no meaning here.", fix="name it with --encoder")
+
+
+def add_framed(drawing: Drawing, pixels: np.ndarray, box: tuple[float, float, float, float]) -> None:
+    """Add a picture uint8 (h, w, 3) with a thin frame; `box` is x, y, width and height in mm."""
+    drawing.add(Picture(*box, pixels), Lines([rectangle(*box)[[0, 1, 2, 3, 0]]], "#888888", 0.2))
+
+
+def add_captions(drawing: Drawing, name: str, facts: Sequence[str], x: float, y: float) -> None:
+    """Add a record's id, and below it lines of facts 4.6 mm apart."""
+    drawing.add(Text(x, y, short_name(name), 3.6, bold=True))
+    for row, text in enumerate(facts, 1):
+        drawing.add(Text(x, y + 4.6 * row, text, 3.0, colour="#333333"))
+
+
+def add_synthetic(drawing: Drawing, x: float, y: float) -> None:
+    """Say that nobody is shown here."""
+    drawing.add(Text(x, y, "SYNTHETIC", 3.0, bold=True, colour="#b3261e"))
 
 
 def short_name(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from medfm.io.volumes.volume import obliqueness, to_ras
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Drawing, Lines, Picture, Text
 from medfm.reporting.thumbnails import thumbnail
-from medfm.reporting.volume_slices import grey, slices
+from medfm.reporting.volume_slices import Slice, grey, slices
 
 if TYPE_CHECKING:
     from medfm.encoders.encoder import Encoder
@@ -22,27 +22,6 @@ if TYPE_CHECKING:
 _WIDTH, _MARGIN, _GAP, _TITLE = 190.0, 7.0, 9.0, 7.0  # mm of the sheet
 _DARK, _BRIGHT = 1.0, 99.7  # percentiles of what is not air
 _LETTERS = 60
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One slice as it is drawn.
-
-    Attributes:
-        name: ``sagittal``, ``coronal`` or ``axial``.
-        pixels: Grey values uint8 (rows, columns), the first row on top.
-        size: Width and height, mm of the head.
-        sides: Letters at the left and the right.
-        ends: Letters on top and below.
-        at: The slice, counted from 0, and how many there are.
-    """
-
-    name: str
-    pixels: np.ndarray
-    size: tuple[float, float]
-    sides: str
-    ends: str
-    at: tuple[int, int]
 
 
 class VolumeSettings(StrictConfig):
@@ -75,7 +54,7 @@ class VolumeShower:
             middle, beside = x + wide / 2, top + high / 2 + 1.2
             drawing.add(
                 Text(x, top - 4.6, f"{panel.name}, {panel.at[0] + 1} of {panel.at[1]}", 2.8, colour="#333333"),
-                Picture(x, top, wide, high, np.repeat(panel.pixels[:, :, None], 3, axis=2)),
+                Picture(x, top, wide, high, np.repeat(panel.values[:, :, None], 3, axis=2)),
                 Text(middle, top - 0.8, panel.ends[0], 3.2, "middle", bold=True),
                 Text(middle, top + high + 3.4, panel.ends[1], 3.2, "middle", bold=True),
                 Text(x - 0.8, beside, panel.sides[0], 3.2, "end", bold=True),
@@ -103,22 +82,22 @@ class VolumeShower:
         return [thumbnail(side_by_side(panels(record))) for record in records]
 
 
-def panels(record: Record) -> tuple[Panel, Panel, Panel]:
-    """The three slices through the middle of the head, the patient's right at the left of the picture."""
+def panels(record: Record) -> tuple[Slice, Slice, Slice]:
+    """The three slices through the middle of the head as grey values uint8, the patient's right at the left of the picture."""
     affine = np.asarray(record.facts["affine"], np.float64)
     dark, bright = _window(to_ras(record.array, affine)[0])
     found = slices(record.array, affine, sides_known=record.facts.get("left_right") == "known")
-    made = [Panel(s.name, grey(s.values, dark, bright)[:, :, 0], s.size, s.sides, s.ends, s.at) for s in found]
+    made = [replace(one, values=grey(one.values, dark, bright)[:, :, 0]) for one in found]
     return made[0], made[1], made[2]
 
 
-def side_by_side(parts: Sequence[Panel], height: int = 224) -> np.ndarray:
+def side_by_side(parts: Sequence[Slice], height: int = 224) -> np.ndarray:
     """The panels as one picture uint8 (height, width, 3), each as high as its millimetres say."""
     from PIL import Image
 
     scale = height / max(panel.size[1] for panel in parts)
     pictures = [
-        Image.fromarray(panel.pixels).resize(
+        Image.fromarray(panel.values).resize(
             (max(round(panel.size[0] * scale), 1), max(round(panel.size[1] * scale), 1)), Image.Resampling.BILINEAR
         )
         for panel in parts

@@ -27,7 +27,8 @@ class Slice:
 
     Attributes:
         name: ``sagittal``, ``coronal`` or ``axial``.
-        values: float64 (rows, columns), the first row on top, the patient's right at the left.
+        values: (rows, columns), float64 as the volume has them, or uint8 grey values; the first row on top, the
+            patient's right at the left.
         size: Width and height, mm of the head.
         sides: Letters at the left and the right; ``??`` where left and right are not known.
         ends: Letters on top and below.

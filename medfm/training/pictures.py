@@ -17,6 +17,7 @@ from medfm.core.hashing import sha256_tensors
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
+from medfm.training.on_demand import read_while_training
 
 
 def small_picture(array: np.ndarray, size: int) -> Tensor:
@@ -64,14 +65,8 @@ class Pictures:
         if self.held is not None:
             return self.held[index]
         ref = self.refs[index]
-        try:
+        with read_while_training(ref, "picture"):
             return small_picture(get_modality(self.modality).read(ref).array, self.size)
-        except ReadError as error:
-            raise TrainingError(
-                f"A picture cannot be read: {error.what}",
-                where=f"record {ref.record_id}",
-                fix="leave the record out of the table (medfm data check names all of them), then resume",
-            ) from error
 
 
 def load_pictures(cohort: Cohort, size: int, memory_mb: int, progress: ProgressMaker = Silent) -> Pictures:

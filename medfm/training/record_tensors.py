@@ -15,6 +15,7 @@ from medfm.core.progress import ProgressMaker, Silent
 from medfm.encoders.preprocessing import Preprocessing
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
+from medfm.training.on_demand import read_while_training
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,8 @@ class RecordTensors:
         if self.held is not None:
             return self.held[index]
         ref = self.refs[index]
-        try:
+        with read_while_training(ref):
             return self.preprocess(get_modality(self.modality).read(ref))
-        except ReadError as error:
-            raise TrainingError(
-                f"A record cannot be read: {error.what}",
-                where=f"record {ref.record_id}",
-                fix="leave the record out of the table (medfm data check names all of them), then resume",
-            ) from error
 
 
 def load_record_tensors(

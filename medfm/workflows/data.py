@@ -107,16 +107,14 @@ def prepare(
     source: str | Path,
     out: str | Path,
     *,
-    allow_partial: bool = False,
-    task: str | None = None,
-    labels: str | None = None,
-    splits: str | Path | None = None,
-    rate: int | None = None,
-    modality: str | None = None,
-    columns: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    **settings: Any,
 ) -> Prepared:
-    """Write the cohort table of the public set `name`; see :func:`medfm.cohorts.adapters.prepare`.
+    """Write the cohort table of the public set `name`.
+
+    Args:
+        name, source, out, settings: As of :func:`medfm.cohorts.adapters.registry.prepare`.
+        overwrite: Whether a table that the same set wrote there may be replaced.
 
     Raises:
         StoreError: `out` holds a prepared table and `overwrite` is false, or (always) a table that this set
@@ -124,18 +122,7 @@ def prepare(
     """
     if not overwrite:
         _refuse_a_table(Path(out))
-    return prepare_set(
-        name,
-        source,
-        out,
-        allow_partial=allow_partial,
-        task=task,
-        labels=labels,
-        splits=splits,
-        rate=rate,
-        modality=modality,
-        columns=columns,
-    )
+    return prepare_set(name, source, out, **settings)
 
 
 def _refuse_a_table(out: Path) -> None:

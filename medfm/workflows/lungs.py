@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.info import CohortInfo
 from medfm.core.environment import software
-from medfm.core.errors import ConfigError, MedfmError, StoreError
-from medfm.core.files import make_folder, write_error, write_json, write_text
+from medfm.core.errors import ConfigError, MedfmError
+from medfm.core.files import make_folder, write_error, write_json
 from medfm.core.hashing import sha256_file, sha256_json
 from medfm.core.progress import ProgressMaker, Silent
 from medfm.encoders.lungs import LEAST, MARGIN, MOST, LungField, load_lung_network, lung_field, lung_masks
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
+from medfm.workflows.derived_cohort import PROVENANCE, begin_folder, write_derived_table
 
 if TYPE_CHECKING:
     from torch import nn
 
 _LOG = logging.getLogger(__name__)
-PROVENANCE, FOUND, OVERVIEW = "provenance.json", "lungs.jsonl", "overview.png"
+FOUND, OVERVIEW = "lungs.jsonl", "overview.png"
 _OURS = ("labels.csv", "labels.yaml", PROVENANCE, FOUND, OVERVIEW)
 _WRITER = "medfm data lungs"
 _COUNTING = ("medfm", "numpy", "torch")
@@ -104,7 +105,14 @@ def find_lungs(
     }
     key = sha256_json(setup)
     target = Path(out)
-    _begin(target, key, overwrite)
+    begin_folder(
+        target,
+        _WRITER,
+        key,
+        _OURS,
+        overwrite=overwrite,
+        differs="The folder holds crops found in another way: weights, margin or versions differ.",
+    )
     make_folder(target)
     head = {"written_by": _WRITER, "setup_sha256": key, **setup, "cohort_sha256": cohort.digest()}
     write_json(target / PROVENANCE, {**head, "finished": False})
@@ -153,29 +161,6 @@ def _found(ref: RecordRef, network: nn.Module, margin: float) -> LungField:
     return lung_field(lung_masks(record.array, network, ref.record_id), margin)
 
 
-def _begin(target: Path, key: str, overwrite: bool) -> None:
-    """See that `target` is new, or the beginning of the same work."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    try:
-        before = json.loads((target / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = None
-    if not isinstance(before, dict) or before.get("written_by") != _WRITER:
-        raise StoreError(
-            "The output folder exists already and holds other things.", where=str(target), fix="choose another name"
-        )
-    if overwrite:
-        for name in _OURS:
-            (target / name).unlink(missing_ok=True)
-    elif before.get("setup_sha256") != key:
-        raise StoreError(
-            "The folder holds crops found in another way: weights, margin or versions differ.",
-            where=str(target),
-            fix="choose another folder, or pass --overwrite to begin again",
-        )
-
-
 def _known(file: Path) -> dict[str, LungField]:
     """What an earlier run found, by content; a last line that was cut off is no loss."""
     known: dict[str, LungField] = {}
@@ -220,8 +205,6 @@ class Appending:
 
 
 def _write_table(cohort: Cohort, fields: Mapping[str, LungField], info: CohortInfo, target: Path) -> Path | None:
-    import yaml
-
     file = target / "labels.csv"
     table = cohort.table[cohort.table["record_id"].astype(str).isin(list(fields))].copy()
     if not len(table):
@@ -230,26 +213,12 @@ def _write_table(cohort: Cohort, fields: Mapping[str, LungField], info: CohortIn
     ordered = [fields[str(name)] for name in table["record_id"]]
     table["crop"] = ["" if one.box is None else ",".join(map(str, one.box)) for one in ordered]
     table["lungs"] = [one.seen for one in ordered]
-    # A column of record ids under the name of patients would claim more than is known.
-    gone = [] if cohort.patients_known else ["patient_id"]
-    gone += [name for name in ("site", "split") if table[name].isna().all()]
-    write_text(file, table.drop(columns=gone).to_csv(index=False))
     try:
         root = Path(os.path.relpath(cohort.root, target.absolute())).as_posix()
     except ValueError:  # another drive of Windows
         root = str(cohort.root)
-    kept = info.model_dump(exclude={"columns", "label_map", "root", "modality", "counts", "notes", "name", "synthetic"})
-    about = CohortInfo(
-        **kept,
-        root=root,
-        modality=cohort.modality,
-        name=cohort.name,
-        synthetic=cohort.synthetic,
-        notes=[*info.notes, "Radiographs cropped to the lung fields that medfm data lungs found (column crop)."],
-    )
-    plain = about.model_dump(mode="json", exclude_defaults=True)
-    write_text(target / "labels.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    return file
+    note = "Radiographs cropped to the lung fields that medfm data lungs found (column crop)."
+    return write_derived_table(table, cohort, info, target, note, root=root)
 
 
 def _draw(cohort: Cohort, fields: Mapping[str, LungField], file: Path) -> None:

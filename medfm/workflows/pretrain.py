@@ -13,9 +13,8 @@ from medfm.cohorts.cohort import Cohort
 from medfm.core.config import build, load_config, merge, read_yaml
 from medfm.core.errors import TrainingError
 from medfm.core.files import make_folder, write_text
-from medfm.core.names import unknown_name
 from medfm.core.progress import ProgressMaker, Silent
-from medfm.core.resources import data_folder
+from medfm.core.resources import shipped, shipped_or_own
 
 if TYPE_CHECKING:
     from medfm.training.config import PretrainConfig
@@ -53,6 +52,13 @@ class Pretrained:
     what: str = "pictures"
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], **facts: Any) -> Pretrained:
+        """What a run left behind whose log has these rows, one per step; `facts` are the other attributes."""
+        losses = [float(row["total"]) for row in rows]
+        tenth = max(1, len(losses) // 10)
+        return cls(first_loss=sum(losses[:tenth]) / tenth, last_loss=sum(losses[-tenth:]) / tenth, **facts)
+
     def __str__(self) -> str:
         lines = [
             f"{self.encoder_id}: trained on {self.pictures} {self.what}",
@@ -74,7 +80,7 @@ def _shown(failures: Sequence[tuple[str, str]]) -> str:
 
 def recipes() -> list[str]:
     """Names of the shipped pretraining recipes."""
-    return sorted(path.stem for path in (data_folder("configs") / "pretrain").glob("*.yaml"))
+    return shipped("pretrain")
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
@@ -90,11 +96,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any]
     """
     from medfm.training.recipes import recipe_kind
 
-    path = Path(recipe)
-    if path.suffix not in (".yaml", ".yml"):
-        path = data_folder("configs") / "pretrain" / f"{recipe}.yaml"
-        if not path.is_file():
-            raise unknown_name("pretraining recipe", str(recipe), recipes())
+    path = shipped_or_own(recipe, "pretrain", "pretraining recipe")
     kind: Any = recipe_kind(read_yaml(path), str(path))
     changes = overrides if isinstance(overrides, Mapping) else {}
     recipe_: Recipe = load_config(kind, path, overrides=() if isinstance(overrides, Mapping) else overrides)
@@ -187,15 +189,12 @@ def _pretrain_pictures(
             draw_crops(folder / "crops.png", pictures, config)
     first = train(model, pictures, patch, folder, identity=identity, fabric=fabric, resume=resume, progress=shown)
     rows = read_log(folder / "log.jsonl")
-    tenth = max(1, len(rows) // 10)
-    losses = [float(row["total"]) for row in rows]
-    result = Pretrained(
+    result = Pretrained.of(
+        rows,
         folder=folder,
         encoder_id=trained_id(config, cohort),
         pictures=len(pictures),
         resumed_from=first,
-        first_loss=sum(losses[:tenth]) / tenth,
-        last_loss=sum(losses[-tenth:]) / tenth,
         failures=pictures.failures,
         is_main=fabric.is_global_zero,
     )

@@ -123,15 +123,12 @@ def _pretrain(
         latents = compute_together(folder, key, trained.autoencoder, data.volumes, _back(data), fabric, shown)
         scale = config.latent_scale or latents.scale(data.train)
     rows = read_log(folder / "log.jsonl")
-    tenth = max(1, len(rows) // 10)
-    losses = [float(row["total"]) for row in rows]
-    result = Pretrained(
+    result = Pretrained.of(
+        rows,
         folder=folder,
         encoder_id=trained_id(config, cohort),
         pictures=len(data.train),
         resumed_from=first,
-        first_loss=sum(losses[:tenth]) / tenth,
-        last_loss=sum(losses[-tenth:]) / tenth,
         failures=data.volumes.failures,
         is_main=fabric.is_global_zero,
         what="volumes",

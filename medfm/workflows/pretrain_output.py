@@ -74,7 +74,7 @@ def write_encoder(result: Pretrained, model: Dinov2, card: Card, config: Pretrai
         prose=_prose(result, card, config, used),
         training_data=[
             TrainingSet(
-                name=_word(used.name),
+                name=set_name(used.name),
                 title=used.name,
                 status="used",
                 split=config.split,
@@ -87,7 +87,8 @@ def write_encoder(result: Pretrained, model: Dinov2, card: Card, config: Pretrai
     )
 
 
-def _word(text: str) -> str:
+def set_name(text: str) -> str:
+    """A cohort's name as a model card names a training set: lower-case words with hyphens."""
     word = "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower()).strip("-")
     return word or "cohort"
 

@@ -139,15 +139,12 @@ def pretrain_pairs(
         progress=shown,
     )
     rows = read_log(folder / "log.jsonl")
-    tenth = max(1, len(rows) // 10)
-    losses = [float(row["total"]) for row in rows]
-    result = Pretrained(
+    result = Pretrained.of(
+        rows,
         folder=folder,
         encoder_id=trained_id(config, cohort),
         pictures=len(training),
         resumed_from=first,
-        first_loss=sum(losses[:tenth]) / tenth,
-        last_loss=sum(losses[-tenth:]) / tenth,
         failures=records.failures,
         is_main=fabric.is_global_zero,
         what="pairs of record and report" if config.family == "merl" else "pairs of picture and text",

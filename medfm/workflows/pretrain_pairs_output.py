@@ -15,7 +15,7 @@ from medfm.encoders.save import save_encoder
 from medfm.training.recipes import PairRecipe
 from medfm.training.towers_config import FlairText
 from medfm.workflows.pretrain import Pretrained
-from medfm.workflows.pretrain_output import _word as word
+from medfm.workflows.pretrain_output import set_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +91,7 @@ def write_pair_encoder(
         prose=_prose(result, card, config, used, epoch, chosen, rows, began, bool(tokenizer)),
         training_data=[
             TrainingSet(
-                name=word(used.name),
+                name=set_name(used.name),
                 title=used.name,
                 status="used",
                 split=config.split,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -15,20 +13,20 @@ from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.info import CohortInfo
 from medfm.core.config import load_config
 from medfm.core.environment import software
-from medfm.core.errors import ConfigError, StoreError
-from medfm.core.files import make_folder, remove_leftovers, write_json, write_text
+from medfm.core.errors import ConfigError
+from medfm.core.files import make_folder, remove_leftovers, write_json
 from medfm.core.hashing import sha256_json
-from medfm.core.names import unknown_name
 from medfm.core.progress import ProgressMaker, Silent
-from medfm.core.resources import data_folder
+from medfm.core.resources import shipped, shipped_or_own
 from medfm.encoders.preparation.prepare import check_tools
 from medfm.encoders.preparation.register import Template
 from medfm.encoders.preparation.steps import PreparationRecipe
 from medfm.modalities.record import RecordRef
 from medfm.modalities.registry import get_modality
+from medfm.workflows.derived_cohort import PROVENANCE, begin_folder, write_derived_table
 from medfm.workflows.standardize_files import Job, Outcome, done_before, outcomes
 
-PROVENANCE = "provenance.json"
+_WRITER = "medfm data standardize"
 _OURS = ("labels.csv", "labels.yaml", PROVENANCE, "volumes", "records")
 
 
@@ -53,7 +51,7 @@ class Standardized:
 
 def preparation_recipes() -> list[str]:
     """Names of the shipped recipes of preparation."""
-    return sorted(path.stem for path in (data_folder("configs") / "preparation").glob("*.yaml"))
+    return shipped("preparation")
 
 
 def load_preparation(recipe: str | Path, overrides: Sequence[str] = ()) -> PreparationRecipe:
@@ -65,11 +63,7 @@ def load_preparation(recipe: str | Path, overrides: Sequence[str] = ()) -> Prepa
         UnknownNameError: There is no such recipe.
         ConfigError: A setting is wrong.
     """
-    path = Path(recipe)
-    if path.suffix not in (".yaml", ".yml"):
-        path = data_folder("configs") / "preparation" / f"{recipe}.yaml"
-        if not path.is_file():
-            raise unknown_name("recipe of preparation", str(recipe), preparation_recipes())
+    path = shipped_or_own(recipe, "preparation", "recipe of preparation")
     made = load_config(PreparationRecipe, path)
     return made if not overrides else _changed(made, overrides, str(path))
 
@@ -141,10 +135,17 @@ def standardize(
     }
     key = sha256_json(setup)
     target = Path(out)
-    _begin(target, key, overwrite)
+    begin_folder(
+        target,
+        _WRITER,
+        key,
+        _OURS,
+        overwrite=overwrite,
+        differs="The folder holds volumes prepared in another way: recipe, template or versions differ.",
+    )
     make_folder(target / "volumes")
     make_folder(target / "records")
-    head = {"written_by": "medfm data standardize", "setup_sha256": key, **setup, "cohort_sha256": cohort.digest()}
+    head = {"written_by": _WRITER, "setup_sha256": key, **setup, "cohort_sha256": cohort.digest()}
     write_json(target / PROVENANCE, {**head, "finished": False})
     jobs = list(_jobs(cohort, target, key))
     found: dict[str, Outcome] = {}
@@ -178,32 +179,6 @@ def standardize(
 
 # Of what can change a voxel.
 _COUNTING = ("medfm", "numpy", "scipy")
-
-
-def _begin(target: Path, key: str, overwrite: bool) -> None:
-    """See that `target` is new, or the beginning of the same work."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    try:
-        before = json.loads((target / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = None
-    if not isinstance(before, dict) or before.get("written_by") != "medfm data standardize":
-        raise StoreError(
-            "The output folder exists already and holds other things.",
-            where=str(target),
-            fix="choose another name",
-        )
-    if overwrite:
-        for name in _OURS:
-            path = target / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif before.get("setup_sha256") != key:
-        raise StoreError(
-            "The folder holds volumes prepared in another way: recipe, template or versions differ.",
-            where=str(target),
-            fix="choose another folder, or pass --overwrite to begin again",
-        )
 
 
 def _jobs(cohort: Cohort, target: Path, key: str) -> Iterator[Job]:
@@ -241,21 +216,5 @@ def _write_table(
     table = cohort.table.iloc[good].copy()
     table["path"] = [jobs[place].volume.relative_to(target).as_posix() for place in good]
     gone = [c for c in get_modality(cohort.modality).option_columns if c in table.columns]
-    # A column of record ids under the name of patients would claim more than is known.
-    gone += [] if cohort.patients_known else ["patient_id"]
-    gone += [c for c in ("site", "split") if table[c].isna().all()]
-    write_text(file, table.drop(columns=gone).to_csv(index=False))
     note = f"Volumes prepared by medfm data standardize with the recipe {recipe.id} ({recipe.digest()[:12]})."
-    kept = info.model_dump(exclude={"columns", "label_map", "root", "modality", "counts", "notes", "name", "synthetic"})
-    about = CohortInfo(
-        **kept,
-        modality=cohort.modality,
-        name=cohort.name,
-        synthetic=cohort.synthetic,
-        notes=[*info.notes, note],
-    )
-    import yaml
-
-    plain = about.model_dump(mode="json", exclude_defaults=True)
-    write_text(target / "labels.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    return file
+    return write_derived_table(table, cohort, info, target, note, gone=gone)

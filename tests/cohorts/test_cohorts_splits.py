@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medfm.cohorts.cohort import Cohort
-from medfm.cohorts.splits import group_folds, leave_one_site_out, strata, train_val_test
+from medfm.cohorts.splits import strata, train_val_test
 from medfm.core.errors import CohortError
 from medfm.core.randomness import generator
 
@@ -26,53 +26,6 @@ def cohort(make_cohort: Callable) -> Cohort:
 
 def parts_per_patient(cohort: Cohort, parts: object) -> int:
     return int(pd.Series(parts).groupby(cohort.table["patient_id"]).nunique().max())
-
-
-class TestFolds:
-    @pytest.mark.parametrize("folds", [2, 5, 10])
-    def test_patients_stay_whole_and_classes_are_spread(self, cohort: Cohort, folds: int) -> None:
-        fold = group_folds(cohort, folds, generator(0), "label")
-        assert set(fold) == set(range(folds))
-        assert parts_per_patient(cohort, fold) == 1
-        share = pd.crosstab(fold, cohort.table["label"], normalize="index")["a"]
-        assert share.max() - share.min() < 0.35
-
-    def test_the_seed_decides(self, cohort: Cohort) -> None:
-        one, same, other = (group_folds(cohort, 5, generator(s), "label") for s in (1, 1, 2))
-        assert np.array_equal(one, same)
-        assert not np.array_equal(one, other)
-
-    def test_rows_without_a_label_are_in_no_fold(self, cohort: Cohort) -> None:
-        cohort.table.loc[[0, 5], "label"] = None
-        fold = group_folds(cohort, 3, generator(0), "label")
-        assert np.flatnonzero(fold == -1).tolist() == [0, 5]
-
-    def test_sites_stay_whole(self, cohort: Cohort) -> None:
-        fold = group_folds(cohort, 3, generator(0), "label", group="site")
-        assert pd.Series(fold).groupby(cohort.table["site"]).nunique().max() == 1
-        assert set(fold) == {0, 1, 2}
-
-    def test_without_a_target_and_with_a_quantity(self, cohort: Cohort) -> None:
-        assert set(group_folds(cohort, 4, generator(0))) == set(range(4))
-        cohort.table["size"] = np.linspace(0, 1, len(cohort))
-        fold = group_folds(cohort, 4, generator(0), "size")
-        assert parts_per_patient(cohort, fold) == 1
-
-    def test_every_class_smaller_than_the_folds(self, make_cohort: Callable) -> None:
-        tiny = make_cohort(files=False, label=list("aabbccdd"))
-        fold = group_folds(tiny, 4, generator(0), "label")
-        assert np.bincount(fold).tolist() == [2, 2, 2, 2]
-
-    def test_too_few_patients_or_folds(self, make_cohort: Callable) -> None:
-        tiny = make_cohort(files=False, label=list("abab"), patient_id=list("ppqq"))
-        with pytest.raises(CohortError, match="2 different values of patient_id cannot fill 3 folds"):
-            group_folds(tiny, 3, generator(0), "label")
-        with pytest.raises(CohortError, match="at least 2"):
-            group_folds(tiny, 1, generator(0), "label")
-
-    def test_a_group_must_be_known(self, make_cohort: Callable) -> None:
-        with pytest.raises(CohortError, match="2 rows have no site"):
-            group_folds(make_cohort(files=False, label=list("ab")), 2, generator(0), group="site")
 
 
 class TestTrainValTest:
@@ -110,26 +63,6 @@ class TestTrainValTest:
     def test_wrong_fractions(self, cohort: Cohort, shares: tuple) -> None:
         with pytest.raises(CohortError, match="fractions"):
             train_val_test(cohort, generator(0), "label", shares)
-
-
-class TestSites:
-    def test_each_site_is_left_out_once(self, cohort: Cohort) -> None:
-        seen = []
-        for site, train, test in leave_one_site_out(cohort):
-            seen.append(site)
-            assert set(cohort.table["site"].iloc[test]) == {site}
-            assert site not in set(cohort.table["site"].iloc[train])
-            assert len(train) + len(test) == len(cohort)
-        assert seen == ["n", "s", "w"]
-
-    def test_patients_seen_at_both_sites_do_not_train(self, make_cohort: Callable) -> None:
-        both = make_cohort(files=False, patient_id=list("ppqr"), site=["n", "s", "s", None])
-        parts = {site: (train.tolist(), test.tolist()) for site, train, test in leave_one_site_out(both)}
-        assert parts == {"n": ([2], [0]), "s": ([], [1, 2])}
-
-    def test_one_site_is_too_few(self, make_cohort: Callable) -> None:
-        with pytest.raises(CohortError, match="two sites"):
-            list(leave_one_site_out(make_cohort(files=False, site=["n", "n"])))
 
 
 def test_strata_of_classes_quantities_and_nothing(make_cohort: Callable) -> None:

@@ -4,7 +4,7 @@ from sklearn import metrics as sk
 from statistics_cases import binary_case, binary_outcomes, case, multiclass_case, multilabel_case
 
 from medfm.evaluation.bootstrap import Clusters, collect
-from medfm.evaluation.curves import GRID, MACRO, ClassCurves, curves, precision_at, roc_at, youden_threshold
+from medfm.evaluation.curves import GRID, MACRO, ClassCurves, curves, precision_columns, roc_columns
 from medfm.evaluation.metrics import evaluate
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 
@@ -105,17 +105,11 @@ def test_weights_equal_repeated_records():
 
 
 def test_reading_a_curve():
-    # Perfect ranking: TPR is 1 from the start.
-    assert roc_at(np.array([0.0, 0.0, 1.0]), np.array([0.5, 1.0, 1.0]), np.array([0.0, 0.5])).tolist() == [1.0, 1.0]
-    # First cut-off takes both kinds: the line from the origin counts.
-    assert roc_at(np.array([0.5, 1.0]), np.array([0.8, 1.0]), np.array([0.25]))[0] == pytest.approx(0.4)
-    found = precision_at(np.array([1.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.5, 0.75, 1.0]))
-    assert found.tolist() == [1.0, 1.0, 0.5, 0.5]
-
-
-def test_youden():
-    scores = np.array([0.1, 0.4, 0.35, 0.8])
-    positive = np.array([False, False, True, True])
-    # 0.8: 1/2; 0.35: 2/2 - 1/2; equal, so the highest cut-off.
-    assert youden_threshold(scores, positive) == 0.8
-    assert youden_threshold(np.array([0.1, 0.2, 0.6, 0.9]), positive) == 0.6
+    half = np.array([0.0, 0.25, 0.5])
+    # Perfect ranking: TPR is 1 from the start. First cut-off takes both kinds: the line from the origin counts.
+    false = np.array([[0.0, 0.5], [0.0, 0.5], [1.0, 1.0]])
+    true = np.array([[0.5, 0.8], [1.0, 0.8], [1.0, 1.0]])
+    np.testing.assert_allclose(roc_columns(false, true, half), [[1.0, 0.0], [1.0, 0.4], [1.0, 0.8]])
+    grid = np.array([0.0, 0.5, 0.75, 1.0])
+    found = precision_columns(np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [2.0]]), grid)
+    assert found[:, 0].tolist() == [1.0, 1.0, 0.5, 0.5]

@@ -11,7 +11,7 @@ from medfm.core.config import build
 from medfm.core.errors import ConfigError, EvaluationError
 from medfm.evaluation.protocol_adapters import FewShot
 from medfm.evaluation.schemes import Fold
-from medfm.evaluation.shots import draw_shots, draw_shots_as_flair, flair_split
+from medfm.evaluation.shots import by_turn, draw_shots, draw_shots_as_flair, flair_split
 from medfm.evaluation.target import Target
 
 NONE = np.empty(0, dtype=np.int64)
@@ -147,3 +147,18 @@ def test_flair_draws_say_that_they_ignore_patients():
         assert not set(a.fold.train.tolist()) & set(a.fold.test.tolist())
     with pytest.raises(EvaluationError, match="too small for 50 shots"):
         draw_shots_as_flair(60, plan(shots=(50,), draws=1, draw="flair"), truth)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 30), st.integers(1, 6), st.integers(1, 4))
+def test_patients_take_turns(seed, n, people, per_patient):
+    rng = np.random.default_rng(seed)
+    rows, patients = rng.permutation(n), rng.integers(0, people, n).astype(str).astype(object)
+    turns = [[r for r in rows.tolist() if patients[r] == one] for one in dict.fromkeys(patients[rows].tolist())]
+    naive, place = [], {int(r): i for i, r in enumerate(rows)}
+    while any(turns):
+        taken = [r for own in turns for r in own[:per_patient]]
+        naive += sorted(taken, key=place.__getitem__)
+        turns = [own[per_patient:] for own in turns]
+    assert by_turn(rows, patients, per_patient).tolist() == naive
+    assert by_turn(rows, patients, None) is rows

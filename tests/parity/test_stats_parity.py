@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from medfm.evaluation.calibration import calibration_fit, reliability_bins
-from medfm.evaluation.curves import youden_threshold
 from medfm.evaluation.decision import NetBenefit
 from medfm.evaluation.delong import delong
 from medfm.evaluation.groups import fairness_gaps
@@ -17,6 +16,7 @@ from medfm.evaluation.metrics_labels import selection_rate
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.multiple import benjamini_hochberg, bonferroni, holm
 from medfm.evaluation.paired_tests import mcnemar, nadeau_bengio, wilcoxon
+from medfm.evaluation.thresholds import youden
 
 FOLDER = Path(__file__).parent / "stats"
 GOLDEN = json.loads((FOLDER / "golden.json").read_text())
@@ -123,7 +123,10 @@ def test_net_benefit():
 
 
 def test_youden():
-    assert youden_threshold(INPUTS["score_a"], INPUTS["y"] == 1) == GOLDEN["binary"]["youden_threshold_a"]
+    # Ours lies in the gap below the published score; the same records are positive.
+    found = youden(INPUTS["score_a"], INPUTS["y"] == 1)
+    expected = INPUTS["score_a"] >= GOLDEN["binary"]["youden_threshold_a"]
+    assert found is not None and np.array_equal(INPUTS["score_a"] >= found, expected)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from medfm.core.errors import ConfigError
 from medfm.modalities.record import Record
 from medfm.reporting.drawing import Picture
 from medfm.reporting.show import shower
-from medfm.reporting.show_chest import RadiographSettings, proportions, sides
+from medfm.reporting.show_chest import proportions, sides
+from medfm.reporting.show_picture import PictureSettings
 
 
 def record(shape: tuple[int, int] = (40, 30), **facts: Any) -> Record:
@@ -20,7 +21,7 @@ def record(shape: tuple[int, int] = (40, 30), **facts: Any) -> Record:
 
 
 def draw(one: Record, **more: Any) -> Any:
-    return shower("chest_xray").draw(one, RadiographSettings(), **more)
+    return shower("chest_xray").draw(one, PictureSettings(), **more)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +81,4 @@ def test_synthetic_and_thumbnails_and_texts() -> None:
     assert "SYNTHETIC" in draw(record(), synthetic=True).svg() and "SYNTHETIC" not in draw(record()).svg()
     assert all(small[:3] == b"\xff\xd8\xff" for small in shower("chest_xray").in_report([record(), record((5, 90))]))
     with pytest.raises(ConfigError, match="encoder"):
-        shower("chest_xray").draw(record(), RadiographSettings(text="opacity"))
+        shower("chest_xray").draw(record(), PictureSettings(text="opacity"))

@@ -52,7 +52,7 @@ def marked(where: tuple[str, ...]) -> Record:
 )  # fmt: skip
 def test_radiological_convention(side: str, panel: int, bright: str) -> None:
     part = panels(marked((side,)))[panel]
-    pixels = part.pixels.astype(float)
+    pixels = part.values.astype(float)
     halves = {
         "left": pixels[:, : pixels.shape[1] // 2],
         "right": pixels[:, pixels.shape[1] // 2 :],
@@ -72,7 +72,7 @@ def test_the_order_of_the_array_does_not_matter() -> None:
     one, other = panels(record(array, affine)), panels(record(array[::-1, :, ::-1], flipped))
     assert np.array_equal(to_ras(array[::-1, :, ::-1], flipped)[0], array)
     for a, b in zip(one, other, strict=True):
-        assert np.array_equal(a.pixels, b.pixels) and a.size == b.size
+        assert np.array_equal(a.values, b.values) and a.size == b.size
 
 
 def test_proportions_are_those_of_the_head() -> None:

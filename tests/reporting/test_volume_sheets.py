@@ -75,7 +75,7 @@ def test_panels_of_a_record_run_through_the_same_slices():
     made = panels(Record("r", "brain_mri", array, facts))
     found = slices(array, facts["affine"])
     assert [p.at for p in made] == [s.at for s in found] and centre_of(array, facts["affine"])[0] == found[0].at[0]
-    assert [p.pixels.shape for p in made] == [s.values.shape for s in found]
+    assert [p.values.shape for p in made] == [s.values.shape for s in found]
 
 
 def test_grey_is_clipped_and_has_no_holes():
