@@ -25,6 +25,8 @@ fi
 # The mark is written last and holds the folder: a moved or copied checkout is installed anew.
 mark=".venv/.installed${extras:+-$extras}"
 if [ ! -f "$mark" ] || [ pyproject.toml -nt "$mark" ] || [ "$(cat "$mark")" != "$PWD" ]; then
-  "$venv" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+  # Compiled afterwards by all cores: pip does it with one. What cannot be compiled is nobody's module.
+  "$venv" -m pip install --quiet --disable-pip-version-check --no-compile -e ".${extras:+[$extras]}"
+  "$venv" -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
   printf '%s\n' "$PWD" >"$mark"
 fi

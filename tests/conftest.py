@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from process_state import left_behind, snapshot
 
 # Before anything imports a hub client: no test needs a network.
 os.environ["MEDFM_OFFLINE"] = "1"
@@ -17,6 +20,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that; tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("medfm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medfm")
 
 _CACHES = itertools.count()
 
@@ -36,6 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a test marked ``slow`` come first, else in order: what takes minutes must not be left for the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded stays to the end: the garbage collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A file that changes its process for those after it fails: which files share a process is chance."""
+    before = snapshot()
+    yield
+    lines = left_behind(before, snapshot())
+    if lines:
+        pytest.fail(f"{request.path.name} leaves its process otherwise than it found it:\n  " + "\n  ".join(lines))
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -163,3 +164,13 @@ def _as_is(decoded: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    sys.excepthook = _unless_left_alone
+
+
+def _unless_left_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Nothing for a broken connection: Ctrl-C may end the main process while a worker hands it a batch.
+
+    The worker's sender would print a traceback below the message that says how to go on.
+    """
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)

@@ -97,7 +97,9 @@ class TestCtrlC:
         return process.returncode, err
 
     def test_embed_keeps_what_was_done_and_goes_on_to_the_same_digest(self, table: Path, tmp_path: Path) -> None:
-        common = ("embed", table, "--encoder", "dinobloom-s", "--weights", "random", "--set", "flush_every=1")
+        # One small picture at a time: 60 batches and files, of which three are there long before the last.
+        common = ("embed", table, "--encoder", "dinov2-tiny", "--weights", "random", "--set", "flush_every=1")
+        common += ("--set", "batch_size=1")
         cache = tmp_path / "cache"
         code, err = self._stop(start(*common, "--cache", cache), lambda: len(list(cache.rglob("*.parquet"))) >= 3)
         assert code == 130

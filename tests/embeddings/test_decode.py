@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 
 import pytest
 import torch
@@ -131,3 +132,16 @@ def test_little_shared_memory_means_no_workers(monkeypatch, caplog):
 def test_the_decoder_can_be_sent_to_a_process():
     copy = pickle.loads(pickle.dumps(Decoder(BLOOD_CELL, TinyPreprocess())))
     assert copy.modality.name == "blood_cell"
+
+
+def test_a_worker_that_is_left_alone_prints_no_traceback(monkeypatch, capsys) -> None:
+    """Ctrl-C while the main process fetches a batch breaks the connection on which the worker sends it."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    threads = torch.get_num_threads()
+    decode._start_worker(0)
+    torch.set_num_threads(threads)
+    for error in (EOFError(), ConnectionResetError(), BrokenPipeError()):
+        sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(ValueError, ValueError("a true fault"), None)
+    assert "a true fault" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One training step in several processes; run by test_gather.py as a program: RULE DEVICES OUT."""
+"""One training step in several processes; run by test_gather.py as a program: DEVICES OUT RULE..."""
 
 from __future__ import annotations
 
@@ -36,26 +36,38 @@ class Towers(torch.nn.Module):
         return MerlOutputs(self.signal(records), self.text(text), self.view1(records), self.view2(records))
 
 
-def main(rule: str, devices: int, out: str) -> None:
-    """One step of plain gradient descent on eight pairs; the terms and the change of every weight as JSON."""
+def launched(devices: int) -> Fabric:
+    """This process as one of `devices`."""
     strategy = DDPStrategy(process_group_backend="gloo") if devices > 1 else "auto"
     fabric = Fabric(accelerator="cpu", devices=devices, strategy=strategy)
     fabric.launch()
+    return fabric
+
+
+def one_step(fabric: Fabric, rule: str) -> dict:
+    """One step of plain gradient descent on eight pairs: the terms and the change of every weight."""
     model = Towers()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     wrapped, fast = fabric.setup(model, optimizer)
     source = torch.Generator().manual_seed(1)
     records, text = (torch.randn(BATCH, 6, generator=source) for _ in range(2))
-    share = BATCH // devices
+    share = BATCH // fabric.world_size
     own = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
     config = MerlRecipe(name="t", epochs=1, batch_size=share, gather=rule)
     batch = PairBatch(records[own], (text[own],))
     terms = _step(fabric, wrapped, fast, list(model.parameters()), config, batch, 0, 1.0)
+    change = {name: (before[name] - p.detach()).tolist() for name, p in model.named_parameters()}
+    return {"terms": terms, "change": change}
+
+
+def main(devices: int, out: str, rules: list[str]) -> None:
+    """A step by every rule, as JSON."""
+    fabric = launched(devices)
+    found = {rule: one_step(fabric, rule) for rule in rules}
     if fabric.is_global_zero:
-        change = {name: (before[name] - p.detach()).tolist() for name, p in model.named_parameters()}
-        Path(out).write_text(json.dumps({"terms": terms, "change": change}))
+        Path(out).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

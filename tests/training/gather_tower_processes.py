@@ -74,12 +74,23 @@ def one_step(fabric: Fabric, kind: str, rule: str) -> dict:
     }
 
 
-def main(devices: int, out: str) -> None:
-    """Every kind with and without gathering, as JSON."""
+def launched(devices: int) -> Fabric:
+    """This process as one of `devices`."""
     strategy = DDPStrategy(process_group_backend="gloo") if devices > 1 else "auto"
     fabric = Fabric(accelerator="cpu", devices=devices, strategy=strategy)
     fabric.launch()
-    found = {f"{kind}/{rule}": one_step(fabric, kind, rule) for kind in KINDS for rule in ("full", "none")}
+    return fabric
+
+
+def every_kind(fabric: Fabric) -> dict:
+    """A step of every kind with and without gathering."""
+    return {f"{kind}/{rule}": one_step(fabric, kind, rule) for kind in KINDS for rule in ("full", "none")}
+
+
+def main(devices: int, out: str) -> None:
+    """All of it, as JSON."""
+    fabric = launched(devices)
+    found = every_kind(fabric)
     if fabric.is_global_zero:
         Path(out).write_text(json.dumps(found))
 

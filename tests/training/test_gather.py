@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gather_processes import launched, one_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,25 +60,19 @@ def test_half_precision_is_gathered_as_float32() -> None:
     assert gathered(torch.ones(1, 2, dtype=torch.bfloat16), 0, lambda t: t[None]).dtype == torch.float32
 
 
-def run(rule: str, devices: int, out: Path) -> dict:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+@pytest.mark.slow
+def test_two_real_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
+    out = tmp_path / "two.json"
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), rule, str(devices), str(out)],
+        [sys.executable, str(PROGRAM), "2", str(out), "full", "local_gradient", "none"],
         capture_output=True,
         text=True,
         timeout=200,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(out.read_text())
-
-
-@pytest.mark.slow
-def test_two_real_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
-    one = run("full", 1, tmp_path / "one.json")
-    full = run("full", 2, tmp_path / "full.json")
-    published = run("local_gradient", 2, tmp_path / "published.json")
-    apart = run("none", 2, tmp_path / "apart.json")
+    one, two = one_step(launched(1), "full"), json.loads(out.read_text())
+    full, published, apart = two["full"], two["local_gradient"], two["none"]
     for name, change in one["change"].items():
         wanted = np.array(change)
         assert np.abs(wanted).max() > 1e-3

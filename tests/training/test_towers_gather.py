@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gather_tower_processes import every_kind, launched
 
 PROGRAM = Path(__file__).with_name("gather_tower_processes.py")
 
@@ -28,7 +29,7 @@ def run(devices: int, out: Path) -> dict:
 
 @pytest.mark.slow
 def test_two_real_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
-    single, double = run(1, tmp_path / "one.json"), run(2, tmp_path / "two.json")
+    single, double = every_kind(launched(1)), run(2, tmp_path / "two.json")
     for kind in ("clip", "siglip", "coca", "flair", "convirt"):
         one, full, apart = single[f"{kind}/full"], double[f"{kind}/full"], double[f"{kind}/none"]
         for name, change in one["change"].items():
