@@ -14,7 +14,7 @@ from medfm.io.deidentify.burned_in import suspicion
 from medfm.io.deidentify.clean import Changes, Cleaner
 from medfm.io.deidentify.key import Key
 from medfm.io.deidentify.leftovers import leftovers
-from medfm.io.deidentify.sweep import identifiers, sweep
+from medfm.io.deidentify.sweep import identifiers, in_compressed_pixels, sweep
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -107,6 +107,8 @@ def _clean(dataset: FileDataset, key: Key, characteristics: bool) -> Cleaned:
     person = key.name(f"{_text(dataset, 'PatientBirthDate')}|{_text(dataset, 'PatientSex')}".encode())
     words = identifiers(dataset)
     _rebuild_meta(dataset)
+    if in_compressed_pixels(dataset, words):
+        raise ReadError("a known name stands in a comment of the compressed pixels")
     reason = suspicion(dataset)
     cleaner = Cleaner(key, f"id|{old}" if old else f"study|{_text(dataset, 'StudyInstanceUID')}", characteristics)
     cleaner.clean(dataset)
