@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 # Objects whose content is text or of unknown form: cleaning their header would prove nothing.
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _REFUSED = {
-    "1.2.840.10008.1.3.10": "a directory of other files (DICOMDIR)",
+    _DIRECTORY: "a directory of other files (DICOMDIR)",
     "1.2.840.10008.5.1.4.1.1.88": "a structured report: its content is text",
     "1.2.840.10008.5.1.4.1.1.104": "a document (PDF, CDA) inside DICOM: its content is text",
     "1.2.840.10008.5.1.4.1.1.66": "raw or registration data of unknown content",
@@ -71,6 +72,8 @@ def read(content: bytes) -> FileDataset:
             known = bool(dataset.get("SOPClassUID"))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise ReadError("damaged DICOM file" if begins else "not a DICOM file") from error
+    if not known and str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+        raise ReadError(_REFUSED[_DIRECTORY])
     if not known:
         raise ReadError("DICOM file without a SOP class" if begins else "not a DICOM file")
     return dataset

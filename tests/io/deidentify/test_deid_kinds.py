@@ -233,3 +233,9 @@ def test_a_name_in_a_comment_of_compressed_pixels_is_refused(text, refused):
             clean(data, KEY)
     else:
         assert text in encoded(clean(data, KEY))
+
+
+def test_a_directory_of_other_files_is_called_by_its_name():
+    place = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests" / "DICOMDIR"
+    with pytest.raises(ReadError, match="DICOMDIR"):
+        clean(place.read_bytes(), KEY)
