@@ -15,7 +15,7 @@ from medfm.cli.options import (
 
 @click.command("lungs", cls=Verb)
 @click.argument("cohort_table", metavar="TABLE", type=click.Path())
-@click.option("--weights", required=True, type=click.Path(), help="Checkpoint of the segmentation network.")
+@click.option("--weights", type=click.Path(), help="Checkpoint of the segmentation network (needed).")
 @click.option("--out", required=True, type=click.Path(), help="Folder to write; an interrupted run goes on in it.")
 @click.option("--margin", default=0.05, show_default=True, type=float, help="Added to each side, share of the box.")
 @click.option("--overwrite", is_flag=True, help="Remove an earlier result in the folder first.")
@@ -23,7 +23,7 @@ from medfm.cli.options import (
 @json_option
 def lungs_command(
     cohort_table: str,
-    weights: str,
+    weights: str | None,
     out: str,
     margin: float,
     overwrite: bool,

@@ -55,11 +55,11 @@ class LungField:
     shares: tuple[float, float]
 
 
-def load_lung_network(file: str | Path) -> PSPNet:
+def load_lung_network(file: str | Path | None) -> PSPNet:
     """The network with the weights of `file`, ready to segment.
 
     Raises:
-        WeightsError: The file cannot be read safely, or holds another network.
+        WeightsError: There is no file (``None``: none was named), it cannot be read safely, or holds another network.
     """
     import torch
 
@@ -68,6 +68,15 @@ def load_lung_network(file: str | Path) -> PSPNet:
     from medfm.encoders.pspnet import PSPNet
     from medfm.encoders.safety import check_state, load_checkpoint
 
+    if file is None or not Path(file).is_file():
+        raise WeightsError(
+            "Finding lungs needs a segmentation network, and "
+            + ("its weights were not named." if file is None else "the file of its weights does not exist."),
+            where=None if file is None else str(file),
+            expected=f"{FILE} of {PAGE} (read its terms); it is not part of medfm",
+            fix=f"fetch that file where there is a connection and pass --weights {FILE}; cropping is optional, every other "
+            "command works without it",
+        )
     where = str(file)
     state = check_state(load_checkpoint(file), where)
     with torch.device("meta"):

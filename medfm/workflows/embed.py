@@ -343,7 +343,7 @@ def _seen(store: EncoderStore, cohort: Cohort, done: Extraction) -> dict[str, An
         return {}
     bits = Glances(store.folder).of(done.keys)
     seen = {name: int(one) for name, one in zip(done.record_ids, bits, strict=True) if one}
-    findings = [finding.to_dict() for finding in check_glances(cohort, seen)]
+    findings = [f.to_dict() for f in sorted(check_glances(cohort, seen), key=lambda finding: finding.code)]
     return {"findings": findings} if findings else {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medfm.cohorts.checks.glances import check_glances
@@ -29,4 +29,13 @@ def glanced(cohort: Cohort, target: str | None, embeddings: Embeddings) -> tuple
             findings[finding.code] = finding
     for finding in check_glances(cohort, {}, target):
         findings.setdefault(finding.code, finding)
-    return tuple(findings.values())
+    return tuple(findings[code] for code in sorted(findings))
+
+
+def warnings_of(findings: Iterable[Finding]) -> list[str]:
+    """A sentence for each finding that is a warning, with the first record it is about."""
+    return [
+        f"{f.code} {f.detail}{f' (first: {f.records[0]})' if f.records else ''}"
+        for f in findings
+        if f.severity != "passed"
+    ]

@@ -59,7 +59,7 @@ class LungCrops:
 
 def find_lungs(
     cohort: Cohort,
-    weights: str | Path,
+    weights: str | Path | None,
     out: str | Path,
     *,
     margin: float = MARGIN,
@@ -76,7 +76,7 @@ def find_lungs(
 
     Args:
         cohort: Chest radiographs.
-        weights: The published checkpoint, see :func:`medfm.encoders.lungs.load_lung_network`.
+        weights: The published checkpoint (``None`` is an error that says where to get it), see :func:`medfm.encoders.lungs.load_lung_network`.
         out: Folder to create or to go on with.
         margin: Added to every side of the box, as a share of its own height and width, 0 to 1.
         info: The YAML beside the cohort's table, carried over.
@@ -98,7 +98,7 @@ def find_lungs(
     network = load_lung_network(weights)
     setup: dict[str, Any] = {
         "network": "PSPNet, ChestX-Det (68,068,316 parameters; 512 pixels)",
-        "weights_sha256": sha256_file(Path(weights)),
+        "weights_sha256": sha256_file(Path(str(weights))),
         "margin": margin,
         "shares": [LEAST, MOST],
         "software": {name: version for name, version in software().items() if name in _COUNTING},

@@ -133,6 +133,7 @@ def predict(
     from medfm.training.ensemble import ensemble_folder, load_ensemble
     from medfm.training.sets_file import load_sets
     from medfm.training.tuned import load_classifier
+    from medfm.workflows.glanced import glanced, warnings_of
 
     whole = None if ensemble_folder(folder) is None else load_ensemble(folder)
     classifiers = whole.members if whole is not None else (load_classifier(folder),)
@@ -154,6 +155,7 @@ def predict(
     classifier = classifiers[0] if whole is None else whole
     given: Any = values[0] if whole is None else values  # an ensemble takes those of every member
     notes = ["The classifier was trained on synthetic records."] if classifier.about.get("synthetic") else []
+    notes += warnings_of(glanced(cohort, None, found[0]))
     table = _table(classifier, given, list(found[0].record_ids))
     if wanted is not None:
         table = _sets(wanted, classifier, given, table)

@@ -62,8 +62,11 @@ def test_errors_have_words(folder: Path, capsys: pytest.CaptureFixture, monkeypa
     monkeypatch.undo()
     table, out = folder / "labels.csv", folder / "o"
     for words, expected in (
-        ([table, "--out", out], "--weights"),
+        ([table, "--out", out], "fetch that file where there is a connection and pass --weights pspnet"),
+        ([table, "--out", out], "github.com/mlmed/torchxrayvision"),
         ([table, "--weights", folder / "none.pth", "--out", out], "does not exist"),
+        ([table, "--weights", folder / "none.pth", "--out", out], "cropping is optional"),
+        ([table, "--weights", folder, "--out", out], "does not exist"),
         ([table, "--weights", table, "--out", out], "not a checkpoint"),
         ([table, "--weights", folder / "w.pth", "--out", out, "--modality", "ecg"], "chest radiographs"),
         ([table, "--weights", folder / "w.pth", "--out", out, "--margin", "7"], "margin"),

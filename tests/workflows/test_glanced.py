@@ -10,17 +10,20 @@ import pytest
 from radiograph_files import dicom
 
 from medfm.cohorts.cohort import Cohort
+from medfm.cohorts.findings import Finding
 from medfm.cohorts.load import load_cohort
 from medfm.core.errors import ChecksFailedError
 from medfm.embeddings.embeddings import Embeddings
 from medfm.modalities.chest_quality import drawn
 from medfm.workflows.embed import EmbedRun, embed
 from medfm.workflows.finetune import finetune
-from medfm.workflows.glanced import glanced
+from medfm.workflows.glanced import glanced, warnings_of
+from medfm.workflows.predict import predict
 from medfm.workflows.probe import probe
 
 SECRET = "Zwiebelmann"
 N = 16
+SHORT = ["validation.source=none", "selection={keep: last, threshold: half, patience: 0}", "stages.probe.epochs=1"]
 
 
 def chest(number: int) -> np.ndarray:
@@ -119,3 +122,25 @@ def test_a_fine_tuning_that_a_check_stops_leaves_no_folder(folder: Path, tmp_pat
         with pytest.raises(ChecksFailedError, match="L002"):
             finetune(encoder, cohort, "label", "linear-probe", out, embed_settings=settings)
         assert not out.exists()
+
+
+def test_warnings_in_a_sentence_each() -> None:
+    told = [
+        Finding(code="X001", severity="warning", title="t", detail="2 of 3 radiographs look bad", records=("a", "b")),
+        Finding(code="X002", severity="passed", title="t", detail="fine"),
+        Finding(code="X011", severity="info", title="t", detail="AP: a 10%"),
+    ]
+    assert warnings_of(told) == ["X001 2 of 3 radiographs look bad (first: a)", "X011 AP: a 10%"]
+
+
+def test_a_prediction_tells_of_them_too(cohort: Cohort, tmp_path: Path) -> None:
+    from medfm.encoders.load import load_encoder
+
+    encoder = load_encoder("convirt-tiny", weights="random", device="cpu")
+    settings = {"cache": str(tmp_path / "cache"), "workers": 0}
+    done = finetune(
+        encoder, cohort, "label", "linear-probe", tmp_path / "out", embed_settings=settings, overrides=SHORT
+    )
+    assert codes(done.result.findings) == EXPECTED
+    notes = predict(tmp_path / "out" / "model", cohort, device="cpu", embed_settings=settings).notes
+    assert [note.split()[0] for note in notes if note.startswith("X")] == ["X001", "X003", "X009"]

@@ -76,7 +76,7 @@ class Chexpert(ChestAdapter):
                         "split": part,
                         "view": (cells["AP/PA"] or None) if frontal else "LL",
                         "frontal": int(frontal),
-                        "age": years(cells["Age"]),
+                        "age": years(cells["Age"]) or None,  # 0 stands for not known
                         "sex": sex(cells["Sex"]),
                         **observations(cells, self.labels, self.labelling, f"{name}, line {line}"),
                     }

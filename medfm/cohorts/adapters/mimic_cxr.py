@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from medfm.cohorts.adapters.base import Found, Row
@@ -20,6 +21,8 @@ from medfm.core.errors import CohortError
 
 _PARTS = {"train": "train", "validate": "val", "test": "test"}
 _PREFIX = "mimic-cxr-2.0.0-"
+# Radiographs of the official split file, in all 377,110 (versions 2.0.0 and 2.1.0 have the same file).
+RELEASED = {"train": 368_960, "val": 2_991, "test": 5_159}
 
 
 class MimicCxr(ChestAdapter):
@@ -41,7 +44,8 @@ class MimicCxr(ChestAdapter):
     patients = True
     columns = ("view", "study_id")
     unverified = (
-        "no count is enforced: the release lists 377,110 radiographs, of which some studies have no labels",
+        "no count is enforced, as some studies have no labels; a split file with other counts than the release's is noted",
+        "the radiologists' labels of the test part (mimic-cxr-2.1.0-test-set-labeled.csv of version 2.1.0) are not read",
         "the labels are a program's; no radiologist has read the reports",
     )
 
@@ -74,11 +78,13 @@ class MimicCxr(ChestAdapter):
         folder = tables["split"].parent
         rows: list[Row] = []
         left_out = total = 0
+        listed: Counter[str] = Counter()
         for line, cells in read_table(tables["split"], ("dicom_id", "study_id", "subject_id", "split")):
             total += 1
             subject, study, name = cells["subject_id"], cells["study_id"], cells["dicom_id"]
             if cells["split"] not in _PARTS or not (subject.isdigit() and study.isdigit()):
                 raise CohortError("A line is not as published.", where=f"{tables['split'].name}, line {line}")
+            listed[_PARTS[cells["split"]]] += 1
             if study not in studies:
                 left_out += 1
                 continue
@@ -96,6 +102,9 @@ class MimicCxr(ChestAdapter):
                 }
             )
         notes = [f"{left_out:,} of {total:,} radiographs are left out: their study has no labels"] if left_out else []
+        if listed != RELEASED:
+            here, there = (", ".join(f"{n[part]:,} {part}" for part in RELEASED) for n in (listed, RELEASED))
+            notes.append(f"the split file is not the release's: it lists {here}; the release {there}")
         return self.kept(rows, notes)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.chest import ChestAdapter, files_below, read_table, sex, table_at
+from medfm.cohorts.adapters.padchest_damaged import DAMAGED
 from medfm.core.errors import CohortError
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -35,11 +36,12 @@ class PadChest(ChestAdapter):
     columns = ("view", "age", "sex", "study_id", "method")
     notes = (
         "a term counts by its exact name; the terms above it in the published tree are not filled in",
-        "reports without any term are left out",
+        "reports without any term are left out, and so are 21 files that are known to be absent or damaged",
         "lateral views are rows of their own (--where view=PA takes one view)",
     )
     unverified = (
-        "no count is enforced: the release has 160,868 radiographs, of which some files are known to be damaged",
+        "no count is enforced: the release has 160,868 radiographs",
+        "the 21 files left out as damaged are those that torchxrayvision names; a mended copy would have them whole",
     )
 
     def __init__(self, task: str | None = None, labelling: str | None = None) -> None:
@@ -55,10 +57,13 @@ class PadChest(ChestAdapter):
             raise self.missing(source, f"there is no {TABLE}")
         files = files_below(source)
         rows: list[Row] = []
-        total = 0
+        total = damaged = 0
         needed = ("ImageID", "PatientID", "StudyID", "Projection", "MethodLabel", "Labels")
         for line, cells in read_table(table, needed):
             total += 1
+            if cells["ImageID"] in DAMAGED:
+                damaged += 1
+                continue
             terms = _terms(cells["Labels"], f"{table.name}, line {line}")
             if not terms or (self.chosen_task == "physician" and cells["MethodLabel"] != "Physician"):
                 continue
@@ -75,10 +80,10 @@ class PadChest(ChestAdapter):
                     **{term: int(term in terms) for term in TERMS},
                 }
             )
-        left = total - len(rows)
-        return self.kept(
-            rows, [f"{left:,} of {total:,} radiographs are left out: no term, or not read so"] if left else []
-        )
+        left = total - damaged - len(rows)
+        notes = [f"{left:,} of {total:,} radiographs are left out: no term, or not read so"] if left else []
+        notes += [f"{damaged:,} radiographs are left out: known to be absent or damaged"] if damaged else []
+        return self.kept(rows, notes)
 
 
 def _terms(cell: str, where: str) -> set[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _STANDARD_ROOT = "1.2.840.10008."
+_LONGEST_OF_THE_STANDARD = 34  # the longest in use has 31; one made for an object has a time or a number in it
 _PATIENT_ID, _PATIENT_NAME, _PATIENT_AGE = 0x00100020, 0x00100010, 0x00101010
 _OVERLAY_BIT = 0x0102
 _NOT_DATA = (0x0000, 0x0002)
@@ -141,7 +142,7 @@ class Cleaner:
     def _uids(self, element: Any, name: str, value: Any) -> None:
         several = [str(one) for one in (value if _many(value) else [value]) if one]
         # The standard's own UIDs name kinds of objects, never one object.
-        new = [one if one.startswith(_STANDARD_ROOT) else self._key.uid(one) for one in several]
+        new = [one if _of_the_standard(one) else self._key.uid(one) for one in several]
         if new != several:
             element.value = new if len(new) > 1 else new[0]
             self.changes.add(name, "new UID")
@@ -195,6 +196,15 @@ def _vr(dataset: Dataset, tag: int) -> str:
         return dictionary_VR(tag).split(" ")[0]
     except KeyError:
         return stated
+
+
+def _of_the_standard(uid: str) -> bool:
+    """Whether a UID is one of DICOM's own: in the dictionary, or at least written as one (a newer class of objects)."""
+    from pydicom.uid import UID, UID_dictionary
+
+    return uid in UID_dictionary or (
+        uid.startswith(_STANDARD_ROOT) and UID(uid).is_valid and len(uid) <= _LONGEST_OF_THE_STANDARD
+    )
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -14,14 +14,15 @@ from medfm.io.deidentify.burned_in import suspicion
 from medfm.io.deidentify.clean import Changes, Cleaner
 from medfm.io.deidentify.key import Key
 from medfm.io.deidentify.leftovers import leftovers
-from medfm.io.deidentify.sweep import identifiers, sweep
+from medfm.io.deidentify.sweep import identifiers, in_compressed_pixels, sweep
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 # Objects whose content is text or of unknown form: cleaning their header would prove nothing.
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _REFUSED = {
-    "1.2.840.10008.1.3.10": "a directory of other files (DICOMDIR)",
+    _DIRECTORY: "a directory of other files (DICOMDIR)",
     "1.2.840.10008.5.1.4.1.1.88": "a structured report: its content is text",
     "1.2.840.10008.5.1.4.1.1.104": "a document (PDF, CDA) inside DICOM: its content is text",
     "1.2.840.10008.5.1.4.1.1.66": "raw or registration data of unknown content",
@@ -71,6 +72,8 @@ def read(content: bytes) -> FileDataset:
             known = bool(dataset.get("SOPClassUID"))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise ReadError("damaged DICOM file" if begins else "not a DICOM file") from error
+    if not known and str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+        raise ReadError(_REFUSED[_DIRECTORY])
     if not known:
         raise ReadError("DICOM file without a SOP class" if begins else "not a DICOM file")
     return dataset
@@ -107,6 +110,8 @@ def _clean(dataset: FileDataset, key: Key, characteristics: bool) -> Cleaned:
     person = key.name(f"{_text(dataset, 'PatientBirthDate')}|{_text(dataset, 'PatientSex')}".encode())
     words = identifiers(dataset)
     _rebuild_meta(dataset)
+    if in_compressed_pixels(dataset, words):
+        raise ReadError("a known name stands in a comment of the compressed pixels")
     reason = suspicion(dataset)
     cleaner = Cleaner(key, f"id|{old}" if old else f"study|{_text(dataset, 'StudyInstanceUID')}", characteristics)
     cleaner.clean(dataset)

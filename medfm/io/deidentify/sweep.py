@@ -16,18 +16,58 @@ if TYPE_CHECKING:
 
 # Attributes whose values name the patient or the visit.
 _IDS = ("PatientID", "AccessionNumber", "OtherPatientIDs", "AdmissionID", "PatientAddress", "PatientTelephoneNumbers", "MedicalRecordLocator")  # fmt: skip
-# Codes that say how pixels and objects are to be read; a patient may be called like one.
-_STRUCTURE = {
-    "ImageType",
-    "Modality",
-    "SpecificCharacterSet",
-    "VOILUTFunction",
-    "PresentationLUTShape",
-    "ConversionType",
-}
+# Terms that say how pixels and objects are to be read. A patient may be called like one (Mr. Color), so they stay as they are.
+_TERMS = frozenset(
+    [
+        "ORIGINAL",
+        "DERIVED",
+        "PRIMARY",
+        "SECONDARY",
+        "MIXED",
+        "AXIAL",
+        "LOCALIZER",
+        "OTHER",
+        "VOLUME",
+        "LABEL",
+        "THUMBNAIL",
+        "OVERVIEW",
+        "NONE",
+        "RESAMPLED",
+        "IVUS",
+        "IVOCT",
+        "PLAN",
+        "RTIMAGE",
+        "RTDOSE",
+        "RTPLAN",
+        "RTSTRUCT",
+        "RTRECORD",
+        "AUDIO",
+        "IDENTITY",
+        "INVERSE",
+        "LINEAR",
+        "LINEAR_EXACT",
+        "SIGMOID",
+        "MONOCHROME1",
+        "MONOCHROME2",
+        "COLOR",
+        "TRUE",
+        "PALETTE",
+        "MODIFIED",
+        "ENABLED",
+        "GEOMETRY",
+        "FIDUCIAL",
+        "ABSOLUTE",
+        "RELATIVE",
+    ]
+)
+_STRUCTURE = ("ImageType", "Modality", "VOILUTFunction", "PresentationLUTShape", "PixelSpacingCalibrationType",
+              "PhotometricInterpretation", "PixelPresentation", "PixelIntensityRelationship")  # fmt: skip
+_PHOTOMETRIC = re.compile(r"MONOCHROME[12]|PALETTE COLOR|RGB|HSV|ARGB|CMYK|XYB|YBR_(FULL|PARTIAL|ICT|RCT)(_4\d\d)?")
 _FREE = ("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN", "UR")
 _SHORTEST = 4
 _INSIDE = 6  # from this length on, a word is also looked for inside others
+_BINARY = 5  # from this length on, it is looked for in values that are no text
+_HEAD = 4096  # bytes of a compressed picture in which comments stand
 
 
 def identifiers(dataset: Dataset) -> frozenset[str]:
@@ -52,14 +92,48 @@ def sweep(dataset: Dataset, words: frozenset[str]) -> list[str]:
     alone = [rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words if len(word) < _INSIDE]
     pattern = re.compile("|".join(inside + alone))
     whole = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in words))
+    long = [word.encode() for word in words if len(word) >= _BINARY]
     emptied = []
     for element in _elements(dataset):
-        coded = element.VR == "CS" and int(element.tag) >> 16 != 0x0028 and element.keyword not in _STRUCTURE
-        search = pattern if element.VR in _FREE else whole if coded else None
-        if search is not None and any(search.search(text.lower()) for text in _texts(element.value)):
+        if isinstance(element.value, bytes):
+            held = _inside(element.value, long)
+        else:
+            search = pattern if element.VR in _FREE else whole if element.VR == "CS" else None
+            held = search is not None and any(
+                search.search(text.lower()) for text in _texts(element.value) if not _term(element, text)
+            )
+        if held:
             element.value = None
             emptied.append(element.keyword or f"{int(element.tag):08X}")
     return emptied
+
+
+def in_compressed_pixels(dataset: Dataset, words: frozenset[str]) -> bool:
+    """Whether one of `words` stands where compressed pixels have their comments: in the first bytes of a fragment."""
+    from pydicom.encaps import generate_fragments
+
+    value = dataset.get("PixelData")
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if not isinstance(value, bytes) or syntax is None or not getattr(syntax, "is_compressed", False):
+        return False
+    long = [word.encode() for word in words if len(word) >= _BINARY]
+    try:
+        return any(_inside(fragment[:_HEAD], long) for fragment in generate_fragments(value))
+    except Exception:  # no fragments (deflated as a whole), or damaged: a reader will say so
+        return _inside(value[:_HEAD], long)
+
+
+def _inside(data: bytes, words: list[bytes]) -> bool:
+    low = data.lower()
+    return any(word in low for word in words)
+
+
+def _term(element: Any, text: str) -> bool:
+    """Whether `text` is a word of the standard in an attribute that says how the object is read."""
+    plain = text.strip().upper()
+    if element.keyword == "SpecificCharacterSet":
+        return plain.startswith(("ISO", "GB", "\\")) or not plain
+    return element.keyword in _STRUCTURE and (plain in _TERMS or bool(_PHOTOMETRIC.fullmatch(plain)))
 
 
 def _elements(dataset: Dataset) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,46 @@ def test_observations_are_0_1_or_unknown_and_rules_agree_where_all_is_said(cells
         healthy = cells.get("No Finding", "").startswith("1") and name not in ("No Finding", "Support Devices")
         expected = 0 if healthy else {"1": 1, "0": 0}.get(said)
         assert found[UNKNOWN][name] == expected
+
+
+def test_files_of_padchest_that_are_known_to_be_damaged_are_left_out(tmp_path: Path) -> None:
+    from medfm.cohorts.adapters.padchest_damaged import DAMAGED
+
+    assert len(DAMAGED) == 21
+    # PATIENT is part of a name: the date within and the two digits of the folder show that none was mistyped.
+    assert all(
+        re.fullmatch(r"2168401113669640\d{11,14}20(09|1[0-4])\d+_\d\d-\d{3}-\d{3}\.png", name) for name in DAMAGED
+    )
+    one = sorted(DAMAGED)[0]
+    head = "ImageID,PatientID,StudyID,Projection,MethodLabel,Labels"
+    lines = [f"{name},P1,S1,PA,Physician,['normal']" for name in (one, "good.png")]
+    write(tmp_path, {TABLE: "\n".join([head, *lines]) + "\n", f"0/{one}": "", "0/good.png": ""})
+    found = get_adapter("padchest").find(tmp_path)
+    assert [row["record_id"] for row in found.rows] == ["good"] and not found.partial
+    assert found.notes == ("1 radiographs are left out: known to be absent or damaged",)
+
+
+def test_a_split_file_of_mimic_with_other_counts_is_noted(tmp_path: Path) -> None:
+    from medfm.cohorts.adapters.mimic_cxr import RELEASED
+
+    assert sum(RELEASED.values()) == 377_110
+    labels = "subject_id,study_id," + ",".join(CHEXPERT) + "\n10000001,50000001" + ",1.0" * 14 + "\n"
+    write(
+        tmp_path,
+        {
+            f"{MIMIC}split.csv": "dicom_id,study_id,subject_id,split\na,50000001,10000001,validate\n",
+            f"{MIMIC}metadata.csv": "dicom_id,ViewPosition\na,PA\n",
+            f"{MIMIC}chexpert.csv": labels,
+            "files/p10/p10000001/s50000001/a.jpg": "",
+        },
+    )
+    (note,) = get_adapter("mimic-cxr-jpg").find(tmp_path).notes
+    assert "0 train, 1 val, 0 test; the release 368,960 train, 2,991 val, 5,159 test" in note
+
+
+def test_an_age_of_nought_in_chexpert_is_not_known(tmp_path: Path) -> None:
+    row = "CheXpert-v1.0/train/patient0000{0}/study1/view1_frontal.jpg,Male,{1},Frontal,AP" + "," * 14
+    table = "\n".join([CHEX, row.format(1, 0), row.format(2, 61)]) + "\n"
+    pictures = {f"train/patient0000{n}/study1/view1_frontal.jpg": "" for n in (1, 2)}
+    write(tmp_path, {"train.csv": table, "valid.csv": CHEX + "\n", **pictures})
+    assert [r["age"] for r in get_adapter("chexpert").find(tmp_path).rows] == [None, 61]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
-from planted_dicom import again, as_bytes, base, door
+from planted_dicom import XRAY, again, as_bytes, base, door
+from pydicom.datadict import DicomDictionary, RepeatersDictionary
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.uid import JPEGBaseline8Bit
 
+from medfm.core.errors import ReadError
 from medfm.io.deidentify.clean import Cleaner, mark
 from medfm.io.deidentify.file import clean, encoded, write
 from medfm.io.deidentify.key import Key
@@ -128,3 +134,108 @@ def test_a_cleaner_counts_what_it_does():
     mark(dataset, False)  # saying it twice changes nothing
     assert dataset.PatientIdentityRemoved == "YES" and len(dataset.DeidentificationMethodCodeSequence) == 2
     assert len(dataset.DeidentificationMethod) <= 64
+
+
+def _value(tag: int, vr: str) -> Any:
+    """The patient's name, a date or an id in the form of this kind of value; ``None`` for numbers."""
+    if vr in ("AE", "CS", "SH"):
+        return "ZWIEBELMANN"
+    if vr in ("LO", "LT", "ST", "UT", "UC", "PN", "UR"):
+        return "see Zwiebelmann, MRN-0047110815"
+    if vr in ("OB", "OW", "UN", "OF", "OD", "OL", "OV"):
+        return b"\1\2ZwiebelmannQXY"
+    return {"UI": f"1.2.826.77.{tag}", "DA": "20200229", "DT": "20200229101112", "AS": "047Y", "TM": "101112"}.get(vr)
+
+
+def test_the_name_in_every_element_of_the_dictionary_is_in_none_afterwards():
+    """Thousands of elements, also those that the profile does not name, with nested items and groups that repeat."""
+    planted = base()
+    dataset, kept = planted.dataset, {"SOPClassUID", "SpecificCharacterSet", "PatientIdentityRemoved"}
+    tags = [(tag, entry[0], entry[4]) for tag, entry in DicomDictionary.items()]
+    tags += [(int(mask.lower().replace("x", "0"), 16), entry[0], "") for mask, entry in RepeatersDictionary.items()]
+    number = 0
+    for tag, kind, keyword in tags:
+        vr = kind.split(" ")[0]
+        if tag >> 16 in (0, 2, 4, 0xFFFE, 0x7FE0) or tag & 0xFFFF == 0 or keyword in kept or tag in dataset:
+            continue
+        if vr == "SQ":
+            inner = Dataset()
+            inner.TextValue, inner.PersonName, inner.UID = "Zwiebelmann", "Zwiebelmann^R", "1.2.826.77.1"
+            inner.add_new(0x00110010, "LO", "Zwiebelmann")
+            dataset.add_new(tag, "SQ", [inner])
+        elif (value := _value(tag, vr)) is not None:
+            dataset.add_new(tag, vr, value)
+        number += 1
+    assert number > 3500
+    data = as_bytes(dataset)
+    assert (
+        data.lower().count(b"zwiebelmann") > 3000 and data.count(b"20200229") > 100 and data.count(b"1.2.826.77.") > 50
+    )
+    out = encoded(clean(data, KEY))
+    for secret in (b"zwiebelmann", b"rosamunde", b"mrn-0047110815", b"20200229", b"1.2.826.77."):
+        assert secret not in out.lower(), secret
+    result = pydicom.dcmread(io.BytesIO(out))
+    assert (
+        result.SOPClassUID == XRAY
+        and result.Rows == 16
+        and result.file_meta.MediaStorageSOPInstanceUID == result.SOPInstanceUID
+    )
+
+
+@pytest.mark.parametrize(
+    ("uid", "stays"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.1.1", True),
+        ("1.2.840.10008.5.1.4.1.1.999", True),
+        ("1.2.840.10008.20200229101112.4711.1", False),
+        ("1.2.840.10008.Zwiebelmann", False),
+        ("1.2.840.10009.1", False),
+        ("1.2.840.10008.1.5.1", True),
+    ],
+)
+def test_only_what_is_written_as_a_uid_of_the_standard_stays(uid, stays):
+    planted = base()
+    planted.dataset.add_new(0x00081150, "UI", uid)
+    result = pydicom.dcmread(io.BytesIO(encoded(clean(as_bytes(planted.dataset), KEY))))
+    assert (result.ReferencedSOPClassUID == uid) is stays and (
+        stays or result.ReferencedSOPClassUID.startswith("2.25.")
+    )
+
+
+def test_terms_that_say_how_pixels_are_read_stay_and_other_words_there_go():
+    planted = base()
+    planted.dataset.PatientName = "Color^Linear^Zwiebelmann"
+    planted.dataset.VOILUTFunction, planted.dataset.PixelIntensityRelationship = "LINEAR", "ZWIEBELMANN"
+    planted.dataset.ImageType = ["ORIGINAL", "ZWIEBELMANN"]
+    planted.dataset.SpecificCharacterSet = "ISO_IR 100"
+    result = pydicom.dcmread(io.BytesIO(encoded(clean(as_bytes(planted.dataset), KEY))))
+    assert result.VOILUTFunction == "LINEAR" and result.PhotometricInterpretation == "MONOCHROME2"
+    assert (
+        not result.PixelIntensityRelationship and not result.ImageType and result.SpecificCharacterSet == "ISO_IR 100"
+    )
+
+
+@pytest.mark.parametrize(("text", "refused"), [(b"by ZWIEBELMANN", True), (b"Lavc 58", False)])
+def test_a_name_in_a_comment_of_compressed_pixels_is_refused(text, refused):
+    import imagecodecs
+    from pydicom.encaps import encapsulate
+
+    planted = base()
+    stream = imagecodecs.jpeg8_encode(np.zeros((16, 20), np.uint8))
+    comment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
+    dataset = planted.dataset
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = encapsulate([stream[:2] + comment + stream[2:]])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    data = as_bytes(dataset, JPEGBaseline8Bit)
+    if refused:
+        with pytest.raises(ReadError, match="comment of the compressed pixels"):
+            clean(data, KEY)
+    else:
+        assert text in encoded(clean(data, KEY))
+
+
+def test_a_directory_of_other_files_is_called_by_its_name():
+    place = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests" / "DICOMDIR"
+    with pytest.raises(ReadError, match="DICOMDIR"):
+        clean(place.read_bytes(), KEY)
