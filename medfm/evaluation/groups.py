@@ -10,6 +10,7 @@ import pandas as pd
 from medfm.core.errors import EvaluationError
 from medfm.core.names import did_you_mean
 from medfm.evaluation.bootstrap import collect
+from medfm.evaluation.group_gaps import with_intervals
 from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_labels import class_recall, selection_rate
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
@@ -187,12 +188,16 @@ def fairness_gaps(outcomes: Outcomes, groups: np.ndarray) -> dict[str, float | N
     }
 
 
-def group_gaps(predictions: Predictions, rows: Sequence[GroupRow]) -> tuple[GroupGap, ...]:
-    """:func:`fairness_gaps` between the groups of one column that are not suppressed.
+def group_gaps(
+    predictions: Predictions, rows: Sequence[GroupRow], level: float = 0.95, *, patients_known: bool = True
+) -> tuple[GroupGap, ...]:
+    """:func:`fairness_gaps` with intervals, between the groups of one column that are not suppressed.
 
     Args:
         predictions: A binary task, rows of one variant.
         rows: From :func:`group_rows`, all of one column; the group of missing values is left out.
+        level: Of the intervals.
+        patients_known: Whether patient ids can be trusted.
     """
     shown = [row.value for row in rows if not row.suppressed and row.value != MISSING]
     if len(shown) < 2:
@@ -201,7 +206,12 @@ def group_gaps(predictions: Predictions, rows: Sequence[GroupRow]) -> tuple[Grou
     values = group_values(predictions.table, column)
     kept = np.isin(values, shown)
     found = fairness_gaps(Outcomes.of(predictions).take(kept), values[kept])
-    return tuple(GroupGap(column=column, metric=name, value=value) for name, value in found.items())
+    part = Predictions(
+        predictions.table[kept].reset_index(drop=True), predictions.task, predictions.classes, predictions.target
+    )
+    ids, _ = cluster_ids(part.table, patients_known)
+    clusters = ids if len(np.unique(ids)) < len(ids) else None
+    return with_intervals(found, column, part, values[kept], clusters, level)
 
 
 def _range(values: np.ndarray) -> float | None:

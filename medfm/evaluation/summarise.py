@@ -111,7 +111,11 @@ def summarise(
         decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if probabilities and binary else (),
         sites=sites,
         subgroups=tuple(row for rows in subgroups for row in rows),
-        gaps=tuple(g for rows in (sites, *subgroups) for g in group_gaps(main, rows)) if binary else (),
+        gaps=tuple(
+            g for rows in (sites, *subgroups) for g in group_gaps(main, rows, plan.level, patients_known=patients_known)
+        )
+        if binary
+        else (),
         notes=tuple(notes(sample, len(outcomes))),
     )
 

@@ -52,11 +52,15 @@ class GroupRow(StrictConfig):
 
 
 class GroupGap(StrictConfig):
-    """Largest difference between the shown groups of a column, for a binary task's decisions."""
+    """Largest difference between the shown groups of a column, for a binary task's decisions, and between which."""
 
     column: str
     metric: str
     value: float | None
+    low: float | None = None
+    high: float | None = None
+    highest: str = ""
+    lowest: str = ""
 
 
 class Curve(StrictConfig):

@@ -149,7 +149,11 @@ def _values(f: Facts) -> dict[str, Any]:
         for column, value, e in f.groups()
         if e.value is not None
     ]
-    gaps = [_metric(f"{word(g.metric).title} by {g.column}", g.value) for g in summary.gaps if g.value is not None]
+    gaps = [
+        _metric(f"{word(g.metric).title} by {g.column}", g.value, g.low, g.high)
+        for g in summary.gaps
+        if g.value is not None
+    ]
     c = summary.calibration
     calibration = (
         [_metric(name, e.value, e.low, e.high) for name, e in (("Brier score", c.brier), ("ECE", c.ece))] if c else []

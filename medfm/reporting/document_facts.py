@@ -10,6 +10,7 @@ from typing import Any
 
 from medfm.evaluation.groups import MISSING
 from medfm.evaluation.summary import Estimate
+from medfm.reporting.gaps import gap_figure
 from medfm.reporting.result import Result
 from medfm.reporting.tables import value_with_ends, with_interval
 from medfm.reporting.words import count, figure, method_name, sentence, word
@@ -206,9 +207,7 @@ class Facts:
         columns = sorted({r.column for r in (*s.sites, *s.subgroups)})
         if not columns:
             return None
-        gaps = "; ".join(
-            f"{word(g.metric).title} by {g.column} {figure(g.value)}" for g in s.gaps if g.value is not None
-        )
+        gaps = "; ".join(f"{word(g.metric).title} by {g.column} {gap_figure(g)}" for g in s.gaps if g.value is not None)
         smallest = self.result.protocol.statistics.minimum_cell
         return (
             f"Figures by {', '.join(columns)}, groups below {smallest} hidden."

@@ -22,6 +22,7 @@ from medfm.reporting.explanations import explanations_context
 from medfm.reporting.few_shot import few_shot_section
 from medfm.reporting.figures import Plot
 from medfm.reporting.finetune import finetune_section
+from medfm.reporting.gaps import gap_table
 from medfm.reporting.glossary import glossary
 from medfm.reporting.intervals import class_plot, main_variant, regression_plots, variant_plot
 from medfm.reporting.maps import batch_plot, map_plots
@@ -110,6 +111,7 @@ def _context(result: Result) -> dict[str, Any]:
         ),
         "site_table": tables.group_table(summary.sites, minimum, summary.patients_known),
         "subgroup_table": tables.group_table(summary.subgroups, minimum, summary.patients_known),
+        "gap_table": gap_table(summary),
         "calibration_table": tables.calibration_rows(summary),
         "calibration_plots": _present([reliability_plot(summary.calibration), decision_plot(summary)]),
         "few_shot": (few := few_shot_section(result)),
