@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +31,7 @@ def described(table: str, options: Mapping[str, Any]) -> FinetuneFile:
     """
     from medfm.core.config import parse_overrides
     from medfm.workflows.finetune_file import FinetuneFile, is_file_of_run, load_run, with_changes
+    from medfm.workflows.finetune_output import RUN
 
     source = click.get_current_context().get_parameter_source
     changes: dict[str, Any] = {}
@@ -37,16 +39,35 @@ def described(table: str, options: Mapping[str, Any]) -> FinetuneFile:
         given = source(name)
         if name not in _NOT_KEPT and given is not None and given.name == "COMMANDLINE":
             changes[_KEYS.get(name, name)] = list(value) if isinstance(value, tuple) else value
-    for key, read in (("map", pairs), ("where", pairs)):
-        if key in changes:
-            changes[key] = read(changes[key], f"--{key}")
+    if "map" in changes:
+        changes["map"] = pairs(changes["map"], "--map")
+    if "where" in changes:
+        changes["where"] = rows_kept(changes["where"])
     if "map_class" in changes:
         changes["map_class"] = class_pairs(tuple(changes["map_class"]))
     if "settings" in changes:
         changes["settings"] = parse_overrides(changes["settings"])
     if "target" in changes and len(changes["target"]) == 1:
         changes["target"] = changes["target"][0]
+    if (Path(table) / RUN).is_file():
+        raise click.UsageError(
+            f"{table} is the folder of a run: name the file in it that describes it, {Path(table) / RUN}."
+        )
     return load_run(table, changes) if is_file_of_run(table) else with_changes(FinetuneFile(table=table), changes)
+
+
+def rows_kept(texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """``COLUMN=VALUE`` texts as a group; a column named more than once keeps any of its values.
+
+    Raises:
+        UsageError: A text lacks the sign.
+    """
+    found: dict[str, str | list[str]] = {}
+    for text in texts:
+        ((column, value),) = pairs((text,), "--where").items()
+        before = found.get(column)
+        found[column] = value if before is None else [*([before] if isinstance(before, str) else before), value]
+    return found
 
 
 def resolved(run: FinetuneFile) -> tuple[FinetuneFile, NestedPlan | FinetuneRecipe]:

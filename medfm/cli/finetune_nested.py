@@ -44,6 +44,13 @@ def nested_lines(run: FinetuneRun) -> list[str]:
     if final is not None:
         also = "" if final["kind"] == "ensemble" else f", or --encoder {run.out / 'model'}"
         if final.get("reading"):
-            lines.insert(1, f"Zero-shot reading beside the model: {final['reading']}")
+            lines.insert(1, _reading_line(final["reading"]))
         lines.append(f"Use it: medfm predict {run.out} TABLE --out predictions.csv{also}")
     return lines
+
+
+def _reading_line(said: str) -> str:
+    """What the report says of the zero-shot reading, as a sentence of its own."""
+    if said.startswith("none: "):
+        return f"No zero-shot reading beside the model: {said.removeprefix('none: ')}."
+    return said.partition("outer folds: ")[2] or said

@@ -58,5 +58,7 @@ def load_info(table: Path) -> CohortInfo:
     Raises:
         ConfigError: The file is not valid YAML or has an unknown key.
     """
+    if not table.name:
+        return CohortInfo()  # "." and "..": folders, which the reader of tables names
     path = info_path(table)
     return load_config(CohortInfo, path) if path.is_file() else CohortInfo()

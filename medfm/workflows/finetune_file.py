@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field
 
-from medfm.cohorts.info import CohortInfo
+from medfm.cohorts.info import CohortInfo, info_path
 from medfm.core.config import StrictConfig, build, merge, parse_overrides, read_yaml
 from medfm.core.errors import ConfigError
 from medfm.core.files import write_text
@@ -26,11 +26,16 @@ Move = Callable[[str], str]
 def _plain(value: Any) -> Any:
     """Numbers as a table writes them; YAML's yes and no are bool, which a table does not have."""
     if isinstance(value, bool):
-        raise ValueError("YAML reads this word as true or false: write it in quotes")
+        raise ValueError("write this word in quotes, YAML reads it as true or false")
     return str(value) if isinstance(value, (int, float)) else value
 
 
+def _plain_all(value: Any) -> Any:
+    return tuple(_plain(one) for one in value) if isinstance(value, (list, tuple)) else _plain(value)
+
+
 Word = Annotated[str, BeforeValidator(_plain)]
+Words = Annotated[str | tuple[str, ...], BeforeValidator(_plain_all)]
 
 
 class FinetuneFile(StrictConfig):
@@ -40,7 +45,7 @@ class FinetuneFile(StrictConfig):
     root: str | None = Field(None, description="folder of the table's paths")
     modality: str | None = Field(None, description="of the records; the encoder's where nothing says it")
     map: dict[str, str] = Field(default_factory=dict, description="NAME: column of the table that holds it")
-    where: dict[str, Word | tuple[Word, ...]] = Field(
+    where: dict[str, Words] = Field(
         default_factory=dict, description="COLUMN: the value, or the values, of the rows that are kept"
     )
     allow: tuple[str, ...] = Field((), description="codes of checks that may fail")
@@ -103,7 +108,14 @@ def load_run(path: str | Path, changes: Mapping[str, Any] | None = None) -> Fine
     found, folder = build(FinetuneFile, values, where=str(path)), Path(path).parent
     found = found.model_copy(update={"settings": parse_overrides(found.overrides())})
     moved = _moved(found, lambda text: _under(folder, text), lambda text: (folder / text / "card.md").is_file())
-    return with_changes(moved, changes or {}, str(path))
+    run = with_changes(moved, changes or {}, str(path))
+    if info_path(Path(run.table)).resolve() == Path(path).resolve():
+        raise ConfigError(
+            f"The file has the name of the YAML that describes the table {Path(run.table).name} itself.",
+            where=str(path),
+            fix="give it another name, such as run.yaml",
+        )
+    return run
 
 
 def with_changes(run: FinetuneFile, changes: Mapping[str, Any], where: str = "the command line") -> FinetuneFile:

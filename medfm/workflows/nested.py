@@ -61,6 +61,11 @@ class NestedPlan:
         scheme = self.protocol.scheme
         return self.per_fold * (1 if self.by_site else scheme.folds * scheme.repeats)
 
+    def digest(self) -> str:
+        """SHA-256 of the protocol; a recipe in a file counts by its name, wherever the file lies."""
+        method = self.method.model_copy(update={"candidates": tuple(recipe.name for recipe in self.recipes)})
+        return self.protocol.model_copy(update={"method": method}).digest()
+
     def __str__(self) -> str:
         scheme, method = self.protocol.scheme, self.method
         final = method.product == "refit"
@@ -234,7 +239,7 @@ def nested_finetune(
             "A record that was embedded cannot be read now.", where=records.failures[0][0], fix="run it again"
         )
     identity = {
-        "protocol": plan.protocol.digest(),
+        "protocol": plan.digest(),
         "recipes": [recipe.procedure() for recipe in plan.recipes],
         "cohort": cohort.digest(),
         "target": columns if isinstance(columns, str) else "+".join(columns),
@@ -243,7 +248,7 @@ def nested_finetune(
         "records": len(cohort),
         "content": records.digest(),
     }
-    _same_plan(folder, identity, resume)
+    _same_plan(folder, identity, resume, {"protocol": plan.protocol.digest()})
     if describe is not None:
         describe(folder)
     vectors = before.values[before.rows(cohort.record_ids)]
@@ -296,7 +301,8 @@ def _different(encoders: list[Encoder]) -> list[Encoder]:
     return encoders
 
 
-def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
+def _same_plan(folder: Path, identity: dict[str, Any], resume: bool, earlier: Mapping[str, Any]) -> None:
+    """Write the plan, or compare it with the one there; `earlier` is how an earlier version wrote some entries."""
     from medfm.training.checkpoint import check_same_run
 
     path = folder / TRAINING / PLAN
@@ -307,6 +313,8 @@ def _same_plan(folder: Path, identity: dict[str, Any], resume: bool) -> None:
             raise TrainingError(
                 "The plan of the run is damaged.", where=str(path), fix="start anew with --overwrite"
             ) from error
+        if isinstance(saved, dict):
+            identity.update({key: value for key, value in earlier.items() if saved.get(key) == value})
         check_same_run(saved, json.loads(json.dumps(identity)), str(path))
         return
     if resume and any(folder.iterdir()):

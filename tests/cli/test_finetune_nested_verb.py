@@ -64,7 +64,7 @@ def test_json_stays_json_and_the_count_goes_to_the_other_stream() -> None:
         (("finetune", "none.csv", "--set", "stages.tune.epochs=3", "--dry-run"), "--recipe NAME"),
         (
             ("finetune", "none.csv", "--recipe", "lora", "--set", "scheme.folds=3", "--dry-run"),
-            "--protocol nested-cv@1",
+            "judges by nested-cv@1",
         ),
         ((*NESTED, "--set", "method.candidates=[lorra]", "--dry-run"), "lora"),
         ((*NESTED, "--set", "scheme.group_by_patient=false", "--dry-run"), "by patient"),

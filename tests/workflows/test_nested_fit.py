@@ -183,3 +183,34 @@ def test_separable_records_are_told_apart_out_of_fold(tmp_path: Path) -> None:
     for outer in plan_folds(truth, owner, Scheme(kind="kfold", folds=2), method)[0]:
         scores[outer.test] = run_fold(outer, truth, owner, method, fit).scores
     assert quality("auroc", truth, scores) > 0.95
+
+
+def test_how_long_it_takes_is_said_after_the_first_training(tmp_path: Path) -> None:
+    """Two recipes in three folds: until both were trained, the known one gives the least that it can be."""
+    own = JobFitter(material(), (recipe(name="one"), recipe(name="two")), tmp_path, Silent, 6)
+    assert own.left() == ""
+    own.seconds, own.counts = {0: [10.0]}, {0: 1}
+    assert own.left() == " (more than 20 seconds left)"
+    own.seconds, own.counts = {0: [10.0], 1: [200.0, 400.0]}, {0: 2, 1: 2}
+    assert own.left() == " (about 5 minutes left)"  # 10 + 300 seconds
+    own.seconds, own.counts = {1: [60.0]}, {0: 3, 1: 2}  # the first recipe was done before the stop
+    assert own.left() == " (about 60 seconds left)"
+
+
+def test_times_are_taken_of_trainings_and_not_of_what_is_read(
+    tmp_path: Path, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 5.0, 100.0, 102.0, 200.0, 300.0])
+    titles: list[str] = []
+    monkeypatch.setattr(nested_fit.time, "monotonic", lambda: next(clock))
+    real = nested_fit.titled
+    monkeypatch.setattr(nested_fit, "titled", lambda progress, said: titles.append(said) or real(progress, said))
+    own = fitter(tmp_path)
+    own.total = 4
+    own(job())
+    own(job(1))
+    own(job())  # its scores lie there: nothing is trained
+    assert own.seconds == {0: [5.0], 1: [2.0]} and own.counts == {0: 2, 1: 1} and len(calls) == 2
+    assert titles[0].endswith("outer fold 2, one") and titles[1].endswith(
+        "outer fold 2, two (more than 5 seconds left)"
+    )

@@ -110,6 +110,30 @@ def test_an_ensemble_with_scores_gives_sets_of_its_averaged_probabilities(home: 
     ]
 
 
+def test_an_ensemble_of_an_earlier_version_gets_its_scores_when_resumed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by asking for fewer patients than the 9 that sets take: the file is what was missing."""
+    from medfm.training.sets_file import ABOUT
+    from medfm.workflows import nested_shipped
+
+    monkeypatch.setattr(finetune_output, "save_into", lambda result, folder: None)
+    monkeypatch.setattr(nested_fit, "fit", lambda *_, **__: pytest.fail("something was trained"))
+    monkeypatch.setattr(nested_shipped, "FEWEST", 3)
+    model, before = home / "ensemble" / "model", sorted(p.name for p in (home / "ensemble" / "model").iterdir())
+    try:
+        final = run(home, "ensemble", "method.final=ensemble", resume=True).result.extras["nested"]["final"]
+        kept = json.loads((model / ABOUT).read_text())["scores"]
+    finally:
+        (model / ABOUT).unlink(missing_ok=True)
+    assert final["sets"] and len(kept) == 8 == final["validation"]
+    table = predict(home / "ensemble", cohort(home), device="cpu").table.set_index("record_id")
+    truth = cohort(home).table.set_index("record_id")["old"]
+    own = np.where(truth.loc[table.index] == "old", table["probability:old"], table["probability:young"])
+    assert all(np.abs(own - value).min() < 1e-6 for value in kept) and kept == sorted(kept)
+    assert sorted(p.name for p in model.iterdir()) == before
+
+
 def test_members_give_the_out_of_fold_scores_of_their_fold(home: Path) -> None:
     """The exported member is the very model that tested its fold, recalibration included."""
     for entry, number in zip(extras(home, "ensemble")["nested"]["folds"], (1, 2), strict=True):

@@ -171,6 +171,11 @@ def test_its_card_says_which_figure_stands_for_it(place: Path) -> None:
 def test_what_is_said_and_shown(place: Path) -> None:
     said = (place / "said.txt").read_text()
     assert said.startswith("5 trainings: 2 outer folds x 2 candidates x 1 of 2 inner parts, and 1 for the final model")
+    assert (
+        "training 1 of 4, outer fold 1, tiny-head: " in said
+        and "training 4 of 4, outer fold 2, tiny-whole (about" in said
+    )
+    assert "Verdict by nested cross-validation (nested-cv@1): 2 outer folds" in said
     assert "training 4 of 4, outer fold 2, tiny-whole" in said and "the final model" in said
     assert "pooled out of fold" in said and "medfm predict" in said
     page = (place / "run" / "report.html").read_text()
@@ -208,6 +213,26 @@ def test_a_stopped_run_goes_on_and_ends_the_same(home: Path, monkeypatch: pytest
     found = again(home, "stopped", resume=True).result.predictions.table
     assert done == ["r0-f1-c1-p0"]
     assert found.equals(medfm.load_result(home / "run").predictions.table)
+
+
+def test_the_file_of_the_run_is_the_same_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on in its own folder, which only equal encoder, records, protocol and recipes may."""
+    from medfm.reporting import nested as section
+
+    no_training(monkeypatch)
+    seen: list[Any] = []
+    monkeypatch.setattr(finetune_output, "save_into", lambda result, folder: seen.append((result, folder)))
+    monkeypatch.chdir(home / "ecg")
+    before = (home / "run" / "run.yaml").read_text()
+    assert "table: ../ecg/labels.csv" in before and "protocol: nested-cv@1" in before and str(home) not in before
+    done = call("finetune", "../run/run.yaml", "--resume")
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    ((result, folder),) = seen
+    assert folder.resolve() == (home / "run").resolve() and section.nested_line(result) in done.output
+    assert result.predictions.table.equals(medfm.load_result(home / "run").predictions.table)
+    assert (home / "run" / "run.yaml").read_text() == before
+    refused = call("finetune", "../run/run.yaml", "--set", "scheme.seed=3", "--resume")
+    assert isinstance(refused.exception, TrainingError) and (home / "run" / "run.yaml").read_text() == before
 
 
 @pytest.mark.parametrize(
