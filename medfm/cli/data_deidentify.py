@@ -85,6 +85,8 @@ def _print(report: Report, key_file: str) -> None:
         click.echo("  (which files: --link FILE)")
     already = f", {report.before:,} were there already" if report.before else ""
     click.echo(f"{report.written:,} files written{already}; {report.patients:,} patients -> {report.out}")
+    if not report.written + report.before:
+        return
     check = f"medfm data check {report.out}/files.csv --modality {_reader(report.out / 'files.csv')} --deidentified"
     click.echo(f"next: look at the pictures, then {check}")
 

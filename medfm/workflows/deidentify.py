@@ -100,18 +100,24 @@ def deidentify(
 
     Raises:
         ConfigError: The output lies in the source, or the key or link file in the output.
-        ReadError: There is no source, or the file named holds no key.
+        ReadError: There is no source, no file in it, or the file named holds no key.
         StoreError: The output was made with another key or other options, or cannot be written.
     """
     start, folder = Path(source), Path(out)
     _check_places(start, folder, Path(key_file), None if link is None else Path(link))
+    files = list(_files(start))
+    if not files:
+        raise ReadError(
+            "There is no file in this folder.",
+            where=str(start),
+            expected="DICOM files at any depth; links and hidden files are left out",
+        )
     key, made = read_key(key_file)
     make_folder(folder)
     settings = {"key": key.mark, "keep_characteristics": characteristics}
     report = _earlier_report(folder, settings)
     report.key_made = made
     run = _Run(start, key, characteristics, report, _earlier_rows(folder), link is not None)
-    files = list(_files(start))
     try:
         with progress("de-identifying", len(files), "files") as bar:
             for path in files:

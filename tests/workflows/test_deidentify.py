@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medfm.cli.main import main
-from medfm.core.errors import ConfigError, ReadError, StoreError
+from medfm.core.errors import ConfigError, MedfmError, ReadError, StoreError
 from medfm.core.progress import Silent
 from medfm.io.deidentify import file as file_module
 from medfm.workflows.deidentify import REPORT, TABLE, Report, deidentify
@@ -226,6 +226,26 @@ def test_one_file_and_no_file(hospital, tmp_path):
     assert report.written == 1 and not report.refused
     with pytest.raises(ReadError, match="no such file or folder"):
         deidentify(tmp_path / "absent", tmp_path / "x", tmp_path / "a.key")
+
+
+def test_a_folder_without_files_leaves_nothing_behind(hospital, tmp_path):
+    empty = tmp_path / "empty" / "inner"
+    empty.mkdir(parents=True)
+    (empty / ".hidden").write_bytes(b"x")
+    (empty / "link.dcm").symlink_to("link.dcm")
+    with pytest.raises(ReadError, match="no file in this folder"):
+        deidentify(tmp_path / "empty", tmp_path / "none", tmp_path / "none.key")
+    assert not (tmp_path / "none").exists() and not (tmp_path / "none.key").exists()
+
+
+@pytest.mark.parametrize("place", ["source", "out", "key"])
+def test_links_that_lead_to_each_other(hospital, tmp_path, place):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    loop = tmp_path / "a"
+    given = {"source": hospital, "out": tmp_path / "o", "key": tmp_path / "k.key", place: loop}
+    with pytest.raises(MedfmError):
+        deidentify(given["source"], given["out"], given["key"])
 
 
 def test_links_are_not_followed(hospital, tmp_path):
