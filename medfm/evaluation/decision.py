@@ -46,15 +46,24 @@ class NetBenefit:
         return ratio(np.stack([model, everybody]), view.total)
 
 
-def decision_curves(outcomes: Outcomes, resampled: np.ndarray | None, level: float) -> tuple[Curve, ...]:
+def thresholds_within(ends: tuple[float, float]) -> np.ndarray:
+    """The thresholds of the grid from ``ends[0]`` to ``ends[1]``, both of them rounded to it."""
+    hundredths = np.rint(100 * THRESHOLDS)
+    return THRESHOLDS[np.isin(hundredths, np.arange(round(100 * ends[0]), round(100 * ends[1]) + 1))]
+
+
+def decision_curves(
+    outcomes: Outcomes, resampled: np.ndarray | None, level: float, thresholds: np.ndarray = THRESHOLDS
+) -> tuple[Curve, ...]:
     """The curves ``model``, ``treat all`` and ``treat none`` with pointwise bands.
 
     Args:
         outcomes: A binary task.
         resampled: float64 (2, thresholds, B) from :class:`NetBenefit`, or ``None`` for no band.
         level: Of the band.
+        thresholds: Of the curve; those that `resampled` was made with.
     """
-    benefit = NetBenefit(outcomes)
+    benefit = NetBenefit(outcomes, thresholds)
     values = benefit(Weighted(outcomes, np.ones((len(outcomes), 1))))[:, :, 0]
     low = high = np.full(values.shape, np.nan)
     if resampled is not None:

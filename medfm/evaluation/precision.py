@@ -11,6 +11,7 @@ import math
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.intervals import normal_quantile
+from medfm.evaluation.score_intervals import newcombe_interval
 
 
 def hanley_mcneil_se(auroc: float, positives: float, negatives: float) -> float:
@@ -33,6 +34,9 @@ def hanley_mcneil_se(auroc: float, positives: float, negatives: float) -> float:
 def patients_for_width(auroc: float, prevalence: float, width: float, level: float = 0.95) -> int:
     """Fewest patients for whom the interval of an expected `auroc` is at most `width` wide (both sides together).
 
+    The interval is Newcombe's, whose variance is Hanley and McNeil's at the bounds: near an AUROC of 1 plus and minus
+    1.96 standard errors would promise far too much.
+
     Args:
         auroc: What is expected.
         prevalence: Share of positives, strictly between 0 and 1.
@@ -46,12 +50,16 @@ def patients_for_width(auroc: float, prevalence: float, width: float, level: flo
         raise EvaluationError(f"A prevalence cannot be {prevalence}.", expected="a number between 0 and 1")
     if not 0 < width < 1:
         raise EvaluationError(f"An interval cannot be planned {width} wide.", expected="a number between 0 and 1")
-    reach = 2 * normal_quantile(level)
+    if not 0 <= auroc <= 1:
+        raise EvaluationError(f"An AUROC cannot be {auroc}.", expected="a number from 0 to 1")
+    normal_quantile(level)
 
     def wide(total: int) -> bool:
         positives = total * prevalence
-        few = min(positives, total - positives) < 1
-        return few or reach * hanley_mcneil_se(auroc, positives, total - positives) > width
+        if min(positives, total - positives) < 1:
+            return True
+        low, high = newcombe_interval(auroc, positives, total - positives, level)
+        return high - low > width
 
     upper = 2
     while wide(upper):

@@ -116,11 +116,21 @@ class StatisticsPlan(StrictConfig):
         "score",
         description="score: by formula where one holds in small samples; resampled: DeLong on the logit scale, else percentiles",
     )
+    decision_range: tuple[float, float] = Field(
+        (0.01, 0.99), description="threshold probabilities at which somebody would act: the decision curve shows these"
+    )
     minimum_cell: int = Field(10, ge=1, description="smallest subgroup whose figures are shown")
     subgroups: tuple[str, ...] = Field(
         (),
         description="cohort columns, or columns joined by * for their intersections (sex*age); age is cut into bands",
     )
+
+    @field_validator("decision_range")
+    @classmethod
+    def _rising(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if not 0.01 <= ends[0] < ends[1] <= 0.99:
+            raise ValueError(f"{list(ends)} are not two rising thresholds from 0.01 to 0.99")
+        return ends
 
     @field_validator("subgroups")
     @classmethod

@@ -16,7 +16,7 @@ from medfm.evaluation.bootstrap import Statistic, collect
 from medfm.evaluation.calibration import calibration_fit, reliability_bins
 from medfm.evaluation.calibration_intervals import Interval, calibration_intervals
 from medfm.evaluation.curves import ClassCurves, curves
-from medfm.evaluation.decision import NetBenefit, decision_curves
+from medfm.evaluation.decision import NetBenefit, decision_curves, thresholds_within
 from medfm.evaluation.groups import estimates_of, group_gaps, group_rows, group_values
 from medfm.evaluation.metrics import Metric, metric, metrics_for, number
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
@@ -108,7 +108,9 @@ def summarise(
         roc=roc,
         pr=pr,
         calibration=_calibration(sample, point, drawn) if probabilities and outcomes.task != "regression" else None,
-        decision=decision_curves(outcomes, drawn.get("decision"), plan.level) if probabilities and binary else (),
+        decision=decision_curves(outcomes, drawn.get("decision"), plan.level, thresholds_within(plan.decision_range))
+        if probabilities and binary
+        else (),
         sites=sites,
         subgroups=tuple(row for rows in subgroups for row in rows),
         gaps=tuple(
@@ -162,7 +164,7 @@ def _resample(
                 statistics[f"calibration:{name}"] = metric(name, outcomes.task).compute
             statistics["bins"] = lambda view: view.calibration_bins
             if binary:
-                statistics["decision"] = NetBenefit(outcomes)
+                statistics["decision"] = NetBenefit(outcomes, thresholds_within(sample.plan.decision_range))
     return collect(
         outcomes,
         sample.clusters,

@@ -109,6 +109,8 @@ def _numbers(cohort: Cohort, column: str) -> np.ndarray:
             f"The column '{column}' holds something that is no number.",
             where=_ids(cohort, bad.to_numpy(dtype=bool)),
             expected="follow-up as a number (in days, months ...); events as 0, 1, 2 ... or true and false",
+            fix="write times without their unit and name it with --unit; take dates from one another first; write words "
+            "such as 'alive' as 0 (last seen without the event), 1 (the event), 2 and above (competing events)",
         )
     return numbers.to_numpy(dtype=np.float64)
 

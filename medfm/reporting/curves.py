@@ -120,6 +120,7 @@ def decision_plot(summary: Summary) -> Plot | None:
     models = [c for c in summary.decision if not _is_reference(c.name)]
     references = [c for c in summary.decision if _is_reference(c.name)]
     top = max((v for c in models for v in c.y if v is not None), default=0.1)
+    whole = not models or len(models[0].x) < 2 or models[0].x[-1] - models[0].x[0] > 0.9
 
     def paint(fig: Figure) -> None:
         axes = fig.subplots()
@@ -127,7 +128,7 @@ def decision_plot(summary: Summary) -> Plot | None:
             band(axes, curve, colour(position), label=short(curve.name, 30))
         for curve, style in zip(references, ("--", ":", "-."), strict=False):
             axes.plot(curve.x, _floats(curve.y), style, color=GREY, linewidth=1.2, label=short(curve.name, 30))
-        axes.set_xlim(0, 1)
+        axes.set_xlim(*((0, 1) if whole else (models[0].x[0], models[0].x[-1])))
         axes.set_ylim(min(-0.05, -0.15 * top), max(top * 1.15, 0.05))
         axes.set_xlabel("threshold probability")
         axes.set_ylabel("net benefit")
@@ -138,7 +139,12 @@ def decision_plot(summary: Summary) -> Plot | None:
         draw(paint, 3.4),
         "Decision curve: net benefit of " + ", ".join(c.name for c in summary.decision) + ".",
         "If you would act above a certain probability (the threshold), the model helps where its curve lies above "
-        "both acting on everybody and acting on nobody.",
+        "both acting on everybody and acting on nobody."
+        + (
+            " Look only at thresholds at which somebody would act; statistics.decision_range shows these alone."
+            if whole
+            else ""
+        ),
     )
 
 

@@ -218,22 +218,38 @@ class Facts:
         """How records were divided."""
         scheme = self.result.protocol.to_dict()["scheme"]
         said = ", ".join(f"{k.replace('_', ' ')}: {_yes(v)}" for k, v in scheme.items() if isinstance(v, (str, int)))
-        if scheme.get("kind") == "split":  # the other settings are of folds
+        if scheme.get("kind") == "split" or (scheme.get("kind") == "split_or_kfold" and self._split_was_used()):
+            # the other settings are of folds
             said = "the column 'split' of the table, seed: " + str(scheme.get("seed"))
         known = "" if self.result.summary.patients_known else " Patients are unknown: every record counts as one."
         seeds = ", ".join(f"{k} {v}" for k, v in (self.provenance.get("seeds") or {}).items())
         return f"Scheme ({said}).{known} Seeds: {seeds or 'none'}."
 
+    def _split_was_used(self) -> bool:
+        """Whether records were divided by the table's own column: the parts say so."""
+        return any(part["name"] == "train" for part in (self.people or {}).get("parts", ()))
+
     def threshold(self) -> str | None:
-        """The decision threshold of a fine-tuned classifier, and how it was chosen."""
+        """The decision threshold, and how it was chosen; ``None`` where nothing is decided."""
         found = (self.result.extras.get("finetune") or {}).get("threshold")
-        return None if not found else f"Decision threshold {figure(found['value'])}, chosen: {found['chosen']}."
+        if found:
+            return f"Decision threshold {figure(found['value'])}, chosen: {found['chosen']}."
+        return {
+            "linear_probe": {
+                "binary": "Decision threshold 0.5, not chosen on any data.",
+                "multiclass": "The class with the largest probability is decided for.",
+                "multilabel": "Decision threshold 0.5 for each label, not chosen on any data.",
+            },
+        }.get(self.result.kind, {}).get(self.result.summary.task)
 
     def sites(self) -> str | None:
         """The first figure of each site; ``None`` where no site has one."""
         rows = [r for r in self.result.summary.sites if not r.suppressed and r.estimates]
         if not rows:
-            return None
+            hidden, smallest = len(self.result.summary.sites), self.result.protocol.statistics.minimum_cell
+            if not hidden:
+                return None
+            return f"{count(hidden, 'site')}, none large enough for figures of its own ({smallest} tested patients)."
         return (
             "; ".join(f"{r.value}: {word(r.estimates[0].metric).title} {with_interval(r.estimates[0])}" for r in rows)
             + "."

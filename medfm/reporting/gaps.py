@@ -20,11 +20,15 @@ def gap_table(summary: Summary) -> Table | None:
     if not gaps:
         return None
     rows = tuple(
-        (gap.column, word(gap.metric).title, gap_figure(gap), f"{gap.highest} / {gap.lowest}" if gap.highest else "–")
+        (
+            f"{word(gap.metric).title}, by {gap.column}",
+            gap_figure(gap),
+            f"{gap.highest} / {gap.lowest}" if gap.highest else "–",
+        )
         for gap in gaps
     )
     return Table(
-        ("by", "difference", "largest minus smallest (CI)", "groups"),
+        ("difference", "largest minus smallest (CI)", "groups"),
         rows,
         "Equal opportunity: of the sensitivities. Equalised odds: of the sensitivities or of the false-positive rates, "
         "whichever is larger. Demographic parity: of the shares called positive. 0 is no difference; the interval allows "

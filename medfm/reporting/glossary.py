@@ -59,8 +59,9 @@ _GENERAL = (
     ),
     (
         "confidence interval (CI)",
-        "The range in which the true figure plausibly lies, given how many patients were tested. It is computed by "
-        "drawing patients (not records) again and again, because records of one patient resemble each other.",
+        "The range in which the true figure plausibly lies, given how many patients were tested. Records "
+        "of one patient resemble each other, so patients and not records are counted, by a formula or by drawing patients "
+        "again and again.",
     ),
     ("record, patient", "A record is one image; a patient may have many. Sizes of both are given."),
     ("site", "Where a record comes from: laboratory, hospital or scanner."),

@@ -41,9 +41,24 @@ def _updating(facts: Facts) -> str:
 
 
 def _class_imbalance(facts: Facts) -> str | None:
+    if facts.result.summary.task not in ("binary", "multiclass", "multilabel"):
+        return None
     recipe = facts.result.config.get("recipe") or {}
-    chosen = recipe.get("balance") if isinstance(recipe, dict) else None
-    return None if chosen is None else f"Class balance of the recipe: {chosen}."
+    chosen = (recipe.get("objective") or recipe).get("balance") if isinstance(recipe, dict) else None
+    if chosen is not None:
+        ways = {
+            "none": "Classes were neither weighted nor drawn to count alike.",
+            "sampler": "Records were drawn so that classes are equally frequent in training.",
+        }
+        return ways.get(str(chosen), "Classes were weighted in the loss to count alike.")
+    weights = facts.result.protocol.to_dict()["method"].get("class_weight")
+    if weights is None:
+        return None
+    return (
+        "Classes were weighted to count alike."
+        if weights == "balanced"
+        else "Classes were neither weighted nor drawn to count alike."
+    )
 
 
 def _counts(facts: Facts) -> str | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.core.files import write_text
 from medfm.core.progress import ProgressMaker
-from medfm.evaluation.intervals import wilson_interval
+from medfm.evaluation.score_intervals import clustered_wilson
 from medfm.evaluation.unusual import fewest, fit_gate
 from medfm.training.gate_file import save_gate
 
@@ -58,9 +59,27 @@ def add_gate(
     except EvaluationError as error:
         return f"No gate for unusual records: {error.what}"
     save_gate(folder, gate, encoder.fingerprint)
-    alarms, total = int(np.sum(gate.unusual(tested.values))), len(tested.values)
-    low, high = (float(end) for end in wilson_interval(alarms, total))
-    return (
-        f"Gate for unusual records (embedding distance, planned false alarms {100 * ALARM_RATE:g} %): {alarms} of {total} tested "
-        f"records, {100 * alarms / max(total, 1):.1f} % ({100 * low:.1f} to {100 * high:.1f} %, records as independent)."
+    alarms = np.asarray(gate.unusual(tested.values), dtype=bool)
+    patients = None
+    if cohort.patients_known:
+        owner = dict(zip(cohort.table["record_id"].astype(str), cohort.table["patient_id"].astype(str), strict=True))
+        patients = np.array([owner[record] for record in tested.record_ids])
+    share, low, high = clustered_wilson(alarms, patients)
+    unit = "records as independent" if patients is None else "clustered by patient"
+    said = (
+        f"Gate for unusual records (embedding distance, planned false alarms {100 * ALARM_RATE:g} %): {alarms.sum()} of {len(alarms)} tested "
+        f"records, {100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f} %, {unit})."
     )
+    _say_in_card(folder / "card.md", said)
+    return said
+
+
+def _say_in_card(path: Path, said: str) -> None:
+    """Put the sentence among the facts of the model's card, which travels with it; front matter stays as it is."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    last = max((i for i, line in enumerate(lines) if line.startswith("- ")), default=len(lines) - 1)
+    if "---" in lines[last + 1 :]:  # that list is of the front matter: the card has no facts in prose
+        last = len(lines) - 1
+    write_text(path, "\n".join([*lines[: last + 1], f"- {said}", *lines[last + 1 :]]) + "\n")

@@ -3,8 +3,10 @@ import pytest
 from statistics_cases import binary_case, binary_outcomes
 
 from medfm.evaluation.bootstrap import Clusters, collect
-from medfm.evaluation.decision import THRESHOLDS, NetBenefit, decision_curves
+from medfm.evaluation.decision import THRESHOLDS, NetBenefit, decision_curves, thresholds_within
 from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
+from medfm.evaluation.protocol import StatisticsPlan
+from medfm.evaluation.summarise import summarise
 
 
 def by_definition(truth: np.ndarray, scores: np.ndarray, t: float) -> float:
@@ -22,6 +24,21 @@ def test_every_threshold_is_the_definition(ties):
         assert whole == pytest.approx(prevalence - (1 - prevalence) * t / (1 - t))
     assert set(none.y) == {0.0}
     assert (model.name, everybody.name, none.name) == ("model", "treat all", "treat none")
+
+
+def test_the_range_at_which_somebody_would_act():
+    assert thresholds_within((0.01, 0.99)).tolist() == THRESHOLDS.tolist()
+    assert thresholds_within((0.1, 0.3)).tolist() == pytest.approx([t / 100 for t in range(10, 31)])
+    base = binary_case()
+    plan = {"resamples": 20, "seed": 0}
+    whole, part = (
+        summarise(base, StatisticsPlan(**plan, **more)).decision for more in ({}, {"decision_range": (0.1, 0.3)})
+    )
+    assert part[0].x == pytest.approx(whole[0].x[9:30]) and part[0].y == pytest.approx(whole[0].y[9:30])
+    assert part[0].low == pytest.approx(whole[0].low[9:30]) and len(part[2].y) == 21
+    for bad in ((0.3, 0.1), (0.0, 0.5), (0.5, 1.0), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="rising"):
+            StatisticsPlan(decision_range=bad)
 
 
 def test_a_score_on_the_threshold_counts_as_positive():

@@ -13,6 +13,7 @@ from medfm.core.errors import EvaluationError
 from medfm.evaluation.calibration import calibration_fit, fit_platt, scaled_brier
 from medfm.evaluation.intervals import clopper_pearson_interval, wilson_interval
 from medfm.evaluation.precision import hanley_mcneil_se, patients_for_width
+from medfm.evaluation.score_intervals import newcombe_interval
 
 STATS = Path(__file__).parents[1] / "parity" / "stats"
 GOLDEN = json.loads((STATS / "golden.json").read_text())["binary"]
@@ -40,15 +41,24 @@ def test_hanley_mcneil_lies_near_delong_on_the_golden():
 @settings(max_examples=40, deadline=None)
 def test_the_planned_size_is_the_least_that_is_enough(auroc, prevalence, width):
     size = patients_for_width(auroc, prevalence, width)
-    reach = 2 * 1.959963984540054
 
     def planned(total: int) -> float:
         if min(total * prevalence, total * (1 - prevalence)) < 1:
             return np.inf
-        return reach * hanley_mcneil_se(auroc, total * prevalence, total * (1 - prevalence))
+        low, high = newcombe_interval(auroc, total * prevalence, total * (1 - prevalence))
+        return high - low
 
     # One patient of rounding: the share of negatives is a difference.
     assert planned(size + 1) <= width < planned(size - 2)
+
+
+def test_planning_near_one_is_not_that_of_a_symmetric_interval():
+    """Of 17 patients an AUROC of 0.99 has a standard error that looks precise; its interval is not."""
+    assert 3.92 * hanley_mcneil_se(0.99, 8.5, 8.5) < 0.11
+    assert 40 < patients_for_width(0.99, 0.5, 0.1) < 100
+    assert patients_for_width(0.8, 0.5, 0.1) == pytest.approx(
+        (3.92 / 0.1) ** 2 * 120 * hanley_mcneil_se(0.8, 60, 60) ** 2, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("changed", [{"auroc": 1.1}, {"prevalence": 0.0}, {"width": 0.0}, {"level": 1.0}])
