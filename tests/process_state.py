@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# pytest's own, of the test that runs; and what torch sets when it loads its compiler.
-_NOT_OURS = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "TORCHINDUCTOR_CACHE_DIR")
+# Libraries set variables of their own when they are loaded; a new one counts if it is of these.
+_OURS = ("MEDFM_", "HF_", "PYTHON", "OMP_", "PL_", "MASTER_", "WORLD_SIZE", "RANK", "LOCAL_", "COLUMNS", "NO_COLOR")
+_NOT_OURS = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_CACHE_DIR", "KMP_")
 
 
 def snapshot() -> dict[str, Any]:
@@ -19,8 +20,8 @@ def snapshot() -> dict[str, Any]:
     state: dict[str, Any] = {
         "the working folder": _folder(),
         "the path of modules": tuple(sys.path),
-        _MODULES: dict(sys.modules),
-        "os.environ": {name: value for name, value in os.environ.items() if name not in _NOT_OURS},
+        _MODULES: {name: module for name, module in sys.modules.items() if name.split(".", 1)[0] in _WATCHED},
+        "os.environ": {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)},
         "what Ctrl-C does": signal.getsignal(signal.SIGINT) if _in_main() else None,
         "what SIGTERM does": signal.getsignal(signal.SIGTERM) if _in_main() else None,
         "sys.excepthook": sys.excepthook,
@@ -42,7 +43,11 @@ def left_behind(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
             changed = [module for module, loaded in value.items() if after[name].get(module) is not loaded]
         elif isinstance(value, Mapping):
             now = after[name]
-            changed = [key for key in value.keys() | now.keys() if value.get(key, _ABSENT) != now.get(key, _ABSENT)]
+            changed = [key for key in value if now.get(key, _ABSENT) != value[key]]
+            changed += [key for key in now if key not in value and key.startswith(_OURS)]
+        elif isinstance(value, tuple) and name.startswith("the path"):
+            changed = [str(part) for part in (*set(after[name]) ^ set(value),)] or ["another order"]
+            changed = changed if after[name] != value else []
         else:
             changed = [f"{value!r} became {after[name]!r}"[:400]] if after[name] != value else []
         if changed:
@@ -51,6 +56,7 @@ def left_behind(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 
 _MODULES = "modules that were loaded"
+_WATCHED = ("medfm", "torch", "numpy", "pandas", "matplotlib", "sklearn", "PIL", "pydicom", "huggingface_hub")
 _ABSENT = object()
 
 

@@ -30,8 +30,9 @@ def _changes() -> list[tuple[str, Callable[[pytest.MonkeyPatch], object]]]:
     return [
         ("os.environ: MEDFM_LEFT", lambda patch: patch.setenv("MEDFM_LEFT", "1")),
         ("os.environ: HOME", lambda patch: patch.delenv("HOME")),
+        ("os.environ: PATH", lambda patch: patch.setenv("PATH", "/nowhere")),
         ("the working folder", lambda patch: patch.chdir("/")),
-        ("the path of modules", lambda patch: patch.syspath_prepend("/nowhere")),
+        ("the path of modules: /nowhere", lambda patch: patch.syspath_prepend("/nowhere")),
         ("modules that were loaded: medfm", lambda patch: patch.setitem(sys.modules, "medfm", ModuleType("medfm"))),
         ("modules that were loaded: medfm", lambda patch: patch.delitem(sys.modules, "medfm")),
         ("sys.excepthook", lambda patch: patch.setattr(sys, "excepthook", print)),
@@ -77,7 +78,9 @@ def test_libraries_and_signals_that_are_set_by_calls() -> None:
 def test_more_modules_and_pytests_own_variable_are_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot()
     monkeypatch.setitem(sys.modules, "a_module_loaded_later", ModuleType("later"))
+    monkeypatch.setitem(sys.modules, "torch.loaded_later", ModuleType("later"))
     monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+    monkeypatch.setenv("KMP_OF_A_LIBRARY", "1")
     assert left_behind(before, snapshot()) == []
 
 

@@ -31,10 +31,8 @@ def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoder:
 
 
 @pytest.fixture
-def vit() -> Encoder:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "encoders"))
+def vit(monkeypatch: pytest.MonkeyPatch) -> Encoder:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "encoders")
     from test_explain_picture import VIT, card_of
 
     from medfm.encoders.dinov2 import build_vit
