@@ -158,3 +158,16 @@ def test_every_public_name_can_be_imported() -> None:
 
 def test_the_typing_marker_is_shipped() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_another_file_needs_is_public(path: Path) -> None:
+    """A name with an underscore is its file's own; a second user makes it a function of the floor."""
+    private = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medfm"
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert not private, "give it a public name, and a docstring"
