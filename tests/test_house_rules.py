@@ -37,27 +37,64 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imported_modules(path: Path) -> set[str]:
+def imported_modules(text: str) -> set[str]:
+    """Modules that a file imports, wherever in it; those it names in a string to import them later among them."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{name_of(path)}: relative import"
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, "a relative import"
+            # "from medfm import workflows" imports a floor, too.
+            found |= {f"medfm.{alias.name}" for alias in node.names} if node.module == "medfm" else {node.module}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = re.fullmatch(rf"(medfm\.(?:{'|'.join(FLOORS)})\.[\w.]+)(?::\w+)?", node.value)
+            found |= {named[1]} if named else set()
     return found
+
+
+def upward_imports(floor: str, text: str) -> list[str]:
+    """What a file of `floor` imports from floors above it, or from the package's front, which is above all."""
+    upward = []
+    for module in sorted(imported_modules(text)):
+        package, _, rest = module.partition(".")
+        first = rest.split(".")[0]
+        above = first in FLOORS and FLOORS.index(first) > FLOORS.index(floor)
+        front = package == "medfm" and first not in (*FLOORS, "__version__")
+        if package == "medfm" and (above or front):
+            upward.append(module)
+    return upward
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parent != PACKAGE], ids=name_of)
 def test_imports_go_downwards_only(path: Path) -> None:
-    floor = path.relative_to(PACKAGE).parts[0]
-    if floor == "testing":
-        return
-    level = FLOORS.index(floor)
-    for module in imported_modules(path):
-        parts = module.split(".")
-        if parts[0] == "medfm" and len(parts) > 1 and parts[1] in FLOORS:
-            assert FLOORS.index(parts[1]) <= level, f"{name_of(path)} imports upwards: {module}"
+    assert not upward_imports(path.relative_to(PACKAGE).parts[0], path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("line", "upward"),
+    [
+        ("import medfm.core.errors", []),
+        ("from medfm.encoders.load import load_encoder", []),
+        ("from medfm import __version__", []),
+        ("LAZY = 'medfm.io.images:read'", []),
+        ("def f():\n    from medfm.workflows.embed import embed", ["medfm.workflows.embed"]),
+        ("from medfm import workflows", ["medfm.workflows"]),
+        ("import medfm", ["medfm"]),
+        ("from medfm import load_encoder", ["medfm.load_encoder"]),
+        ("import medfm.cli.main as m", ["medfm.cli.main"]),
+        ("LAZY = 'medfm.reporting.result:Result'", ["medfm.reporting.result"]),
+        ("if TYPE_CHECKING:\n    from medfm.training.loop import Loop", ["medfm.training.loop"]),
+        ("WORDS = 'see medfm.workflows.embed for more'", []),
+        ("KEY_OF_A_CARD = 'medfm.generator'", []),
+    ],
+)
+def test_every_way_to_import_upwards_is_seen(line: str, upward: list[str]) -> None:
+    assert upward_imports("embeddings", line) == upward
+
+
+def test_every_folder_of_the_package_is_a_floor() -> None:
+    assert {p.relative_to(PACKAGE).parts[0] for p in FILES if p.parent != PACKAGE} <= set(FLOORS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -121,3 +158,16 @@ def test_every_public_name_can_be_imported() -> None:
 
 def test_the_typing_marker_is_shipped() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_another_file_needs_is_public(path: Path) -> None:
+    """A name with an underscore is its file's own; a second user makes it a function of the floor."""
+    private = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medfm"
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert not private, "give it a public name, and a docstring"

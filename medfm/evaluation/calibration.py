@@ -51,7 +51,7 @@ def calibration_fit(scores: np.ndarray, truth: np.ndarray) -> CalibrationFit:
     Returns:
         ``None`` for what has no finite optimum (one class only, or perfectly separated scores).
     """
-    logits = _logit(scores)
+    logits = logit_of(scores)
     labels = np.asarray(truth, dtype=np.float64)
     if labels.min() == labels.max():
         return CalibrationFit(None, None, None)
@@ -138,7 +138,7 @@ class TemperatureScaling:
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Rescaled probabilities of the same shape, (n,) or (n, classes)."""
         if scores.ndim == 1:
-            return np.asarray(expit(_logit(scores) / self.temperature))
+            return np.asarray(expit(logit_of(scores) / self.temperature))
         return _softmax(np.log(np.clip(scores, TINY, None)) / self.temperature)
 
 
@@ -209,7 +209,7 @@ class PlattScaling:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Rescaled probabilities (n,)."""
-        return np.asarray(expit(self.intercept + self.slope * _logit(scores)))
+        return np.asarray(expit(self.intercept + self.slope * logit_of(scores)))
 
 
 def fit_platt(scores: np.ndarray, truth: np.ndarray) -> PlattScaling:
@@ -244,7 +244,8 @@ def scaled_brier(scores: np.ndarray, truth: np.ndarray) -> float | None:
     return None if reference == 0 else float(1 - np.mean((np.asarray(scores) - labels) ** 2) / reference)
 
 
-def _logit(scores: np.ndarray) -> np.ndarray:
+def logit_of(scores: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of scores (n,), kept finite at 0 and 1."""
     clipped = np.clip(np.asarray(scores, dtype=np.float64), TINY, 1 - TINY)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit
 
-from medfm.evaluation.calibration import CalibrationFit, _logit
+from medfm.evaluation.calibration import CalibrationFit, logit_of
 from medfm.evaluation.intervals import normal_quantile
 
 Interval = tuple[float, float] | None
@@ -29,7 +29,7 @@ def calibration_intervals(
         clusters: int (n,), the patient of each record; ``None`` where every record is one of its own.
         level: Of the intervals.
     """
-    logits, labels = _logit(scores), np.asarray(truth, dtype=np.float64)
+    logits, labels = logit_of(scores), np.asarray(truth, dtype=np.float64)
     slope = intercept = large = None
     if fit.slope is not None and fit.intercept is not None:
         design = np.column_stack([np.ones_like(logits), logits])

@@ -35,7 +35,7 @@ from medfm.evaluation.survival_config import Survival
 from medfm.evaluation.target import Target, make_target
 
 # Cohort columns that subgroup tables use by themselves when they are there.
-_CARRIED = ("age", "sex")
+CARRIED = ("age", "sex")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def evaluate(
             f"The protocol '{protocol.id}' works on similarities to findings, not on embeddings.",
             fix="medfm probe makes them with --encoder (in Python medfm.concept_probe)",
         )
-    cohort, values, notes = _align(embeddings, cohort)
+    cohort, values, notes = embedded_records(embeddings, cohort)
     truth = make_target(cohort, target, task, positive=positive)
     table = cohort.table
     bags = Bags(values, ())
@@ -200,10 +200,10 @@ def evaluate(
             top = max(protocol.fractions)
             main = [(fold, f.attention) for fold, f in zip(folds, found, strict=True) if fold.fraction == top]
             attention = _attention_table(main, bags.rows, cohort.table, truth)
-    return _collect(runs, values, table, truth, protocol, notes, attention)
+    return evaluation_of(runs, values, table, truth, protocol, notes, attention)
 
 
-def _align(embeddings: Embeddings, cohort: Cohort) -> tuple[Cohort, np.ndarray, list[str]]:
+def embedded_records(embeddings: Embeddings, cohort: Cohort) -> tuple[Cohort, np.ndarray, list[str]]:
     """The embedded records of the cohort, their vectors in cohort order, and notes."""
     rows = embeddings.rows(cohort.record_ids)
     found = rows >= 0
@@ -263,7 +263,7 @@ def _knn(
     return runs
 
 
-def _collect(
+def evaluation_of(
     runs: list[tuple[Fold, str, Outcome]],
     values: np.ndarray,
     table: pd.DataFrame,
@@ -272,8 +272,19 @@ def _collect(
     notes: list[str],
     attention: pd.DataFrame | None,
 ) -> Evaluation:
+    """What runs on folds gave, as one prediction per tested record, variant and repeat.
+
+    Args:
+        runs: Fold, label of the variant (empty for the method's own) and outcome on the fold's test records.
+        values: float (n, d), the features that were trained on.
+        table: The n records.
+        truth: Their labels.
+        protocol: Its largest fraction is the headline.
+        notes: What to say before the notes of the runs.
+        attention: Of attention pooling.
+    """
     top = max(protocol.fractions)
-    wanted = [*_CARRIED, *protocol.statistics.subgroup_columns]
+    wanted = [*CARRIED, *protocol.statistics.subgroup_columns]
     carried = [c for c in dict.fromkeys(wanted) if c in table.columns and c not in ("patient_id", "site")]
     base = table[["record_id", "patient_id", "site", *carried]]
     frames, chosen, weights, directions = [], [], [], []
@@ -282,7 +293,7 @@ def _collect(
         variant = ",".join([*parts, *([label] if label else [])]) or MAIN
         frame = base.iloc[fold.test].reset_index(drop=True)
         frame = frame.assign(variant=variant, repeat=fold.repeat, fold=fold.fold)
-        frames.append(frame.assign(**_truth_columns(truth.take(fold.test), outcome.scores)))
+        frames.append(frame.assign(**truth_columns(truth.take(fold.test), outcome.scores)))
         sizes = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
         chosen.append({"variant": variant, "repeat": fold.repeat, "fold": fold.fold, **sizes, **outcome.chosen})
         if outcome.coef is not None and variant == MAIN:
@@ -304,7 +315,8 @@ def _collect(
     )
 
 
-def _truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:
+def truth_columns(truth: Target, scores: np.ndarray) -> dict[str, Any]:
+    """Columns of predictions: truth (n,), what is predicted, and the scores (n, classes) by class."""
     if truth.task == "regression":
         return {"truth": truth.values, "predicted": scores[:, 0]}
     columns: dict[str, Any] = {f"score:{c}": scores[:, i] for i, c in enumerate(truth.classes)}

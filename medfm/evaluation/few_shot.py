@@ -17,7 +17,7 @@ from medfm.core.progress import Progress, Silent
 from medfm.evaluation.adapters.inputs import AdapterInputs
 from medfm.evaluation.adapters.run import few_shot_method, needs_validation, run_few_shot, tuned_on_test
 from medfm.evaluation.adapters.texts import zero_shot_outcome
-from medfm.evaluation.evaluate import Evaluation, _collect
+from medfm.evaluation.evaluate import Evaluation, evaluation_of
 from medfm.evaluation.linear_probe import Outcome
 from medfm.evaluation.protocol import LinearProbe, Protocol, Selection
 from medfm.evaluation.protocol_adapters import TUNED_ON_TEST, FewShot
@@ -91,7 +91,7 @@ def evaluate_few_shot(
         runs += _labelled(drawn, quiet, REFERENCE, levels[-1])
     if inputs.text is not None:
         runs += _zero_shot(inputs, truth, drawn)
-    return _collect(runs, inputs.values, table, truth, plan, notes, None), levels
+    return evaluation_of(runs, inputs.values, table, truth, plan, notes, None), levels
 
 
 def reference_probe(validate: bool) -> LinearProbe:

@@ -59,7 +59,7 @@ def survival_data(
         EvaluationError: A time or event is missing or impossible, nobody has the event or all have
             it at the same time, or records of one patient contradict each other.
     """
-    times, codes = _numbers(cohort, time), _numbers(cohort, event)
+    times, codes = numbers_of(cohort, time), numbers_of(cohort, event)
     known = np.isfinite(times) & np.isfinite(codes)
     notes = []
     if not known.all():
@@ -96,7 +96,8 @@ def survival_data(
     return SurvivalData(data.values, data.time, data.event, data.table, order, (*notes, *said))
 
 
-def _numbers(cohort: Cohort, column: str) -> np.ndarray:
+def numbers_of(cohort: Cohort, column: str) -> np.ndarray:
+    """float64 (n,) of a column, NaN where it is empty; raises EvaluationError where it holds words."""
     series = cohort.column(column)
     if pd.api.types.is_bool_dtype(series):
         return series.to_numpy(dtype=np.float64)

@@ -8,7 +8,7 @@ from typing import Any
 from medfm.evaluation.predictions import MAIN
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import figure, signed, word
+from medfm.reporting.words import signed_with_ends, with_ends, word
 
 
 def baseline_context(result: Result) -> dict[str, Any] | None:
@@ -39,7 +39,14 @@ def _table(entry: Mapping[str, Any]) -> Table:
         seen.add(variant)
         less = " (less is better)" if row["better"] == "lower" else ""
         name = word(row["metric"]).title + less + ("" if variant == MAIN else f", {variant}")
-        rows.append((name, _cell(row["trained"]), _cell(row["untrained"]), _signed(row["difference"])))
+        rows.append(
+            (
+                name,
+                with_ends(row["trained"]),
+                with_ends(row["untrained"]),
+                signed_with_ends(row["difference"]),
+            )
+        )
     methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))
     note = (
         f"Brackets give the {100 * entry['level']:g} % confidence interval. The difference is trained minus untrained"
@@ -47,15 +54,3 @@ def _table(entry: Mapping[str, Any]) -> Table:
         f"{entry['seed']}."
     )
     return Table(("figure", "trained", "untrained", "difference"), tuple(rows), note, figures=False)
-
-
-def _cell(ends: Mapping[str, float | None]) -> str:
-    low, high = ends["low"], ends["high"]
-    return figure(ends["value"]) + ("" if low is None or high is None else f" ({figure(low)}–{figure(high)})")
-
-
-def _signed(ends: Mapping[str, float | None]) -> str:
-    value, low, high = ends["value"], ends["low"], ends["high"]
-    if value is None:
-        return "–"
-    return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")

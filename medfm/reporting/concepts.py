@@ -8,7 +8,7 @@ from typing import Any
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
 from medfm.reporting.verdict import deciding
-from medfm.reporting.words import count, figure, word
+from medfm.reporting.words import count, figure, with_ends, word
 
 KEY = "concepts"
 _MOST = 10  # findings shown per class; the others are in result.json
@@ -87,7 +87,7 @@ def _figures(box: Mapping[str, Any]) -> Table:
         signed = _signed(difference["value"])
         if difference["low"] is not None and difference["high"] is not None:
             signed += f" ({_signed(difference['low'])} to {_signed(difference['high'])})"
-        rows.append((word(row["metric"]).title + less, _cell(row["concepts"]), _cell(row["black_box"]), signed))
+        rows.append((word(row["metric"]).title + less, with_ends(row["concepts"]), with_ends(row["black_box"]), signed))
     methods = "; ".join(dict.fromkeys(row["method"] for row in box["rows"] if row["method"]))
     note = (
         f"Brackets give the {100 * box['level']:g} % confidence interval. The difference is concepts minus black box"
@@ -99,11 +99,6 @@ def _figures(box: Mapping[str, Any]) -> Table:
 def _signed(value: float | None, digits: int = 3) -> str:
     # Adding 0.0 turns a rounded -0.0 into 0.0.
     return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
-
-
-def _cell(ends: Mapping[str, float | None]) -> str:
-    low, high = ends["low"], ends["high"]
-    return figure(ends["value"]) + ("" if low is None or high is None else f" ({figure(low)}–{figure(high)})")
 
 
 def _one_class(entry: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from medfm.reporting.figures import COLOURS, GREY, Plot, draw, short
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import count, figure, signed, word
+from medfm.reporting.words import count, figure, signed_with_ends, with_ends, word
 
 _MOST_GROUPS = 16
 _WIDTH = 7.0
@@ -77,7 +77,7 @@ def _table(before: Mapping[str, Any]) -> Table:
     for row in before["rows"]:
         less = " (less is better)" if row["better"] == "lower" else ""
         p = "–" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-        cells = (_cell(row["after"]), _cell(row["before"]), _signed(row["difference"]), p)
+        cells = (with_ends(row["after"]), with_ends(row["before"]), signed_with_ends(row["difference"]), p)
         rows.append((word(row["metric"]).title + less, *cells))
     methods = "; ".join(dict.fromkeys(row["method"] for row in before["rows"] if row["method"]))
     note = (
@@ -86,18 +86,6 @@ def _table(before: Mapping[str, Any]) -> Table:
         f"Untouched: {before['encoder']} under {before['protocol']}, fitted on the split 'train'."
     )
     return Table(("figure", "fine-tuned", "untouched", "difference", "p"), tuple(rows), note, figures=False)
-
-
-def _cell(ends: Mapping[str, float | None]) -> str:
-    low, high = ends["low"], ends["high"]
-    return figure(ends["value"]) + ("" if low is None or high is None else f" ({figure(low)}–{figure(high)})")
-
-
-def _signed(ends: Mapping[str, float | None]) -> str:
-    value, low, high = ends["value"], ends["low"], ends["high"]
-    if value is None:
-        return "–"
-    return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")
 
 
 def training_plot(entry: Mapping[str, Any]) -> Plot | None:

@@ -10,10 +10,10 @@ from statistics import mean, stdev
 from typing import Any
 
 from medfm.reporting.figures import Plot
-from medfm.reporting.finetune import _cell, _signed, training_plot
+from medfm.reporting.finetune import training_plot
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import count, figure, word
+from medfm.reporting.words import count, figure, signed_with_ends, with_ends, word
 
 
 def nested_section(result: Result) -> dict[str, Any] | None:
@@ -141,7 +141,7 @@ def _averages(result: Result, entry: Mapping[str, Any]) -> Table:
         name = estimate.metric
         pooled = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
         others = [_spread([f["metrics"].get(name) for f in e["folds"]]) for e in entry["beside"]]
-        rows.append((word(name).title, _cell(pooled), _spread([m.get(name) for m in ours]), *others))
+        rows.append((word(name).title, with_ends(pooled), _spread([m.get(name) for m in ours]), *others))
     header = ("figure", "pooled out of fold (CI)", "mean of folds ± SD")
     titles = tuple(f"{e['encoder']}, untouched: mean of folds ± SD" for e in entry["beside"])
     note = (
@@ -162,7 +162,7 @@ def _against(entry: Mapping[str, Any]) -> Table:
     rows = []
     for row in entry["rows"]:
         less = " (less is better)" if row["better"] == "lower" else ""
-        cells = (_cell(row["after"]), _cell(row["before"]), _signed(row["difference"]))
+        cells = (with_ends(row["after"]), with_ends(row["before"]), signed_with_ends(row["difference"]))
         tests = tuple(_p(row.get(key)) for key in ("p", "p_holm", "corrected_t", "corrected_t_holm"))
         rows.append((word(row["metric"]).title + less, *cells, *tests))
     methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))

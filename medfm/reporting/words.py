@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medfm.evaluation.predictions import TaskKind
@@ -156,6 +157,20 @@ def signed(value: float | None) -> str:
         return "–"
     text = f"{value:+.3f}"
     return text[1:] if float(text) == 0 else text
+
+
+def with_ends(ends: Mapping[str, float | None]) -> str:
+    """The figure ``value``, with its interval ``low`` to ``high`` in brackets where there is one."""
+    low, high = ends["low"], ends["high"]
+    return figure(ends["value"]) + ("" if low is None or high is None else f" ({figure(low)}–{figure(high)})")
+
+
+def signed_with_ends(ends: Mapping[str, float | None]) -> str:
+    """The difference ``value``, with its interval ``low`` to ``high`` in brackets where there is one."""
+    value, low, high = ends["value"], ends["low"], ends["high"]
+    if value is None:
+        return "–"
+    return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")
 
 
 def interval(estimate: Estimate) -> str:

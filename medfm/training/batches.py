@@ -68,7 +68,7 @@ class StepSampler:
             yield step_positions(self.count, self.config.batch_size, step, self.config.seed, self.rank, self.world)
 
 
-def _quiet_worker(_: int) -> None:
+def quiet_worker(_: int) -> None:
     """Ctrl-C reaches all processes of a terminal; the loop alone decides when its workers end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -107,7 +107,7 @@ def batches(
         batch_sampler=StepSampler(config, len(pictures), first, rank, world),
         collate_fn=_collate,
         num_workers=workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
         persistent_workers=False,
         prefetch_factor=2 if workers else None,
         # The loader draws a base seed even where nothing uses it; keep it off the global state.

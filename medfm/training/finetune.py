@@ -32,7 +32,7 @@ from medfm.training.known_inputs import KnownInputs
 from medfm.training.layer_groups import layer_groups, unused_by
 from medfm.training.local import Evaluated, Session, local_evaluate, local_train, open_session, trainable_total
 from medfm.training.log import TrainingLog
-from medfm.training.loop import _NoLog, make_fabric
+from medfm.training.loop import NoLog, make_fabric
 from medfm.training.lora import has_lora, merge_lora
 
 
@@ -183,7 +183,7 @@ class _Run:
             embedded = self._embedded(self.train, progress, "embedding records")
             self.model.head.standardise(embedded, recipe.head.least_deviation)
         total = sum(stage.epochs for stage in recipe.stages) * steps_per_epoch(len(self.train), recipe.batch_size)
-        log = _NoLog() if folder is None else TrainingLog(folder, first)
+        log = NoLog() if folder is None else TrainingLog(folder, first)
         with progress("fine-tuning", total, "steps") as shown, log as written, StopRequest() as stop:
             shown.skip(first * steps_per_epoch(len(self.train), recipe.batch_size))
             before = 0

@@ -19,8 +19,7 @@ from medfm.training.interrupt import StopRequest
 from medfm.training.ldae_config import LdaeRecipe
 from medfm.training.ldae_stage import Draw, Stage, positions_of, set_rate, steps_per_epoch
 from medfm.training.log import TrainingLog
-from medfm.training.loop import _any as any_process
-from medfm.training.loop import _NoLog as NoLog
+from medfm.training.loop import NoLog, any_process
 from medfm.training.processes import launch, strategy_of
 
 LAST, BEST = "last.ckpt", "best.ckpt"

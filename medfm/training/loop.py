@@ -116,7 +116,7 @@ def train(
     stream = batches(config, pictures, patch, first=first, rank=fabric.global_rank, world=fabric.world_size)
     with (
         progress("training", config.steps, "steps") as shown,
-        TrainingLog(folder, first, config.machine.tensorboard) if fabric.is_global_zero else _NoLog() as log,
+        TrainingLog(folder, first, config.machine.tensorboard) if fabric.is_global_zero else NoLog() as log,
         StopRequest() as stop,
     ):
         shown.skip(first)
@@ -127,7 +127,7 @@ def train(
             log.write({**row, "teacher_temperature": plan.temperature(step), "seconds": time.monotonic() - began})
             shown.advance(1, f"loss {terms['total']:.3f}")
             done = step + 1
-            ask = _any(fabric, stop.wanted)
+            ask = any_process(fabric, stop.wanted)
             if fabric.is_global_zero and (ask or done == config.steps or done % config.machine.checkpoint_every == 0):
                 save_checkpoint(target, _state(model, optimizer, identity, done))
             if ask and done < config.steps:
@@ -172,7 +172,7 @@ def _step(
     return terms
 
 
-def _any(fabric: Fabric, wanted: bool) -> bool:
+def any_process(fabric: Fabric, wanted: bool) -> bool:
     """Whether any process wants to stop; all get the same answer."""
     if fabric.world_size == 1:
         return wanted
@@ -201,10 +201,10 @@ def _restore(path: Path, model: Dinov2, optimizer: torch.optim.Optimizer, identi
     return int(state["step"])
 
 
-class _NoLog:
+class NoLog:
     """The log of the processes that do not write one."""
 
-    def __enter__(self) -> _NoLog:
+    def __enter__(self) -> NoLog:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -20,8 +20,7 @@ from medfm.training.checkpoint import check_same_run, load_checkpoint, newest_ch
 from medfm.training.gather import gathered, gradient_factor
 from medfm.training.interrupt import StopRequest
 from medfm.training.log import TrainingLog
-from medfm.training.loop import _any as any_process
-from medfm.training.loop import _NoLog as NoLog
+from medfm.training.loop import NoLog, any_process
 from medfm.training.pair_families import pair_loss
 from medfm.training.pair_model import PairModel
 from medfm.training.pairs import PairBatch, Pairs, pair_batches, steps_per_epoch

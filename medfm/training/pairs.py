@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medfm.core.hashing import sha256_json
-from medfm.training.batches import _quiet_worker as quiet_worker
+from medfm.training.batches import quiet_worker
 from medfm.training.pair_texts import TextChoices
 from medfm.training.pair_views import PairView
 from medfm.training.record_tensors import RecordTensors

@@ -178,7 +178,7 @@ def beside(result: Result, untrained_predictions: Predictions, fingerprint: str 
             notes.append(f"{variant}: only the {pair.n_common} common records are compared.")
         for found in compare_pair(pair, metrics_for(names, result.summary.task), plan):
             rows.append(
-                _row(variant, found, *(_ends(s.estimate(found.metric, variant)) for s in (result.summary, summary)))
+                _row(variant, found, *(ends_of(s.estimate(found.metric, variant)) for s in (result.summary, summary)))
             )
     entry = {
         "seed": SEED,
@@ -194,7 +194,8 @@ def _added(result: Result, entry: dict[str, Any]) -> Result:
     return replace(result, extras={**result.extras, "untrained": entry})
 
 
-def _ends(estimate: Estimate) -> dict[str, float | None]:
+def ends_of(estimate: Estimate) -> dict[str, float | None]:
+    """The figure and the ends of its interval as plain data."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 

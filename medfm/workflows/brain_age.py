@@ -10,7 +10,7 @@ import numpy as np
 from medfm.core.errors import ConfigError
 from medfm.embeddings.embeddings import Embeddings
 from medfm.evaluation.brain_age import age_biases, gap_figures
-from medfm.evaluation.evaluate import _align
+from medfm.evaluation.evaluate import embedded_records
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import LinearProbe, Protocol
 from medfm.evaluation.schemes import make_folds
@@ -53,7 +53,7 @@ def with_age_gaps(result: Result, embeddings: Embeddings, cohort: Cohort, target
     assert isinstance(method, LinearProbe)
     if result.config.get("drop_unlabelled"):
         cohort = labelled(cohort, target)
-    cohort, values, _ = _align(embeddings, cohort)
+    cohort, values, _ = embedded_records(embeddings, cohort)
     ages = make_target(cohort, target, "regression")
     table = cohort.table
     patients = table["patient_id"].astype(str).to_numpy(dtype=object)

@@ -324,16 +324,16 @@ def _evaluation(
     also: Sequence[str] = (),
 ) -> Evaluation:
     """The tested records' predictions in the form that every evaluation has."""
-    from medfm.evaluation.evaluate import _CARRIED, Evaluation, _truth_columns
+    from medfm.evaluation.evaluate import CARRIED, Evaluation, truth_columns
     from medfm.evaluation.predictions import MAIN, Predictions
 
     rows = embeddings.rows(tested.record_ids)
     known = truth.take(np.flatnonzero(rows >= 0))
     table = tested.table[rows >= 0].reset_index(drop=True)
     values = scores[rows[rows >= 0]]
-    carried = [c for c in dict.fromkeys((*_CARRIED, *also)) if c in table.columns and c not in ("patient_id", "site")]
+    carried = [c for c in dict.fromkeys((*CARRIED, *also)) if c in table.columns and c not in ("patient_id", "site")]
     frame = table[["record_id", "patient_id", "site", *carried]].assign(variant=MAIN, repeat=0, fold=0)
-    frame = frame.assign(**_truth_columns(known, values))
+    frame = frame.assign(**truth_columns(known, values))
     if known.task in ("binary", "multiclass"):
         frame = frame.assign(predicted=known.names(decide(values)))
     counts = {

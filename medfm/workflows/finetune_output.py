@@ -219,7 +219,7 @@ def beside_probe(result: Result, predictions: Predictions, protocol: str, encode
     from medfm.evaluation.metrics import metrics_for
     from medfm.evaluation.paired import compare_pair, match
     from medfm.evaluation.summarise import summarise
-    from medfm.workflows.baseline import _ends
+    from medfm.workflows.baseline import ends_of
 
     known = result.summary.patients_known
     plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
@@ -228,7 +228,7 @@ def beside_probe(result: Result, predictions: Predictions, protocol: str, encode
     pair = match(predictions.of_variant(), result.predictions.of_variant(), patients_known=known)
     rows = []
     for found in compare_pair(pair, metrics_for(names, result.summary.task), plan):
-        sides = [_ends(s.estimate(found.metric, "main")) for s in (rival, result.summary)]
+        sides = [ends_of(s.estimate(found.metric, "main")) for s in (rival, result.summary)]
         difference = {"value": found.difference, "low": found.low, "high": found.high}
         rows.append(
             {

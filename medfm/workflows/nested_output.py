@@ -45,9 +45,9 @@ def out_of_fold(
     """One row per record and repeat, decided by the threshold of the fold that tested it; `also`: columns carried along."""
     import pandas as pd
 
-    from medfm.evaluation.evaluate import _CARRIED, _truth_columns
+    from medfm.evaluation.evaluate import CARRIED, truth_columns
 
-    wanted = dict.fromkeys((*_CARRIED, *also))
+    wanted = dict.fromkeys((*CARRIED, *also))
     carried = [c for c in wanted if c in cohort.table.columns and c not in ("patient_id", "site")]
     base = cohort.table[["record_id", "patient_id", "site", *carried]]
     frames = []
@@ -57,7 +57,7 @@ def out_of_fold(
         frame = (
             base.iloc[rows].reset_index(drop=True).assign(variant=MAIN, repeat=one.outer.repeat, fold=one.outer.fold)
         )
-        frame = frame.assign(**_truth_columns(own, one.scores))
+        frame = frame.assign(**truth_columns(own, one.scores))
         if truth.task == "binary":
             frame = frame.assign(predicted=own.names((one.scores[:, 1] >= one.threshold).astype(np.int64)))
         frames.append(frame)
@@ -108,7 +108,7 @@ def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
     from medfm.evaluation.multiple import holm
     from medfm.evaluation.paired import compare_pair, match
     from medfm.evaluation.summarise import summarise
-    from medfm.workflows.baseline import _ends
+    from medfm.workflows.baseline import ends_of
 
     known = result.summary.patients_known
     plan = result.protocol.statistics.model_copy(update={"subgroups": ()})
@@ -121,8 +121,8 @@ def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
             {
                 "metric": found.metric,
                 "better": found.better,
-                "before": _ends(rival.estimate(found.metric)),
-                "after": _ends(result.summary.estimate(found.metric)),
+                "before": ends_of(rival.estimate(found.metric)),
+                "after": ends_of(result.summary.estimate(found.metric)),
                 "difference": {"value": found.difference, "low": found.low, "high": found.high},
                 "p": found.p,
                 "corrected_t": found.others.get("nadeau_bengio"),

@@ -167,7 +167,7 @@ def _pretrain_pictures(
     from medfm.training.pictures import load_pictures
     from medfm.workflows.pretrain_output import start_model, write_encoder
 
-    used = _chosen(cohort, config)
+    used = training_records(cohort, config)
     model, card = start_model(config, cohort)
     fabric = make_fabric(config.machine, config.precision)
     fabric.launch()
@@ -225,7 +225,8 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _chosen(cohort: Cohort, config: Recipe) -> Cohort:
+def training_records(cohort: Cohort, config: Recipe) -> Cohort:
+    """The records of the recipe's split (raises TrainingError where there is none)."""
     used = cohort if config.split == "all" else cohort.of_split(config.split)
     if len(used) == 0:
         raise TrainingError(

@@ -209,9 +209,9 @@ def _stage_before(config: LdaeRecipe, card: Card) -> Card | None:
 
 def _data(cohort: Cohort, config: LdaeRecipe, card: Card, progress: ProgressMaker) -> _Data:
     """Training and validation records, read as far as the memory that is allowed goes."""
-    from medfm.workflows.pretrain import _chosen
+    from medfm.workflows.pretrain import training_records
 
-    train = _chosen(cohort, config)
+    train = training_records(cohort, config)
     held_out = cohort.of_split("val") if config.split != "all" else cohort.subset(slice(0, 0))
     ids = {*train.record_ids, *held_out.record_ids}
     splits = ["train", "val"] if config.split != "all" else None

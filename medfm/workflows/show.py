@@ -86,7 +86,7 @@ def show(
     """
     if not 1 <= records <= MOST:
         raise ConfigError(f"{records} records cannot be drawn in one go.", expected=f"1 to {MOST}")
-    refs, kind, synthetic = _found(Path(source), modality, list(record_ids), records, dict(cohort or {}), reader)
+    refs, kind, synthetic = found_records(Path(source), modality, list(record_ids), records, dict(cohort or {}), reader)
     artist = shower(kind)
     chosen = _checked_settings(artist, kind, settings or {})
     together, files = _targets(refs, out)
@@ -120,7 +120,7 @@ def show(
     return done
 
 
-def _found(
+def found_records(
     source: Path,
     modality: str | None,
     record_ids: list[str],
@@ -128,6 +128,13 @@ def _found(
     cohort: dict[str, Any],
     reader: Mapping[str, Any] | None,
 ) -> tuple[list[RecordRef], str, bool]:
+    """The records that a file, folder or table holds, their modality, and whether they are synthetic.
+
+    Raises:
+        ConfigError: Several records of a single file are asked for.
+        ReadError: The folder is no record.
+        CohortError: The table is malformed, or has no such record.
+    """
     if source.suffix.lower() in TABLES:
         table = load_cohort(source, modality, check=False, **cohort)
         if modality is None and len(table):

@@ -27,7 +27,7 @@ from medfm.workflows.draw_interpolation import encoded
 from medfm.workflows.drawing_pictures import between, interpolation_sheet
 from medfm.workflows.drawing_scans import Scan, finite, part_weights, prepared
 from medfm.workflows.latent_diffusion import Codes, LatentDiffusionAutoencoder, load_system
-from medfm.workflows.show import TABLES, ShownRecord, _found
+from medfm.workflows.show import TABLES, ShownRecord, found_records
 
 _COLUMNS, _FRAMES = 5, 9
 _WINDOW = 4
@@ -161,7 +161,7 @@ def show_drawn(
 def _record(
     source: Path, ids: list[str], modality: str | None, cohort: dict[str, Any], reader: Mapping[str, Any] | None
 ) -> tuple[Record, bool]:
-    refs, kind, synthetic = _found(source, modality, ids, 1, cohort, reader)
+    refs, kind, synthetic = found_records(source, modality, ids, 1, cohort, reader)
     if kind != "brain_mri":
         raise ConfigError(
             f"Scans are drawn from codes, and this is of modality '{kind}'.",

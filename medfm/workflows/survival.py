@@ -58,7 +58,7 @@ def survival(
         ConfigError: The protocol is of another method.
         EvaluationError: Times or events are missing or impossible, or too few have the event.
     """
-    from medfm.evaluation.evaluate import _align
+    from medfm.evaluation.evaluate import embedded_records
     from medfm.evaluation.survival import GROUP_NAMES, run_survival
     from medfm.evaluation.survival_data import survival_data
     from medfm.evaluation.survival_groups import group_figures
@@ -72,7 +72,7 @@ def survival(
     for column in (time, event):
         cohort.column(column)
     findings = check_cohort(cohort, event, "survival", plan, embeddings, allow)
-    embedded, values, lost = _align(embeddings, cohort)
+    embedded, values, lost = embedded_records(embeddings, cohort)
     data = survival_data(values, embedded, time, event, method, drop_unlabelled=drop_unlabelled)
     with (progress or Silent)("fitting", None, "folds") as shown:
         run = run_survival(data, plan, target=event, progress=shown)

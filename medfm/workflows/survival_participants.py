@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfm.evaluation.participants import participants
-from medfm.evaluation.survival_data import _numbers
+from medfm.evaluation.survival_data import numbers_of
 from medfm.evaluation.target import Target
 from medfm.workflows.participants import parts_of
 
@@ -31,13 +31,13 @@ def survival_participants(
     """
 
     def known(cohort: Cohort) -> np.ndarray:
-        return np.asarray(np.isfinite(_numbers(cohort, time)) & np.isfinite(_numbers(cohort, event)))
+        return np.asarray(np.isfinite(numbers_of(cohort, time)) & np.isfinite(numbers_of(cohort, event)))
 
     rows = np.flatnonzero(known(embedded))
     kept = embedded.table.iloc[rows].reset_index(drop=True)
     labelled = int(known(asked).sum())
     lost = [("no follow-up", len(asked) - labelled), ("could not be read", labelled - len(rows))]
-    times, found = _numbers(embedded, time)[rows], _numbers(embedded, event)[rows].astype(np.int64)
+    times, found = numbers_of(embedded, time)[rows], numbers_of(embedded, event)[rows].astype(np.int64)
     names = ("censored", *(f"event {c}" if i == 0 else f"competing event {c}" for i, c in enumerate(codes)))
     place = np.searchsorted(sorted((0, *codes)), found)
     order = np.array([(0, *codes).index(c) for c in sorted((0, *codes))])

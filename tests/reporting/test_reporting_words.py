@@ -4,7 +4,18 @@ import pytest
 
 from medfm.evaluation.metrics import default_metrics, list_metrics
 from medfm.evaluation.summary import Estimate
-from medfm.reporting.words import chance_level, count, figure, interval, method_name, sentence, signed, word
+from medfm.reporting.words import (
+    chance_level,
+    count,
+    figure,
+    interval,
+    method_name,
+    sentence,
+    signed,
+    signed_with_ends,
+    with_ends,
+    word,
+)
 
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
@@ -114,3 +125,17 @@ def test_differences_have_a_sign_unless_they_round_to_nothing(value, text):
 
 def test_minus_zero_is_zero():
     assert figure(-0.0) == "0.000"
+
+
+@pytest.mark.parametrize(
+    ("ends", "plain", "signed_text"),
+    [
+        ({"value": 0.5, "low": 0.4, "high": 0.62}, "0.500 (0.400–0.620)", "+0.500 (+0.400 to +0.620)"),
+        ({"value": -0.25, "low": -0.5, "high": 0.0}, "-0.250 (-0.500–0.000)", "-0.250 (-0.500 to 0.000)"),
+        ({"value": 12.34, "low": None, "high": None}, "12.3", "+12.340"),
+        ({"value": 0.5, "low": 0.4, "high": None}, "0.500", "+0.500"),
+        ({"value": None, "low": None, "high": None}, "–", "–"),
+    ],
+)
+def test_figures_with_their_intervals(ends: dict[str, float | None], plain: str, signed_text: str) -> None:
+    assert with_ends(ends) == plain and signed_with_ends(ends) == signed_text
