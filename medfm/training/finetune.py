@@ -175,7 +175,8 @@ class _Run:
             saved = newest_checkpoint(target)
             check_same_run(saved["identity"], identity, str(target))
             at = _Progress(saved["step"], saved["best"], saved["best_weights"], saved["best_adapted"], saved["ended"])
-        self.untouched = saved is None  # a checkpoint's network may have moved
+        # A network that has not moved is fed to the head as embeddings that are known: a resumed run sees the same bits.
+        self.untouched = saved is None or bool(saved.get("untouched", False))
         first, rows = at.epochs, []
         memory = self._memory(saved)
         if recipe.head.standardise and saved is None:
@@ -319,6 +320,7 @@ class _Run:
             "best_weights": at.weights,
             "best_adapted": at.adapted,
             "ended": at.ended,
+            "untouched": self.untouched,
             "memory": None if session.memory is None else session.memory.targets,
         }
 

@@ -225,7 +225,7 @@ def finetune(
     cohort = cohort.subset(before.rows(cohort.record_ids) >= 0)
     truth = make_target(cohort, columns, truth.task, positive=positive)
     parts = split_parts(cohort, truth, config)
-    data = prepare(loaded, cohort, truth, parts, config, shown)
+    data = prepare(loaded, cohort, truth, parts, config, shown, before)
     identity = _identity(loaded, cohort, columns, config, data)
     make_folder(folder / TRAINING)
     write_text(folder / TRAINING / "recipe.yaml", config.to_yaml())

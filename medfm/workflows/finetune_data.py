@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from medfm.cohorts.cohort import Cohort
 from medfm.core.errors import EvaluationError, TrainingError
 from medfm.core.progress import ProgressMaker
+from medfm.embeddings.embeddings import Embeddings
 from medfm.encoders.encoder import Encoder
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.schemes import make_folds, split_rows
@@ -16,6 +18,7 @@ from medfm.evaluation.target import Target
 from medfm.training.finetune_batches import Labelled
 from medfm.training.finetune_config import FinetuneRecipe
 from medfm.training.finetune_labels import Labels, labels_of
+from medfm.training.known_inputs import KnownInputs
 from medfm.training.record_tensors import RecordTensors, load_record_tensors
 
 
@@ -105,6 +108,7 @@ def prepare(
     parts: Parts,
     recipe: FinetuneRecipe,
     progress: ProgressMaker,
+    known: Embeddings | None = None,
 ) -> Prepared:
     """Read and preprocess the records that train and choose, and encode their labels.
 
@@ -115,6 +119,8 @@ def prepare(
         parts: From :func:`split_parts`.
         recipe: For the memory it may use and the kind of loss.
         progress: Shows the reading.
+        known: Of the untouched encoder, all records among them: those of single precision save the training passes
+            through an encoder that has not moved.
 
     Raises:
         TrainingError: No record can be read, or a class has no readable training record.
@@ -133,17 +139,29 @@ def prepare(
                 where=f"column '{truth.name}', split 'train'",
                 fix="split the cohort so that every class is in training, or leave the class out (--where)",
             )
-    own = _labelled(records, np.flatnonzero(learns), labels, truth, wanted)
+    vectors = None
+    if known is not None and known.provenance.get("precision", "fp32") == "fp32":
+        vectors = known.values[known.rows(cohort.record_ids)]
+    own = _labelled(records, np.flatnonzero(learns), labels, truth, wanted, vectors)
     other = None
     if len(parts.validation):
         if learns.all():
             raise TrainingError("No validation record can be read.", fix="run medfm data check on the table")
-        other = _labelled(records, np.flatnonzero(~learns), labels, truth, wanted)
+        other = _labelled(records, np.flatnonzero(~learns), labels, truth, wanted, vectors)
     return Prepared(labels, own, other, records.digest(), records.failures)
 
 
 def _labelled(
-    records: RecordTensors, places: np.ndarray, labels: Labels, truth: Target, wanted: np.ndarray
+    records: RecordTensors,
+    places: np.ndarray,
+    labels: Labels,
+    truth: Target,
+    wanted: np.ndarray,
+    vectors: np.ndarray | None,
 ) -> Labelled:
     taken = records.take(places.tolist())
-    return Labelled(taken, labels.encode(truth.values[wanted[np.asarray(taken.rows)]]))
+    rows = wanted[np.asarray(taken.rows)]
+    targets = labels.encode(truth.values[rows])
+    if vectors is None:
+        return Labelled(taken, targets)
+    return Labelled(KnownInputs(taken, torch.from_numpy(np.array(vectors[rows], dtype=np.float32))), targets)

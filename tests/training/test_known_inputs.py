@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from medfm.core.progress import Silent
+from medfm.training import finetune as module
 from medfm.training.classifier import Classifier
 from medfm.training.finetune import fit
 from medfm.training.finetune_batches import Labelled
@@ -80,19 +81,44 @@ def test_records_are_read_through_it() -> None:
     assert len(labelled.inputs) == 4 and torch.equal(labelled.inputs[2], data(4).inputs[2])
 
 
-def test_a_resumed_run_embeds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint may hold an encoder that moved; nothing is taken for granted then."""
-    short = recipe({**PROBE, "epochs": 2})
-    fit(signal_encoder(), short, known(data(8)), known(data(4, 1)), BINARY, folder=tmp_path, progress=Silent)
+@pytest.mark.parametrize("stages", [({**PROBE, "epochs": 3},), (TUNE, {**PROBE, "name": "again", "epochs": 3})])
+def test_a_resumed_run_uses_them_as_an_uninterrupted_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: tuple[dict[str, Any], ...]
+) -> None:
+    """Embeddings that differ from the network's own: in a run that used them first and not after, weights would differ."""
+    plan = recipe(*stages, head={"standardise": False})
+    train, validation = known(data(8), 1.0), known(data(4, 1), 1.0)
+    whole = fit(signal_encoder(), plan, train, validation, BINARY)
+    real, done = module.local_train, []
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        if len(done) == len(stages):
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "local_train", stopping)
+        fit(signal_encoder(), plan, train, validation, BINARY, folder=tmp_path)
+    again = fit(signal_encoder(), plan, train, validation, BINARY, folder=tmp_path, resume=True)
+    assert again.resumed_from == len(stages) and equal_states(again.model, whole.model)
+
+
+def test_a_checkpoint_that_does_not_say_so_is_taken_as_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of earlier versions."""
+    plan = recipe({**PROBE, "epochs": 2})
+    saved: list[dict[str, Any]] = []
+    real = module.save_checkpoint
+
+    def once(path: Path, state: dict[str, Any]) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(state)
+        real(path, {key: value for key, value in state.items() if key != "untouched"})
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "save_checkpoint", once)
+        fit(signal_encoder(), plan, known(data(8)), known(data(4, 1)), BINARY, folder=tmp_path)
     seen = passes(monkeypatch)
-    again = fit(
-        signal_encoder(),
-        short,
-        known(data(8)),
-        known(data(4, 1)),
-        BINARY,
-        folder=tmp_path,
-        resume=True,
-        progress=Silent,
-    )
-    assert again.resumed_from == 2 and seen
+    again = fit(signal_encoder(), plan, known(data(8)), known(data(4, 1)), BINARY, folder=tmp_path, resume=True)
+    assert again.resumed_from == 1 and len(seen) > 1 and saved[0]["untouched"]

@@ -65,6 +65,12 @@ def test_the_folder_holds_result_model_and_training(place: Path) -> None:
     assert [row["stage"] for row in rows] == ["probe", "probe", "tune"]
 
 
+def test_the_untouched_encoder_reads_every_record_once(place: Path) -> None:
+    """The probe's embeddings serve the head-only stage and the scales of the head, too."""
+    said = (place / "said.txt").read_text()
+    assert "reading records:" in said and "embedding records:" not in said
+
+
 def test_the_result_is_of_the_test_split_alone(place: Path) -> None:
     result = medfm.load_result(place / "ft")
     table = pd.read_csv(place / "ecg" / "labels.csv").set_index("record_id")
