@@ -236,6 +236,17 @@ def positions_of(codes: np.ndarray) -> dict[int, np.ndarray]:
     return {int(n): part for n, part in zip(names, np.split(order, starts[1:]), strict=True)}
 
 
+def check_one_space(queries: np.ndarray, candidates: np.ndarray) -> None:
+    """Raise EvaluationError unless both are vectors (rows, d) of one width, and there are some of each."""
+    if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
+        raise EvaluationError(
+            f"Queries of shape {queries.shape} cannot be compared with candidates of shape {candidates.shape}.",
+            expected="both (rows, d), embedded in one space",
+        )
+    if not len(queries) or not len(candidates):
+        raise EvaluationError(f"There are {len(queries)} queries and {len(candidates)} candidates.", expected="some")
+
+
 def check_request(
     queries: np.ndarray, candidates: np.ndarray, relevance: Relevance, k: Sequence[int], depth: int | None
 ) -> None:
@@ -244,13 +255,7 @@ def check_request(
     Raises:
         EvaluationError: They do not.
     """
-    if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
-        raise EvaluationError(
-            f"Queries of shape {queries.shape} cannot be compared with candidates of shape {candidates.shape}.",
-            expected="both (rows, d), embedded in one space",
-        )
-    if not len(queries) or not len(candidates):
-        raise EvaluationError(f"There are {len(queries)} queries and {len(candidates)} candidates.", expected="some")
+    check_one_space(queries, candidates)
     sizes = [(relevance.query_group, queries), (relevance.candidate_group, candidates)]
     sizes += [
         (c, v) for c, v in ((relevance.query_owner, queries), (relevance.candidate_owner, candidates)) if c is not None

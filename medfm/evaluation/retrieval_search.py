@@ -9,7 +9,7 @@ import numpy as np
 from medfm.core.errors import EvaluationError
 from medfm.core.extras import import_extra
 from medfm.evaluation.retrieval_lists import nearest_of
-from medfm.evaluation.retrieval_ranks import Bank, inverse_lengths
+from medfm.evaluation.retrieval_ranks import Bank, check_one_space, inverse_lengths
 
 _SAMPLE = 200
 _LINKS = 32
@@ -93,12 +93,6 @@ def _padded(cosines: np.ndarray, rows: np.ndarray, top: int) -> Nearest:
 
 
 def _check(queries: np.ndarray, candidates: np.ndarray, top: int) -> None:
-    if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
-        raise EvaluationError(
-            f"Queries of shape {queries.shape} cannot be compared with candidates of shape {candidates.shape}.",
-            expected="both (rows, d), embedded in one space",
-        )
-    if not len(queries) or not len(candidates):
-        raise EvaluationError(f"There are {len(queries)} queries and {len(candidates)} candidates.", expected="some")
+    check_one_space(queries, candidates)
     if top < 1:
         raise EvaluationError(f"{top} nearest candidates were asked for.", expected="1 or more")

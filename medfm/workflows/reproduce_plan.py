@@ -16,7 +16,8 @@ from medfm.encoders.card import Card
 from medfm.encoders.registry import get_card
 from medfm.encoders.weights import find_local, instructions, local_file
 from medfm.evaluation.protocol import load_protocol
-from medfm.workflows.reproduce import Site, claims_of, corrected_cohort, one_line
+from medfm.workflows.reproduce import Site, claims_of, corrected_cohort
+from medfm.workflows.reproduce_verdict import one_line
 
 
 class PlannedWeights(StrictConfig):

@@ -19,7 +19,8 @@ from medfm.evaluation.predictions import Predictions
 from medfm.reporting.reproduction import Claim
 from medfm.reporting.result import Result
 from medfm.workflows import reproduce as module
-from medfm.workflows.reproduce import judge, reproduce, run_claims, variant_of
+from medfm.workflows.reproduce import reproduce, run_claims
+from medfm.workflows.reproduce_verdict import judge, variant_of
 
 
 def claim(**changes: Any) -> Claim:

@@ -20,8 +20,9 @@ from medfm.evaluation.metrics import metric
 from medfm.evaluation.protocol import load_protocol
 from medfm.reporting.reproduction import CORRECTED, HEADER, SECOND_HAND, UNVERIFIED, Claim, Reproduction
 from medfm.workflows import reproduce as module
-from medfm.workflows.reproduce import Site, claims_of, corrected_cohort, judge, run_claims
+from medfm.workflows.reproduce import Site, claims_of, corrected_cohort, run_claims
 from medfm.workflows.reproduce_plan import plan_reproduction
+from medfm.workflows.reproduce_verdict import judge
 
 POOLED = ("merl-resnet18-pooled", "merl-vit-tiny-pooled")
 

@@ -15,8 +15,9 @@ from medfm.evaluation.protocol import load_protocol
 from medfm.evaluation.similarity_summary import summarise_similarity
 from medfm.reporting.result import Result
 from medfm.workflows import reproduce_drawing
-from medfm.workflows.reproduce import claims_of, judge, run_claims, variant_of
+from medfm.workflows.reproduce import claims_of, run_claims
 from medfm.workflows.reproduce_drawing import draws, run_drawing
+from medfm.workflows.reproduce_verdict import judge, variant_of
 
 CLAIMS = claims_of(get_card("ldae-brain-mri").spec.results, (), "ldae-brain-mri")
 DRAWN = [claim for claim in CLAIMS if draws(claim)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Row, find_folder
+from medfm.cohorts.adapters.base import Row
 from medfm.cohorts.adapters.retina import ICDR, RetinaAdapter, images_below, read_any, stem
 
 
@@ -31,9 +31,7 @@ class Aptos(RetinaAdapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per line of train.csv."""
-        folder = find_folder(source, "train.csv", "train_images")
-        if folder is None:
-            raise self.missing(source, "there are no train.csv and train_images")
+        folder = self.folder_with(source, "train.csv", "train_images", why="there are no train.csv and train_images")
         images = images_below(source, folder / "train_images")
         for line, cells in read_any(folder / "train.csv", "train.csv", ("id_code", "diagnosis")):
             yield {

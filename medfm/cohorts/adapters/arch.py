@@ -42,8 +42,7 @@ class Arch(TextAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The pictures with a caption of every part that is there."""
-        if splits is not None:
-            return super().find(source, splits)
+        self.refuse_splits(splits)
         folders = {part: find_folder(source, folder) for part, folder in PARTS.items()}
         if not any(folders.values()):
             raise self.missing(source, f"there is no folder {' or '.join(PARTS.values())}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Found, Row, images_in, relative
 from medfm.cohorts.adapters.patches import PATHGEN, PatchAdapter
 
 CLASSES = ("Benign", "InSitu", "Invasive", "Normal")
@@ -50,11 +50,8 @@ class Bach(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The pictures of the four folders."""
-        if splits is not None:
-            return super().find(source, splits)
-        top = find_folder(source, *CLASSES)
-        if top is None:
-            raise self.missing(source, f"there are no folders {', '.join(CLASSES)}")
+        self.refuse_splits(splits)
+        top = self.folder_with(source, *CLASSES, why=f"there are no folders {', '.join(CLASSES)}")
         split = "test" if self.labelling == PATHGEN else None
         rows: list[Row] = [
             {"path": relative(file, source), "label": name, "split": split, "mpp": MPP}

@@ -153,9 +153,24 @@ class Adapter(ABC):
         Raises:
             CohortError: Files are missing or malformed; `splits` is given and the set takes none.
         """
+        self.refuse_splits(splits)
+        return Found(list(self.rows(source)))
+
+    def refuse_splits(self, splits: Path | None) -> None:
+        """Raise CohortError where published split files are given to a set that takes none."""
         if splits is not None:
             raise CohortError(f"{self.title} is not prepared from published split files.", fix="leave out --splits")
-        return Found(list(self.rows(source)))
+
+    def folder_with(self, source: Path, *names: str, why: str) -> Path:
+        """The first folder at or below `source` that holds all sub-folders or files `names`.
+
+        Raises:
+            CohortError: There is none; `why` says so in words.
+        """
+        folder = find_folder(source, *names)
+        if folder is None:
+            raise self.missing(source, why)
+        return folder
 
     def prepare(
         self,

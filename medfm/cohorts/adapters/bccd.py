@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Adapter, Row, find_folder, relative
+from medfm.cohorts.adapters.base import Adapter, Row, relative
 from medfm.cohorts.adapters.boxes import clip, image_size
 from medfm.core.errors import CohortError
 
@@ -39,9 +39,9 @@ class Bccd(Adapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per box, with the official split of its smear where the lists are there."""
-        folder = find_folder(source, "JPEGImages", "Annotations")
-        if folder is None:
-            raise self.missing(source, "there are no folders JPEGImages and Annotations")
+        folder = self.folder_with(
+            source, "JPEGImages", "Annotations", why="there are no folders JPEGImages and Annotations"
+        )
         splits = _splits(folder / "ImageSets" / "Main")
         for annotation in sorted((folder / "Annotations").glob("*.xml")):
             image = folder / "JPEGImages" / f"{annotation.stem}.jpg"

@@ -108,8 +108,7 @@ class Bids(Adapter):
         Raises:
             CohortError: No scans, a file that lies in another subject's folder, or a malformed table.
         """
-        if splits is not None:
-            return super().find(source, splits)
+        self.refuse_splits(splits)
         root = source if any(source.glob("sub-*")) else self._below(source)
         people, found_columns = self._table(root / "participants.tsv", "participant_id")
         rows, strange = [], 0

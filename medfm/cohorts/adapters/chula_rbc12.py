@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Adapter, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Adapter, Row, images_in, relative
 from medfm.cohorts.adapters.boxes import clip, image_size
 from medfm.core.errors import CohortError
 
@@ -49,9 +49,7 @@ class ChulaRbc12(Adapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per annotated point."""
-        folder = find_folder(source, "Dataset", "Label")
-        if folder is None:
-            raise self.missing(source, "there are no folders Dataset and Label")
+        folder = self.folder_with(source, "Dataset", "Label", why="there are no folders Dataset and Label")
         for file in images_in(folder / "Dataset"):
             label_file = folder / "Label" / f"{file.stem}.txt"
             where = relative(label_file, source)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder
+from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, random_split, read_csv
 from medfm.cohorts.adapters.ecg_header import HeaderFacts, header_facts
 from medfm.cohorts.adapters.ecg_labels import positives_in_test, split_sizes
@@ -55,9 +55,7 @@ class Csn(EcgAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """One row per recording with one of the labels."""
-        folder = find_folder(source, RECORDS)
-        if folder is None:
-            raise self.missing(source, f"there is no folder {RECORDS}")
+        folder = self.folder_with(source, RECORDS, why=f"there is no folder {RECORDS}")
         if not (folder / CONDITIONS).is_file():
             raise self.missing(source, f"there is no {CONDITIONS}")
         acronyms = read_conditions(folder / CONDITIONS)

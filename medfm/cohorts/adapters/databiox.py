@@ -43,8 +43,7 @@ class Databiox(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """Every picture below a folder named by a grade."""
-        if splits is not None:
-            return super().find(source, splits)
+        self.refuse_splits(splits)
         rows: list[Row] = []
         total = 0
         for folder in sorted([source, *(d for d in source.rglob("*") if d.is_dir() and not d.name.startswith("."))]):

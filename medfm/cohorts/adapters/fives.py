@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Row, images_in, relative
 from medfm.cohorts.adapters.retina import RetinaAdapter
 from medfm.core.errors import CohortError
 
@@ -32,9 +32,7 @@ class Fives(RetinaAdapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per original image."""
-        folder = find_folder(source, "train/Original")
-        if folder is None:
-            raise self.missing(source, "there is no folder train/Original")
+        folder = self.folder_with(source, "train/Original", why="there is no folder train/Original")
         for split in ("train", "test"):
             place = folder / split / "Original"
             for file in images_in(place) if place.is_dir() else []:

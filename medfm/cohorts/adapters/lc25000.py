@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Found, Row, images_in, relative
 from medfm.cohorts.adapters.ecg import read_csv
 from medfm.cohorts.adapters.patches import PATHGEN, PatchAdapter
 from medfm.core.errors import CohortError
@@ -67,9 +67,7 @@ class Lc25000(PatchAdapter):
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The patches of the task's folders; with the groups of copies where `splits` is LC25000-clean's annotations."""
         top = f"{self.chosen_task}_image_sets"
-        folder = find_folder(source, top)
-        if folder is None:
-            raise self.missing(source, f"there is no folder {top}")
+        folder = self.folder_with(source, top, why=f"there is no folder {top}")
         split = "test" if self.labelling == PATHGEN else None
         groups = None if splits is None else read_groups(splits, tuple(self.names))
         rows: list[Row] = []

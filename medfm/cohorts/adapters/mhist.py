@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, relative
+from medfm.cohorts.adapters.base import Found, Row, relative
 from medfm.cohorts.adapters.ecg import read_csv
 from medfm.cohorts.adapters.patches import OFFICIAL, QUILT, PatchAdapter
 
@@ -35,11 +35,8 @@ class Mhist(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The rows of the table whose picture is there; whatever is not 'train' is for testing."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, TABLE, "images")
-        if folder is None:
-            raise self.missing(source, f"there are no {TABLE} and images")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, TABLE, "images", why=f"there are no {TABLE} and images")
         rows: list[Row] = []
         absent = total = 0
         for line, cells in read_csv(folder / TABLE, TABLE, ("Image Name", "Majority Vote Label", "Partition")):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from medfm.cohorts.adapters.base import Prepared, Row, find_folder
+from medfm.cohorts.adapters.base import Prepared, Row
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out
 from medfm.cohorts.adapters.mimic_report import FEWEST_WORDS, clean_report
 from medfm.cohorts.info import CohortInfo, info_path
@@ -125,9 +125,7 @@ class MimicIvEcg(EcgAdapter):
         return [] if tally.kept == number else [f"total: expected {number:,}, found {tally.kept:,}"]
 
     def _base(self, source: Path) -> Path:
-        folder = find_folder(source, LIST, REPORTS)
-        if folder is None:
-            raise self.missing(source, f"there are no files {LIST} and {REPORTS}")
+        folder = self.folder_with(source, LIST, REPORTS, why=f"there are no files {LIST} and {REPORTS}")
         return folder
 
     def _pairs(self, source: Path, tally: _Tally) -> Iterator[pa.Table]:

@@ -51,8 +51,7 @@ class NctCrc(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The patches of both folders; under ``pathgen`` the 100K folder alone, all of it for testing."""
-        if splits is not None:
-            return super().find(source, splits)
+        self.refuse_splits(splits)
         folder = find_folder(source, TRAIN) or find_folder(source, TEST)
         if folder is None:
             raise self.missing(source, f"there is no folder {TRAIN} or {TEST}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Found, Row, images_in, relative
 from medfm.cohorts.adapters.ecg import read_csv
 from medfm.cohorts.adapters.patches import PATHGEN, PatchAdapter
 from medfm.core.errors import CohortError
@@ -48,11 +48,8 @@ class Osteo(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The rows of the table whose tile is found."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, TABLE)
-        if folder is None:
-            raise self.missing(source, f"there is no file {TABLE}")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, TABLE, why=f"there is no file {TABLE}")
         files: dict[str, Path] = {}
         for place in sorted([source, *(d for d in source.rglob("*") if d.is_dir() and not d.name.startswith("."))]):
             for file in images_in(place):

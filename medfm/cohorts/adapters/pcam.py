@@ -38,8 +38,7 @@ class PatchCamelyon(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The rows of the parts that are there; the slide of a patch where the tables beside say it."""
-        if splits is not None:
-            return super().find(source, splits)
+        self.refuse_splits(splits)
         folder = next((f for part in PARTS if (f := find_folder(source, f"{STEM}_{part}_x.h5"))), None)
         if folder is None:
             packed = any(source.rglob(f"{STEM}_*_x.h5.gz"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder
+from medfm.cohorts.adapters.base import Found, Row
 from medfm.cohorts.adapters.ecg import CORRECTED, PUBLISHED, EcgAdapter, left_out, read_csv
 from medfm.cohorts.adapters.ecg_labels import positives, positives_in_test, split_sizes
 from medfm.core.errors import CohortError
@@ -100,9 +100,7 @@ class Ptbxl(EcgAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """One row per recording that has a label of the task."""
-        folder = find_folder(source, TABLE, STATEMENTS)
-        if folder is None:
-            raise self.missing(source, f"there are no files {TABLE} and {STATEMENTS}")
+        folder = self.folder_with(source, TABLE, STATEMENTS, why=f"there are no files {TABLE} and {STATEMENTS}")
         column, recordings = RATES[self.hz]
         beside = [hz for hz, (_, other) in RATES.items() if hz != self.hz and (folder / other).is_dir()]
         if beside and not (folder / recordings).is_dir():

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, relative
+from medfm.cohorts.adapters.base import Found, Row, relative
 from medfm.cohorts.adapters.ecg import read_csv
 from medfm.cohorts.adapters.image_texts import TextAdapter, one_line
 
@@ -43,11 +43,8 @@ class Quilt1M(TextAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The held-out pairs whose picture is there."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, TABLE)
-        if folder is None:
-            raise self.missing(source, f"there is no {TABLE}")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, TABLE, why=f"there is no {TABLE}")
         rows: list[Row] = []
         times: Counter[str] = Counter()
         held = total = absent = empty = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Adapter, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Adapter, Row, images_in, relative
 
 CLASSES = ("Basophil", "Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil")
 # Official folders and the split each stands for. Test-B is a second laboratory with two classes.
@@ -33,9 +33,7 @@ class Raabin(Adapter):
 
     def rows(self, source: Path) -> Iterator[Row]:
         """One row per cropped cell of Train and Test-A, with the official split."""
-        folder = find_folder(source, "Train")
-        if folder is None:
-            raise self.missing(source, "there is no folder Train")
+        folder = self.folder_with(source, "Train", why="there is no folder Train")
         for part, split in PARTS.items():
             for name in CLASSES:
                 place = folder / part / name

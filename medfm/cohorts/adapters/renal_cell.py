@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Found, Row, images_in, relative
 from medfm.cohorts.adapters.patches import OFFICIAL, QUILT, PatchAdapter
 
 CLASSES = ("blood", "cancer", "normal", "other", "stroma", "empty")
@@ -42,11 +42,10 @@ class RenalCell(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The patches of the class folders."""
-        if splits is not None:
-            return super().find(source, splits)
-        top = find_folder(source, "cancer", "normal", "stroma")
-        if top is None:
-            raise self.missing(source, "there are no folders cancer, normal and stroma")
+        self.refuse_splits(splits)
+        top = self.folder_with(
+            source, "cancer", "normal", "stroma", why="there are no folders cancer, normal and stroma"
+        )
         rows: list[Row] = []
         total = 0
         for code in CLASSES:

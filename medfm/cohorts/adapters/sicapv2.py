@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, relative
+from medfm.cohorts.adapters.base import Found, Row, relative
 from medfm.cohorts.adapters.patches import OFFICIAL, PATHGEN, QUILT, SLIDE_IS_PATIENT, PatchAdapter
 from medfm.core.errors import CohortError, ReadError
 from medfm.io.xlsx import read_xlsx
@@ -64,11 +64,8 @@ class Sicapv2(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The patches of the partition tables whose picture is there."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, "images", "partition")
-        if folder is None:
-            raise self.missing(source, "there are no folders images and partition")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, "images", "partition", why="there are no folders images and partition")
         parts = {"Train": "test"} if self.labelling == PATHGEN else {"Train": "train", "Test": "test"}
         rows: list[Row] = []
         absent = total = 0

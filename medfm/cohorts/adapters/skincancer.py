@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, relative
+from medfm.cohorts.adapters.base import Found, Row, relative
 from medfm.cohorts.adapters.ecg import read_csv
 from medfm.cohorts.adapters.patches import PATHGEN, PatchAdapter
 
@@ -59,11 +59,8 @@ class SkinCancer(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The rows of the table whose picture is there."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, TABLE)
-        if folder is None:
-            raise self.missing(source, f"there is no file {TABLE}")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, TABLE, why=f"there is no file {TABLE}")
         rows: list[Row] = []
         absent = total = 0
         for line, cells in read_csv(folder / TABLE, TABLE, ("file", "class", "set")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medfm.cohorts.adapters.base import Found, Row, find_folder, images_in, relative
+from medfm.cohorts.adapters.base import Found, Row, images_in, relative
 from medfm.cohorts.adapters.patches import OFFICIAL, PATHGEN, SLIDE_IS_PATIENT, PatchAdapter
 from medfm.core.errors import CohortError
 
@@ -47,11 +47,8 @@ class Wsss4Luad(PatchAdapter):
 
     def find(self, source: Path, splits: Path | None = None) -> Found:
         """The training patches; under ``pathgen`` all of them for testing."""
-        if splits is not None:
-            return super().find(source, splits)
-        folder = find_folder(source, FOLDER)
-        if folder is None:
-            raise self.missing(source, f"there is no folder {FOLDER}")
+        self.refuse_splits(splits)
+        folder = self.folder_with(source, FOLDER, why=f"there is no folder {FOLDER}")
         rows: list[Row] = []
         for file in images_in(folder / FOLDER, (".png",)):
             match = _NAME.match(file.name)

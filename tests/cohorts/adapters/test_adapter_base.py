@@ -114,3 +114,18 @@ def test_helpers(tmp_path: Path) -> None:
     assert clip((1, 3, 44, 40), (44, 40)) == ((1, 3, 44, 40), False)
     with pytest.raises(CohortError, match="cannot be read"):
         image_size(tmp_path / "a" / "b" / "notes.txt", "notes.txt")
+
+
+def test_a_folder_with_all_names_is_found_or_the_error_says_why(acevedo: Path) -> None:
+    adapter = get_adapter("acevedo")
+    assert adapter.folder_with(acevedo, *CLASSES, why="?") == acevedo / "PBC_dataset_normal_DIB"
+    with pytest.raises(CohortError, match="no folders basophil and blast"):
+        adapter.folder_with(acevedo, "basophil", "blast", why="there are no folders basophil and blast")
+
+
+def test_splits_are_refused_by_name(tmp_path: Path) -> None:
+    adapter = get_adapter("acevedo")
+    adapter.refuse_splits(None)
+    with pytest.raises(CohortError, match=r"not prepared from published split files") as caught:
+        adapter.refuse_splits(tmp_path)
+    assert adapter.title in caught.value.what and caught.value.fix == "leave out --splits"
