@@ -119,7 +119,8 @@ def test_quiltnet_pmb():
 def test_pathgen_clip_l():
     name = "pathgen-clip-l"
     made = encoder(get_card(name), {f"module.{key}": tensor for key, tensor in filled_state(name).items()})
-    check(made, name, "_quickgelu")
+    # One of two pictures: this network takes ten times as long as those above, which take both at once.
+    check(made, name, "_quickgelu", 1)
     check(under(with_architecture(get_card(name), {"activation": "gelu"}), made), name, "_gelu", 1)
 
 

@@ -39,7 +39,7 @@ def predictions(encoder: Encoder, cohort: medfm.Cohort, strategy: str) -> Predic
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_tiny_recipe_reaches_zero_shot_on_held_out_patients(tmp_path: Path) -> None:
-    cohort = medfm.load_cohort(synthesize("ecg", tmp_path / "ecg", records=1200).table)
+    cohort = medfm.load_cohort(synthesize("ecg", tmp_path / "ecg", records=800).table)
     result = pretrain(cohort, "merl-tiny", tmp_path / "run")
     rows = read_log(tmp_path / "run/log.jsonl")
     assert np.mean([r["total"] for r in rows[-10:]]) < np.mean([r["total"] for r in rows[:10]]) - 3
@@ -61,7 +61,8 @@ def test_the_tiny_recipe_reaches_zero_shot_on_held_out_patients(tmp_path: Path) 
             "untrained": [chance.value, chance.low, chance.high],
             "gain": [gain.difference, gain.low, gain.high],
         }
-        # Measured 0.83 to 0.85, intervals from 0.81; untrained 0.55; the margin is for other machines' rounding.
+        # Measured 0.81, intervals from 0.78, gains from 0.23 (with 1200 recordings 0.83 to 0.85, from 0.81; with 500
+        # 0.70, from 0.67); untrained 0.54; the margin is for other machines' rounding.
         assert found.low is not None and found.low > 0.7, measured
         assert gain.low is not None and gain.low > 0.15, measured
     (tmp_path / "measured.json").write_text(json.dumps(measured, indent=1))
