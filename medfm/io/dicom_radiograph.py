@@ -26,6 +26,7 @@ LUMINANCE = (0.299, 0.587, 0.114)
 # Above so many pixels it is quicker to work out every stored value once than every pixel.
 _TABLE_FROM = 1 << 14
 _ROWS_AT_ONCE = 32
+_NO_PADDING = 1 << 40
 
 
 def has_mark(data: bytes) -> bool:
@@ -324,7 +325,9 @@ def _padding(values: np.ndarray, header: Any, where: str) -> np.ndarray | None:
     """Where the picture was padded, by the stored value; ``None`` where nowhere."""
     if "PixelPaddingValue" not in header:
         return None
-    one = whole_number(header, "PixelPaddingValue", where)
+    one = whole_number(header, "PixelPaddingValue", where, _NO_PADDING)
+    if one == _NO_PADDING:
+        return None  # the element is there and empty
     other = whole_number(header, "PixelPaddingRangeLimit", where, one)
     if not whole_number(header, "PixelRepresentation", where, 0):
         # The element may have been written as signed.

@@ -161,6 +161,12 @@ def test_the_file_header_says_the_kind_where_the_rest_does_not() -> None:
         read((COLLECTION / "dicomdirtests" / "DICOMDIR").read_bytes())
 
 
+def test_an_empty_padding_value_is_none() -> None:
+    array, facts = read(dicom(ramp(), BitsStored=12, PixelPaddingValue=""))
+    np.testing.assert_array_equal(array, read(dicom(ramp(), BitsStored=12))[0])
+    assert "padded" not in facts
+
+
 @pytest.mark.parametrize("name", ["RescaleSlope", "WindowWidth"])
 def test_an_error_says_what_to_do(name: str) -> None:
     with pytest.raises(ReadError) as caught:

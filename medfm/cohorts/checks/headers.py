@@ -19,10 +19,18 @@ import pandas as pd
 from medfm.cohorts.checks.codes import count, found, passed
 from medfm.cohorts.cohort import Cohort
 from medfm.cohorts.findings import Finding
-from medfm.io.dicom_radiograph import is_dicom_data
+from medfm.io.dicom_radiograph import has_mark, is_dicom_data
 from medfm.io.radiograph_header import word
 
-_TAGS: list[Any] = ["PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate", "PatientIdentityRemoved"]
+_TAGS: list[Any] = [
+    "SOPClassUID",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "StudyDate",
+    "PatientIdentityRemoved",
+]
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 # Ages are whole years, by the last birthday or by the calendar.
 _APART = 2.0
@@ -54,11 +62,14 @@ def person_of(path: Path) -> Person | None:
 
     try:
         with path.open("rb") as handle:
-            if not is_dicom_data(handle.read(256)):
-                return None
+            head = handle.read(256)
+        if not is_dicom_data(head):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+            if not has_mark(head) and not header.get("SOPClassUID"):
+                return None  # numbers may begin as DICOM without a mark does
             removed = word(header, "PatientIdentityRemoved") == "YES"
             name = "" if removed else word(header, "PatientID")
             birth = _day(word(header, "PatientBirthDate"))

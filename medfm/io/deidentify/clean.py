@@ -123,6 +123,7 @@ class Cleaner:
                 for item in value or []:
                     self._walk(item)
         elif tag in (_PATIENT_ID, _PATIENT_NAME):
+            element.VR = "LO" if tag == _PATIENT_ID else "PN"  # where the file had bytes, text could not be written
             element.value = self._id
             self.changes.add(name, "replaced")
         elif vr == "UI":

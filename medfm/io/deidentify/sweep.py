@@ -74,14 +74,22 @@ def identifiers(dataset: Dataset) -> frozenset[str]:
     """Lower-case words that name the patient, or other persons, anywhere in `dataset`; taken before cleaning."""
     found: set[str] = set()
     for element in _elements(dataset):
-        if element.VR == "PN":
-            for person in _texts(element.value):
-                found.update(re.split(r"[\^=\s,.]+", person.lower()))
+        # A wrong value representation makes a name no less a name.
+        value = element.value.decode("utf-8", "replace") if isinstance(element.value, bytes) else element.value
+        if element.VR == "PN" or _names_people(int(element.tag)):
+            for person in _texts(value):
+                found.update(re.split(r"[\^=\s,.\0]+", person.lower()))
         elif element.keyword in _IDS:
-            for text in _texts(element.value):
-                found.add(text.strip().lower())
+            for text in _texts(value):
+                found.add(text.strip("\0 ").lower())
     # Two characters of Chinese or Japanese are a name; two Latin letters are in every text.
     return frozenset(word for word in found if len(word) >= (_SHORTEST if word.isascii() else 2))
+
+
+def _names_people(tag: int) -> bool:
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "PN"
 
 
 def sweep(dataset: Dataset, words: frozenset[str]) -> list[str]:

@@ -134,3 +134,5 @@ def test_who_is_in_a_file(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert person_of(path) in (None, Person("", "", "", None))
     assert person_of(tmp_path / "absent") is None
+    path.write_bytes(bytes([8, 0, 5, 0]) + bytes(range(256)) * 4)
+    assert person_of(path) is None, "numbers, not a header"

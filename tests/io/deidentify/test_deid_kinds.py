@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from planted_dicom import XRAY, again, as_bytes, base, door
 from pydicom.datadict import DicomDictionary, RepeatersDictionary
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import JPEGBaseline8Bit
@@ -233,6 +234,20 @@ def test_a_name_in_a_comment_of_compressed_pixels_is_refused(text, refused):
             clean(data, KEY)
     else:
         assert text in encoded(clean(data, KEY))
+
+
+@pytest.mark.parametrize("vr", ["LO", "UT", "SH", "UN", "OB"])
+@pytest.mark.parametrize("name", ["PatientName", "PatientID", "OperatorsName"])
+def test_a_name_with_a_wrong_value_representation_is_still_known(vr, name):
+    dataset = base().dataset
+    dataset.PatientName = dataset.PatientID = "X"
+    value = b"Quittenbaum " if vr in ("UN", "OB") else "Quittenbaum"
+    element = DataElement(name, "OB" if vr in ("UN", "OB") else "LO", value)
+    element.VR = vr
+    dataset[name] = element
+    dataset.ProtocolName, dataset.ConvolutionKernel = "for quittenbaum", "kept"
+    out = encoded(clean(as_bytes(dataset), KEY))
+    assert b"quittenbaum" not in out.lower() and b"kept" in out
 
 
 def test_a_directory_of_other_files_is_called_by_its_name():
