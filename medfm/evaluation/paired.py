@@ -177,6 +177,10 @@ def _bootstrap_row(
         note = f"no interval: undefined in {undefined} of {len(resampled)} resamples"
         return PairedDifference(m.name, first, second, difference, better=m.better, note=note)
     low, high = percentile_interval(resampled, plan.level)
+    if float(high - low) < 1e-12 < abs(difference):
+        # All wrong against all right: the resamples cannot vary, which is no proof that other patients would not.
+        note = "no interval: all resamples gave the same difference"
+        return PairedDifference(m.name, first, second, difference, better=m.better, note=note)
     unit = "patient-clustered" if pair.patients_known else "record-level"
     return PairedDifference(
         m.name,

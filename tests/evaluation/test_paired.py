@@ -237,3 +237,15 @@ def test_another_patient_is_refused_where_patients_are_known():
     with pytest.raises(EvaluationError, match="another patient"):
         match(a, other)
     assert match(a, other, patients_known=False).n_common == 300
+
+
+def test_a_difference_that_cannot_vary_has_no_interval_but_no_difference_has():
+    base = binary_case()
+    right = with_table(base, base.table.assign(predicted=base.table["truth"]))
+    flipped = base.table["truth"].map({"ill": "healthy", "healthy": "ill"})
+    wrong = with_table(base, base.table.assign(predicted=flipped))
+    row = differences(wrong, right, ["specificity"])[0]
+    assert (row.difference, row.low, row.high, row.p) == (1.0, None, None, None)
+    assert "same difference" in row.note
+    same = differences(right, right, ["specificity"])[0]
+    assert (same.difference, same.low, same.high) == (0.0, 0.0, 0.0)
