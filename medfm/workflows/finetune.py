@@ -140,6 +140,7 @@ def finetune(
     """
     from medfm.encoders.load import load_encoder
     from medfm.training.finetune import fit
+    from medfm.training.finetune_views import steps_for
     from medfm.training.threads import processor_threads
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_agreement import add_reading
@@ -164,6 +165,8 @@ def finetune(
     split_parts(cohort, truth, config)  # what is wrong with the table comes out before the work
     loaded = load_encoder(encoder, device=device) if isinstance(encoder, (str, Path)) else encoder
     check_modality(loaded, cohort)
+    done = loaded.preprocess
+    steps_for(config.augmentation, cohort.modality, tuple(done.shape), done.steps)  # as is a step that does not fit
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     before = embed(loaded, cohort, progress=shown, **settings)
@@ -191,7 +194,7 @@ def finetune(
     classifier, fresh = write_model(folder / MODEL, tuned, loaded, config, cohort, data, device=device)
     tested = cohort.subset(parts.test)
     after = embed(fresh, tested, progress=shown, **settings)
-    notes += [*parts.notes, *_mirror_note(config, cohort)]
+    notes += [*parts.notes, *_mirror_note(config, cohort), *_adapter_note(tuned)]
     notes.append(add_gate(folder / MODEL, fresh, cohort, parts, after, settings, shown))
     both = (before, after)
     read = add_reading(folder / MODEL, loaded, fresh, classifier, tested, truth.take(parts.test), both, settings, shown)
@@ -253,6 +256,14 @@ def _mirror_note(recipe: FinetuneRecipe, cohort: Cohort) -> list[str]:
     if not mirrored(steps, cohort.modality):
         return []
     return ["The recipe asks for left-right flips, although left and right mean something in these records."]
+
+
+def _adapter_note(tuned: FineTuned) -> list[str]:
+    if tuned.adapter is None:
+        return []
+    if isinstance(tuned.adapter, str):
+        return [f"The updates of low rank are in the model's weights alone, without a copy for PEFT: {tuned.adapter}."]
+    return ["The updates of low rank lie in model/adapter too, in the layout of PEFT, for the untouched encoder."]
 
 
 def _evaluation(
