@@ -74,8 +74,20 @@ def changed(recipe: FinetuneRecipe, overrides: Sequence[str], where: str = "the 
         if name not in names:
             raise unknown_name("stage", str(name), names, where="--set stages.NAME.KEY=VALUE")
         place = names.index(name)
-        values["stages"][place] = merge(values["stages"][place], change)
+        values["stages"][place] = merge(_of_kind(values["stages"][place], change), change)
     return build(type(recipe), merge(values, over), where=where)
+
+
+def _of_kind(stage: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    """`stage` without the settings of layers, schedule or mixing where `change` asks for another kind of them."""
+    asked = change if isinstance(change, Mapping) else {}
+
+    def other(key: str) -> bool:
+        one, two = stage[key], asked.get(key)
+        both = isinstance(one, Mapping) and isinstance(two, Mapping)
+        return both and two.get("kind", one.get("kind")) != one.get("kind")
+
+    return {key: {} if other(key) else value for key, value in stage.items()}
 
 
 @dataclass(frozen=True)
