@@ -34,6 +34,7 @@ from medfm.training.local import Evaluated, Session, local_evaluate, local_train
 from medfm.training.log import TrainingLog
 from medfm.training.loop import NoLog, make_fabric
 from medfm.training.lora import has_lora, merge_lora
+from medfm.training.peft_layout import Adapter, take_adapter
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class FineTuned:
         rows: One entry per epoch, as logged.
         validation: Logits of the validation records by the kept model; ``None`` without such records.
         resumed_from: Epochs that an earlier run had done.
+        adapter: The updates of low rank apart from the weights they were merged into, or why there are none to give
+            away; ``None`` where the recipe has no such updates.
     """
 
     model: Classifier
@@ -55,6 +58,7 @@ class FineTuned:
     rows: tuple[dict[str, Any], ...]
     validation: Tensor | None
     resumed_from: int = 0
+    adapter: Adapter | str | None = None
 
 
 @dataclass
@@ -135,6 +139,7 @@ class _Run:
         self.recipe, self.train, self.validation, self.labels, self.seed = recipe, train, validation, labels, seed
         done = encoder.preprocess
         self.steps = steps_for(recipe.augmentation, modality, tuple(done.shape), done.steps)
+        self.start = encoder.module
         network = copy.deepcopy(encoder.module).cpu()
         self.coarse = layer_groups(network, unused_by(network, encoder.card))
         self.fine = layer_groups(network, unused_by(network, encoder.card), blocks=True)
@@ -327,7 +332,9 @@ class _Run:
     def _finish(self, at: _Progress, first: int, rows: list[dict[str, Any]], folder: str | Path | None) -> FineTuned:
         from medfm.training.log import read_log
 
+        adapter = None
         if has_lora(self.model.network):
+            adapter = take_adapter(self.model.network, self.start)
             merge_lora(self.model.network)
         self.model.cpu().eval().requires_grad_(False)
         every = rows if folder is None else read_log(Path(folder) / "log.jsonl")
@@ -337,7 +344,7 @@ class _Run:
         if self.validation is not None:
             logits = local_evaluate(self.model, self.validation, self.loss).logits
         shown = {"stage": kept["stage"], "epoch": int(kept["step"]) + 1, "loss": kept["loss"]}
-        return FineTuned(self.model, self.labels, shown, tuple(every), logits, first)
+        return FineTuned(self.model, self.labels, shown, tuple(every), logits, first, adapter)
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,20 @@ def changed(recipe: FinetuneRecipe, overrides: Sequence[str], where: str = "the 
         if name not in names:
             raise unknown_name("stage", str(name), names, where="--set stages.NAME.KEY=VALUE")
         place = names.index(name)
-        values["stages"][place] = merge(values["stages"][place], change)
+        values["stages"][place] = merge(_of_kind(values["stages"][place], change), change)
     return build(type(recipe), merge(values, over), where=where)
+
+
+def _of_kind(stage: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    """`stage` without the settings of layers, schedule or mixing where `change` asks for another kind of them."""
+    asked = change if isinstance(change, Mapping) else {}
+
+    def other(key: str) -> bool:
+        one, two = stage[key], asked.get(key)
+        both = isinstance(one, Mapping) and isinstance(two, Mapping)
+        return both and two.get("kind", one.get("kind")) != one.get("kind")
+
+    return {key: {} if other(key) else value for key, value in stage.items()}
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,7 @@ def finetune(
     """
     from medfm.encoders.load import load_encoder
     from medfm.training.finetune import fit
+    from medfm.training.finetune_views import steps_for
     from medfm.training.threads import processor_threads
     from medfm.workflows.embed import check_modality, embed
     from medfm.workflows.finetune_agreement import add_reading
@@ -217,6 +230,8 @@ def finetune(
     split_parts(cohort, truth, config)  # what is wrong with the table comes out before the work
     loaded = load_encoder(encoder, device=device) if isinstance(encoder, (str, Path)) else encoder
     check_modality(loaded, cohort)
+    done = loaded.preprocess
+    steps_for(config.augmentation, cohort.modality, tuple(done.shape), done.steps)  # as is a step that does not fit
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     with nothing_left(folder):
@@ -249,7 +264,7 @@ def finetune(
     classifier, fresh = write_model(folder / MODEL, tuned, loaded, config, cohort, data, device=device)
     tested = cohort.subset(parts.test)
     after = embed(fresh, tested, progress=shown, **settings)
-    notes += [*parts.notes, *_mirror_note(config, cohort)]
+    notes += [*parts.notes, *_mirror_note(config, cohort), *_adapter_note(tuned)]
     notes.append(add_gate(folder / MODEL, fresh, cohort, parts, after, settings, shown))
     both = (before, after)
     read = add_reading(folder / MODEL, loaded, fresh, classifier, tested, truth.take(parts.test), both, settings, shown)
@@ -311,6 +326,14 @@ def _mirror_note(recipe: FinetuneRecipe, cohort: Cohort) -> list[str]:
     if not mirrored(steps, cohort.modality):
         return []
     return ["The recipe asks for left-right flips, although left and right mean something in these records."]
+
+
+def _adapter_note(tuned: FineTuned) -> list[str]:
+    if tuned.adapter is None:
+        return []
+    if isinstance(tuned.adapter, str):
+        return [f"The updates of low rank are in the model's weights alone, without a copy for PEFT: {tuned.adapter}."]
+    return ["The updates of low rank lie in model/adapter too, in the layout of PEFT, for the untouched encoder."]
 
 
 def _evaluation(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RUN = "run.yaml"  # describes the run, so that it can be repeated
 _OWN = ("training", "model")
+ADAPTER = "adapter"
 
 
 def claim_folder(out: str | Path, resume: bool, overwrite: bool) -> Path:
@@ -99,6 +100,7 @@ def write_model(
     from medfm.encoders.card_schema import TrainingSet
     from medfm.encoders.load import load_encoder
     from medfm.encoders.save import save_encoder
+    from medfm.training.peft_layout import Adapter, save_adapter
     from medfm.training.tuned import load_classifier
 
     new_id = re.sub(r"[^a-z0-9]+", "-", f"{encoder.id}-{recipe.name}-{cohort.name}".lower()).strip("-")
@@ -128,6 +130,8 @@ def write_model(
         training_data=[*encoder.card.spec.training_data, seen],
         deviations=deviations,
     )
+    if isinstance(tuned.adapter, Adapter):
+        save_adapter(folder / ADAPTER, tuned.adapter, tuned.model.network, encoder.id)
     fresh = load_encoder(folder, device=device, variant=encoder.variant)
     weight, bias = tuned.model.head.affine()
     about = {

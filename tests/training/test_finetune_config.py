@@ -160,3 +160,17 @@ def test_the_machine_is_no_part_of_the_procedure() -> None:
     assert changed(recipe, ["machine.workers=4"]).procedure() == recipe.procedure()
     assert changed(recipe, ["seed=1"]).procedure() != recipe.procedure()
     assert Freezing() != PUBLISHED and recipe.epochs == 20
+
+
+def test_another_kind_of_schedule_or_layers_does_not_inherit_the_settings_of_the_old_one() -> None:
+    found = load_finetune_recipe("lp-ft", ["stages.tune.schedule.kind=one_cycle", "stages.tune.schedule.rise=0.2"])
+    assert found.stages[1].schedule.to_dict()["kind"] == "one_cycle" and found.stages[1].schedule.rise == 0.2  # type: ignore[union-attr]
+    assert found.stages[0] == load_finetune_recipe("lp-ft").stages[0]
+    lora = load_finetune_recipe("lp-ft", ["stages.tune.layers={kind: lora, lr: 1e-3}"]).stages[1].layers
+    assert lora.kind == "lora" and lora.lr == 1e-3
+    # The same kind named again keeps what was set.
+    kept = load_finetune_recipe("lp-ft", ["stages.tune.schedule.kind=cosine", "stages.tune.layers.lr=1e-4"]).stages[1]
+    assert kept.schedule == load_finetune_recipe("lp-ft").stages[1].schedule
+    assert kept.layers.lr == 1e-4 and kept.layers.weight_decay == 1e-2  # type: ignore[union-attr]
+    with pytest.raises(ConfigError):
+        load_finetune_recipe("lp-ft", ["stages.tune.schedule.kind=zigzag"])
