@@ -213,7 +213,5 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]
 
 
 def _written(value: Any) -> str:
-    """As YAML on one line."""
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=1 << 30, allow_unicode=True).removesuffix("...\n").strip()
-    )
+    """As YAML that ``--set`` reads back."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1 << 30).removesuffix("...\n").strip()
