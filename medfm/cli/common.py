@@ -107,7 +107,9 @@ def cohort_options(function: F) -> F:
         click.option("--modality", help="Modality of the records [the YAML's, else the encoder's or blood_cell]."),
         click.option("--root", type=click.Path(), help="Folder the table's paths are relative to [the table's own]."),
         click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="Read NAME from COLUMN."),
-        click.option("--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Keep only these rows."),
+        click.option(
+            "--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Keep only these rows; repeat it."
+        ),
         click.option("--allow", "allow", multiple=True, metavar="CODE", help="Go on although check CODE fails."),
     ]
     for option in reversed(options):
@@ -133,6 +135,20 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise click.UsageError(f"{option} takes NAME=VALUE, not '{text}'.")
         result[key] = value
     return result
+
+
+def rows_kept(texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """``COLUMN=VALUE`` texts as a group; a column named more than once keeps any of its values.
+
+    Raises:
+        UsageError: A text lacks the sign.
+    """
+    found: dict[str, str | list[str]] = {}
+    for text in texts:
+        ((column, value),) = pairs((text,), "--where").items()
+        before = found.get(column)
+        found[column] = value if before is None else [*([before] if isinstance(before, str) else before), value]
+    return found
 
 
 def print_config(config: StrictConfig, as_json: bool = False) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfm.cli.common import Verb, VerbGroup, cohort_options, json_option, pairs, print_json, table, text_width
+from medfm.cli.common import (
+    Verb,
+    VerbGroup,
+    cohort_options,
+    json_option,
+    pairs,
+    print_json,
+    rows_kept,
+    table,
+    text_width,
+)
 from medfm.cli.data_deidentify import deidentify_command
 from medfm.cli.data_lungs import lungs_command
 from medfm.cli.data_show import show_command
@@ -214,7 +224,7 @@ def check_command(
         modality=modality,
         root=root,
         map=pairs(mapping, "--map"),
-        where=pairs(where, "--where"),
+        where=rows_kept(where),
         allow=allow,
         target=None if not targets else targets[0] if len(targets) == 1 else targets,
         trained_on=trained_on,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medfm.cli.common import Verb, json_option, pairs, print_json, table
+from medfm.cli.common import Verb, json_option, pairs, print_json, rows_kept, table
 from medfm.cli.options import progress_for
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def show_command(
             out=out,
             modality=modality,
             record_ids=record_ids,
-            cohort={"root": root, "map": pairs(mapping, "--map"), "where": pairs(where, "--where")},
+            cohort={"root": root, "map": pairs(mapping, "--map"), "where": rows_kept(where)},
             reader=pairs(reader, "--set"),
             overwrite=overwrite,
             progress=progress_for(as_json),
@@ -130,7 +130,7 @@ def show_command(
         modality=modality,
         record_ids=record_ids,
         records=records,
-        cohort={"root": root, "map": pairs(mapping, "--map"), "where": pairs(where, "--where")},
+        cohort={"root": root, "map": pairs(mapping, "--map"), "where": rows_kept(where)},
         settings={key: value for key, value in settings.items() if value is not None},
         reader=pairs(reader, "--set"),
         encoder=encoder,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfm.cli.common import pairs, print_config
+from medfm.cli.common import pairs, print_config, rows_kept
 from medfm.cli.options import class_pairs
 
 if TYPE_CHECKING:
@@ -54,20 +54,6 @@ def described(table: str, options: Mapping[str, Any]) -> FinetuneFile:
             f"{table} is the folder of a run: name the file in it that describes it, {Path(table) / RUN}."
         )
     return load_run(table, changes) if is_file_of_run(table) else with_changes(FinetuneFile(table=table), changes)
-
-
-def rows_kept(texts: Sequence[str]) -> dict[str, str | list[str]]:
-    """``COLUMN=VALUE`` texts as a group; a column named more than once keeps any of its values.
-
-    Raises:
-        UsageError: A text lacks the sign.
-    """
-    found: dict[str, str | list[str]] = {}
-    for text in texts:
-        ((column, value),) = pairs((text,), "--where").items()
-        before = found.get(column)
-        found[column] = value if before is None else [*([before] if isinstance(before, str) else before), value]
-    return found
 
 
 def resolved(run: FinetuneFile) -> tuple[FinetuneFile, NestedPlan | FinetuneRecipe]:

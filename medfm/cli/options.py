@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from medfm.cli.common import default_modality, pairs, print_run
+from medfm.cli.common import default_modality, pairs, print_run, rows_kept
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -153,7 +153,7 @@ def _cohort_arguments(options: dict[str, Any], default: str) -> dict[str, Any]:
         "default_modality": default,
         "root": root,
         "map": pairs(mapping, "--map"),
-        "where": pairs(where, "--where"),
+        "where": rows_kept(where),
         "allow": allow,
     }
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import medfm.workflows.finetune as finetune_module
 import medfm.workflows.nested as nested
-from medfm.cli.finetune_described import rows_kept
+from medfm.cli.common import rows_kept
 from medfm.cli.finetune_nested import _reading_line
 from medfm.cli.main import cli
 from medfm.core.errors import ConfigError, MedfmError
