@@ -11,7 +11,17 @@ import yaml
 from click.testing import CliRunner
 from pydantic import Field
 
-from medfm.cli.common import Verb, cohort_options, config_options, json_option, pairs, print_config, print_json, table
+from medfm.cli.common import (
+    Verb,
+    cohort_options,
+    config_options,
+    json_option,
+    pairs,
+    print_config,
+    print_json,
+    rows_kept,
+    table,
+)
 from medfm.core.config import StrictConfig
 
 
@@ -68,6 +78,13 @@ def test_pairs_need_a_name_and_a_sign(text: str) -> None:
 
 def test_pairs_keep_further_signs_and_empty_values() -> None:
     assert pairs(("a=", "b=c=d", "a=2"), "--map") == {"a": "2", "b": "c=d"}
+
+
+def test_a_column_named_more_than_once_keeps_any_of_its_values() -> None:
+    assert rows_kept(("a=1",)) == {"a": "1"} and rows_kept(()) == {}
+    assert rows_kept(("a=1", "b=x=y", "a=2", "a=3")) == {"a": ["1", "2", "3"], "b": "x=y"}
+    with pytest.raises(click.UsageError, match="NAME=VALUE"):
+        rows_kept(("a",))
 
 
 def test_the_dry_run_can_be_read_back_and_carries_the_digest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,6 +115,11 @@ def given_table(**changed: Any) -> dict[str, Any]:
     } | changed  # fmt: skip
 
 
+def test_every_verb_keeps_rows_of_any_of_the_values_of_a_column() -> None:
+    options = given_table(where=("task=pbc", "label=a", "label=b"))
+    assert taken_cohort(options, None)["where"] == {"task": "pbc", "label": ["a", "b"]}
+
+
 def test_the_cohort_is_taken_out_of_the_options() -> None:
     options = given_table()
     assert taken_cohort(options, None) == {

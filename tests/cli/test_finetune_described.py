@@ -7,14 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 import medfm.workflows.finetune as finetune_module
 import medfm.workflows.nested as nested
-from medfm.cli.common import rows_kept
 from medfm.cli.finetune_nested import _reading_line
 from medfm.cli.main import cli
 from medfm.core.errors import ConfigError, MedfmError
@@ -188,13 +186,6 @@ def test_a_file_without_an_encoder_asks_for_one(seen: dict[str, Any], tmp_path: 
     with pytest.raises(ConfigError, match="encodr"):
         (tmp_path / "wrong.yaml").write_text("table: labels.csv\nencodr: x\n")
         raise call("wrong.yaml").exception  # type: ignore[misc]
-
-
-def test_a_column_named_more_than_once_keeps_any_of_its_values() -> None:
-    assert rows_kept(("a=1",)) == {"a": "1"} and rows_kept(()) == {}
-    assert rows_kept(("a=1", "b=x=y", "a=2", "a=3")) == {"a": ["1", "2", "3"], "b": "x=y"}
-    with pytest.raises(click.UsageError, match="NAME=VALUE"):
-        rows_kept(("a",))
 
 
 def test_the_reading_is_said_in_a_sentence_of_its_own() -> None:
