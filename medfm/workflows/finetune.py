@@ -88,8 +88,9 @@ def _of_kind(stage: Mapping[str, Any], change: Any) -> dict[str, Any]:
 
     def other(key: str) -> bool:
         one, two = stage[key], asked.get(key)
-        both = isinstance(one, Mapping) and isinstance(two, Mapping)
-        return both and two.get("kind", one.get("kind")) != one.get("kind")
+        if not (isinstance(one, Mapping) and isinstance(two, Mapping)):
+            return False
+        return bool(two.get("kind", one.get("kind")) != one.get("kind"))
 
     return {key: {} if other(key) else value for key, value in stage.items()}
 
@@ -230,8 +231,8 @@ def finetune(
     split_parts(cohort, truth, config)  # what is wrong with the table comes out before the work
     loaded = load_encoder(encoder, device=device) if isinstance(encoder, (str, Path)) else encoder
     check_modality(loaded, cohort)
-    done = loaded.preprocess
-    steps_for(config.augmentation, cohort.modality, tuple(done.shape), done.steps)  # as is a step that does not fit
+    made = loaded.preprocess
+    steps_for(config.augmentation, cohort.modality, tuple(made.shape), made.steps)  # as is a step that does not fit
     folder = claim_folder(out, resume, overwrite)
     settings = dict(embed_settings or {})
     with nothing_left(folder):
