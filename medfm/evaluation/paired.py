@@ -228,17 +228,19 @@ def _other_tests(pair: Pair, outcomes: tuple[Outcomes, Outcomes], m: Metric) -> 
         tests["mcnemar_exact"] = mcnemar(*(o.truth == o.predicted for o in outcomes))[2]
     folds = _fold_differences(pair, outcomes, m)
     if folds is not None:
-        differences, n_train, n_test = folds
+        differences, repeat, n_train, n_test = folds
         tests["nadeau_bengio"] = nadeau_bengio(differences, n_train, n_test).p
-        if len(differences) >= 6:
-            tests["wilcoxon_folds"] = wilcoxon(differences)[1]
+        repeats = np.unique(repeat)
+        # Folds of one repeat share training records; with fewer than six repeats no p below 0.05 exists.
+        if len(repeats) >= 6:
+            tests["wilcoxon_repeats"] = wilcoxon(np.array([differences[repeat == r].mean() for r in repeats]))[1]
     return tests
 
 
 def _fold_differences(
     pair: Pair, outcomes: tuple[Outcomes, Outcomes], m: Metric
-) -> tuple[np.ndarray, float, float] | None:
-    """Differences per fold when both are the same k-fold run (each record tested once per repeat)."""
+) -> tuple[np.ndarray, np.ndarray, float, float] | None:
+    """Differences per fold and its repeat when both are the same k-fold run (each record tested once per repeat)."""
     if not pair.aligned:
         return None
     keys = [p.table[["repeat", "fold"]].to_numpy(dtype=np.int64) for p in (pair.first, pair.second)]
@@ -255,7 +257,7 @@ def _fold_differences(
     if np.isnan(differences).any():
         return None
     n_test = len(records) / len(folds)
-    return differences, len(records) / repeats - n_test, n_test
+    return differences, folds[:, 0], len(records) / repeats - n_test, n_test
 
 
 def _same_facts(first: Predictions, second: Predictions, patients_known: bool) -> None:

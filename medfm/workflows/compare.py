@@ -345,7 +345,7 @@ def _text_table(rows: Sequence[ComparisonRow], level: float) -> list[str]:
 _TESTS = {
     "mcnemar_exact": "McNemar exact",
     "nadeau_bengio": "Nadeau-Bengio",
-    "wilcoxon_folds": "Wilcoxon over folds",
+    "wilcoxon_repeats": "Wilcoxon over means of repeats",
 }
 
 

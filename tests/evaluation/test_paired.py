@@ -147,7 +147,7 @@ def test_repeated_cross_validation_has_the_corrected_t():
     a = with_table(base, pd.concat(parts, ignore_index=True))
     worse = rescored(a, 2.0)
     (row,) = differences(a, worse, ["accuracy"])
-    assert set(row.others) == {"nadeau_bengio", "wilcoxon_folds"}
+    assert set(row.others) == {"nadeau_bengio"}  # three repeats cannot give a Wilcoxon p below 0.25
     right = [(t["truth"] == t["predicted"]).groupby([t["repeat"], t["fold"]]).mean() for t in (a.table, worse.table)]
     expected = nadeau_bengio((right[1] - right[0]).to_numpy(), 240, 60)
     assert row.others["nadeau_bengio"] == pytest.approx(expected.p)
@@ -155,6 +155,19 @@ def test_repeated_cross_validation_has_the_corrected_t():
     moved = with_table(other, other.table.assign(fold=(other.table["fold"] + 1) % 5))
     (row,) = differences(a, moved, ["accuracy"])
     assert row.others == {}
+
+
+def test_wilcoxon_is_over_the_means_of_six_repeats():
+    base = multiclass_case(150)
+    rng = np.random.default_rng(0)
+    parts = [base.table.assign(repeat=r, fold=rng.permutation(150) % 5) for r in range(6)]
+    a = with_table(base, pd.concat(parts, ignore_index=True))
+    worse = rescored(a, 3.0)
+    (row,) = differences(a, worse, ["accuracy"], StatisticsPlan(resamples=20))
+    means = [(t["truth"] == t["predicted"]).groupby(t["repeat"]).mean() for t in (a.table, worse.table)]
+    assert (means[1] < means[0]).all()
+    # All six of one sign: the smallest p there is, however clear the difference.
+    assert row.others["wilcoxon_repeats"] == pytest.approx(0.03125)
 
 
 def test_folds_that_test_the_same_records_are_no_cross_validation():
