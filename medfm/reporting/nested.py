@@ -256,18 +256,21 @@ def _gate_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> li
         return [("gate for unusual records", text)]
     if measured is None:
         return [("gate for unusual records", "none: too few validation records")] if final is not None else []
-    share = (
-        f"{100 * measured['alarms'] / measured['tested']:.1f} % ({100 * measured['low']:.1f} to {100 * measured['high']:.1f} %, "
-        "records as independent)"
-    )
     return [
         (
             "gate for unusual records",
-            f"{'with the final model' if ships else 'not with a model'}; fitted inside each outer fold it called "
-            f"{measured['alarms']} of {measured['tested']} tested records unusual, {share}; planned "
-            f"{100 * measured['planned']:g} %",
+            f"{'with the final model' if ships else 'not with a model'}; fitted inside each outer fold it called {alarms_text(measured)}",
         )
     ]
+
+
+def alarms_text(measured: Mapping[str, Any]) -> str:
+    """Such as ``3 of 60 tested records unusual, 5.0 % (1.7 to 13.7 %, one trial per patient); planned 5 %``."""
+    unit = "records as independent" if measured.get("unit", "record") == "record" else "one trial per patient"
+    return (
+        f"{measured['alarms']} of {measured['tested']} tested records unusual, {100 * measured['alarms'] / measured['tested']:.1f} % "
+        f"({100 * measured['low']:.1f} to {100 * measured['high']:.1f} %, {unit}); planned {100 * measured['planned']:g} %"
+    )
 
 
 def _sets_facts(entry: Mapping[str, Any], final: Mapping[str, Any] | None) -> list[tuple[str, str]]:

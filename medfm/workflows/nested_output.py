@@ -214,20 +214,35 @@ def nested_result(
         "rule": plan.method.rule,
         "folds": chosen,
         "beside": compared(result, others),
-        "false_alarms": false_alarms(outcomes),
+        "false_alarms": false_alarms(
+            outcomes, cohort.table["patient_id"].to_numpy(dtype=object).astype(str) if cohort.patients_known else None
+        ),
         "common_validation": plan.method.common,
     }
     return replace(result, extras={**result.extras, "nested": entry})
 
 
-def false_alarms(outcomes: Sequence[FoldOutcome]) -> dict[str, Any] | None:
-    """How often gates fitted inside call tested records unusual, with Wilson's interval; ``None`` without gates."""
-    counted = [o.chosen["alarms"] for o in outcomes if o.chosen.get("alarms")]
+def false_alarms(outcomes: Sequence[FoldOutcome], patients: np.ndarray | None = None) -> dict[str, Any] | None:
+    """How often gates fitted inside call tested records unusual, with Wilson's interval; ``None`` without gates.
+
+    The interval has one trial per patient: one with many records, or tested in every repeat, counts once.
+
+    Args:
+        outcomes: Of the outer folds.
+        patients: str (n,), of all records; ``None`` where nobody says, so that every record is one.
+    """
+    counted = [o for o in outcomes if o.chosen.get("alarms")]
     if not counted:
         return None
-    alarms, tested = (sum(pair[i] for pair in counted) for i in (0, 1))
-    low, high = (float(end) for end in wilson_interval(alarms, tested))
-    return {"alarms": alarms, "tested": tested, "low": low, "high": high, "planned": ALARM_RATE}
+    alarms, tested = (sum(o.chosen["alarms"][i] for o in counted) for i in (0, 1))
+    units: dict[int, set[Any]] = {}
+    for o in counted:
+        rows = np.asarray(o.outer.test)
+        units.setdefault(o.outer.repeat, set()).update((rows if patients is None else patients[rows]).tolist())
+    trials = max(len(seen) for seen in units.values())
+    low, high = (float(end) for end in wilson_interval(alarms / tested * trials, trials))
+    unit = "record" if patients is None else "patient"
+    return {"alarms": alarms, "tested": tested, "low": low, "high": high, "unit": unit, "planned": ALARM_RATE}
 
 
 def final_model(
@@ -319,7 +334,8 @@ def embedded(encoder: Encoder, material: Material, rows: np.ndarray, batch: int 
 
 
 def figure_lines(result: Result) -> str:
-    """The pooled headline figures as a Markdown list."""
+    """The pooled headline figures as a Markdown list, and how often gates of the folds gave a false alarm."""
+    from medfm.reporting.nested import alarms_text
     from medfm.reporting.words import figure, word
 
     lines = []
@@ -327,6 +343,11 @@ def figure_lines(result: Result) -> str:
         if e.value is not None:
             ends = "" if e.low is None or e.high is None else f" ({figure(e.low)} to {figure(e.high)})"
             lines.append(f"- {word(e.metric).title}: {figure(e.value)}{ends}")
+    measured = result.extras.get("nested", {}).get("false_alarms")
+    if measured is not None:
+        lines.append(
+            f"- Gate for unusual records, where one is in this folder: those of the outer folds called {alarms_text(measured)}"
+        )
     return chr(10).join(lines)
 
 

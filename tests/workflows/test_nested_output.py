@@ -12,6 +12,7 @@ import pytest
 
 from medfm.cohorts.cohort import Cohort
 from medfm.evaluation.delong import delong
+from medfm.evaluation.intervals import wilson_interval
 from medfm.evaluation.multiple import holm
 from medfm.evaluation.nested import FoldOutcome, OuterFold
 from medfm.evaluation.paired_tests import nadeau_bengio
@@ -21,7 +22,7 @@ from medfm.evaluation.recalibration import Recalibration
 from medfm.evaluation.summarise import summarise
 from medfm.evaluation.target import Target
 from medfm.reporting.result import Result
-from medfm.workflows.nested_output import _card_lines, compared, out_of_fold
+from medfm.workflows.nested_output import _card_lines, compared, false_alarms, figure_lines, out_of_fold
 
 COUNT, FOLDS = 60, 3
 TRUTH = Target("sick", "binary", ("no", "yes"), np.arange(COUNT) % 2)
@@ -151,3 +152,28 @@ def test_the_card_counts_votes_and_names_the_pooled_figures(result: Result) -> N
     auroc = result.summary.estimate("auroc")
     assert f"- AUROC: {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})" in text
     assert "recalibrated" not in _card_lines(result, own, "a", Recalibration(), len(own))
+
+
+def with_alarms(repeats: int, called: int) -> list[FoldOutcome]:
+    """Every fold's gate calls that many of its 20 tested records unusual."""
+    return [replace(o, chosen={**o.chosen, "alarms": [called, 20]}) for o in outcomes(1.0, 0, repeats)]
+
+
+def test_false_alarms_have_one_trial_per_patient() -> None:
+    assert false_alarms(outcomes(1.0, 0)) is None
+    found = false_alarms(with_alarms(2, 2))
+    assert found is not None and (found["alarms"], found["tested"], found["unit"]) == (12, 120, "record")
+    # Two repeats of the same 60 records say no more than one about how other records would do.
+    assert (found["low"], found["high"]) == pytest.approx(tuple(map(float, wilson_interval(6, 60))))
+    owners = np.array([f"P{i // 4}" for i in range(COUNT)])
+    wider = false_alarms(with_alarms(2, 2), owners)
+    assert wider is not None and wider["unit"] == "patient"
+    assert (wider["low"], wider["high"]) == pytest.approx(tuple(map(float, wilson_interval(1.5, 15))))
+
+
+def test_the_card_of_the_model_says_them(result: Result) -> None:
+    measured = false_alarms(with_alarms(1, 1), np.array([f"P{i}" for i in range(COUNT)]))
+    text = figure_lines(replace(result, extras={"nested": {"false_alarms": measured}}))
+    assert text.splitlines()[-1].startswith("- Gate for unusual records, where one is in this folder:")
+    assert "3 of 60 tested records unusual, 5.0 % (1.7 to 13.7 %, one trial per patient); planned 5 %" in text
+    assert "Gate" not in figure_lines(result)
