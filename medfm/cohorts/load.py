@@ -43,7 +43,8 @@ def load_cohort(
         root: Folder the paths are relative to; the table's own folder when ``None`` (required
             with a data frame).
         map: ``{"patient_id": "source_id"}`` reads `patient_id` from the column `source_id`.
-        where: ``{"task": "pbc_cell"}`` keeps only these rows; a list keeps any of its values.
+        where: ``{"task": "pbc_cell"}`` keeps only these rows; a list keeps any of its values, each of
+            which must be there.
         allow: Codes of checks that may fail; they are stamped on the cohort's findings.
         name: Name shown in reports; the YAML's, else the table's own, when ``None``.
         check: Whether to run the quick checks (no file is decoded) and stop on an error.
@@ -117,13 +118,15 @@ def _filter(frame: pd.DataFrame, where: Where, label: str) -> pd.DataFrame:
     for column, value in where.items():
         _need(frame, column, f"{label}, where {column}={value}")
         wanted = {str(v) for v in (value if isinstance(value, (list, tuple, set)) else [value])}
-        keep = frame[column].map(_plain).isin(wanted)
-        if not keep.any():
+        values = frame[column].map(_plain)
+        keep = values.isin(wanted)
+        absent = sorted(wanted - set(values[keep]))
+        if absent or not keep.any():  # of several values too: one that no row has is misspelt, and would go unnoticed
             present = sorted({_plain(v) for v in frame[column].dropna().unique()})
             raise CohortError(
-                f"No row is left: no '{column}' equals {' or '.join(sorted(wanted))}.",
+                f"{'No row is left' if not keep.any() else 'A value is not there'}: no '{column}' equals {' or '.join(absent)}.",
                 where=label,
-                fix=did_you_mean(" ".join(sorted(wanted)), present[:40]),
+                fix=did_you_mean(" ".join(absent), present[:40]),
             )
         frame = frame[keep].reset_index(drop=True)
     if frame.empty:

@@ -67,6 +67,12 @@ class TestLoading:
         assert load_cohort(table, where={"grade": 1}).table["grade"].tolist() == ["low"]
         assert load_cohort(table, where={"grade": ["1", "2"]}).table["grade"].tolist() == ["low", "high"]
 
+    def test_a_value_among_several_that_no_row_has_is_no_silence(self, folder: Path) -> None:
+        table = write(folder, "path,label\na.png,cat\nb.png,dog\n")
+        assert len(load_cohort(table, where={"label": ["cat", "dog"]})) == 2
+        refused(table, "A value is not there: no 'label' equals dgo", where={"label": ["cat", "dgo"]})
+        refused(table, "No row is left: no 'label' equals ca or dgo", where={"label": ["ca", "dgo"]})
+
     def test_a_data_frame(self, folder: Path) -> None:
         frame = pd.DataFrame({"path": ["a.png", "b.png"], "label": [1, 0], "patient_id": [3.0, 4.0]})
         cohort = load_cohort(frame, root=folder, name="mine")
