@@ -16,7 +16,8 @@ from medfm.cohorts.load import load_cohort
 from medfm.cohorts.synthesize import NOTICE, Synthesized, synthesize
 from medfm.cohorts.synthetic_fundus import DISC, FOVEA, Eye, Fundus, draw_retina, smooth_noise, soft
 from medfm.cohorts.synthetic_fundus_lesions import GRADES, Lesions, draw_lesions, photograph
-from medfm.cohorts.synthetic_pictures import SPLITS, save_photograph_dicom
+from medfm.cohorts.synthetic_people import SPLITS
+from medfm.cohorts.synthetic_pictures import save_photograph_dicom
 from medfm.cohorts.synthetic_retina_cohort import SITES, eye_of, patients
 from medfm.cohorts.synthetic_retina_text import VERDICTS, report, seen
 from medfm.core.errors import CohortError

@@ -42,7 +42,8 @@ def test_kaplan_meier_and_its_interval_equal_lifelines(digits: int) -> None:
     from lifelines import KaplanMeierFitter
 
     time, code = follow_up(np.random.default_rng(2), np.zeros(90), digits=digits)
-    theirs = KaplanMeierFitter(alpha=0.1).fit(time, code == 1)
+    with np.errstate():  # lifelines changes it for the process
+        theirs = KaplanMeierFitter(alpha=0.1).fit(time, code == 1)
     ours = kaplan_meier(time, code == 1, level=0.9)
     at = theirs.survival_function_.index.to_numpy()
     np.testing.assert_allclose(ours(at), theirs.survival_function_.iloc[:, 0], atol=1e-12)
@@ -56,7 +57,8 @@ def test_cumulative_incidence_and_its_interval_equal_lifelines() -> None:
     from lifelines import AalenJohansenFitter
 
     time, code = follow_up(np.random.default_rng(3), np.zeros(120), other=30)
-    theirs = AalenJohansenFitter(calculate_variance=True).fit(time, code, 1)
+    with np.errstate():
+        theirs = AalenJohansenFitter(calculate_variance=True).fit(time, code, 1)
     ours = cumulative_incidence(time, code, 1, level=0.95)
     there = theirs.cumulative_density_.iloc[:, 0]
     np.testing.assert_allclose(ours(there.index.to_numpy()), there, atol=1e-12)

@@ -53,7 +53,8 @@ def test_groups_curves_and_log_rank_equal_lifelines() -> None:
     }
     for entry, mask in zip(found["groups"], (~high, high), strict=True):
         part = table[mask]
-        theirs = KaplanMeierFitter().fit(part["time"], part["event"])
+        with np.errstate():  # lifelines changes it for the process
+            theirs = KaplanMeierFitter().fit(part["time"], part["event"])
         at = entry["curve"]["time"]
         np.testing.assert_allclose(entry["curve"]["value"], theirs.survival_function_at_times(at), atol=1e-12)
         assert at[-1] == part["time"].max() and (entry["median"] or np.inf) == theirs.median_survival_time_

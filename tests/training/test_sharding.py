@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -58,12 +59,13 @@ class Loss(nn.Module):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """A Fabric whose group has one process."""
-    file = tmp_path_factory.mktemp("group") / "store"
+    file, hook = tmp_path_factory.mktemp("group") / "store", sys.excepthook
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     yield fabric
     torch.distributed.destroy_process_group()
+    sys.excepthook = hook  # that of the group names the rank
 
 
 def loss_and_adam(seed: int = 0) -> tuple[Loss, torch.optim.Optimizer]:

@@ -57,13 +57,14 @@ class Planted:
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A site with the shapes as its only data set, prompts of its own, and quick statistics."""
+    import medfm.workflows.embed as embedding
     import medfm.workflows.zero_shot as workflow
 
     case = planted()
     cohort = case.cohort
     object.__setattr__(cohort, "info", {"target": list(LABELS)})
     quick = load_protocol("merl-zeroshot@1", overrides=FAST)
-    monkeypatch.setattr(workflow, "embed", lambda encoder, part, **_: case.embeddings)
+    monkeypatch.setattr(embedding, "embed", lambda encoder, part, **_: case.embeddings)
     monkeypatch.setattr(workflow, "untrained_encoder", lambda *_: "planted vectors have no untrained self")
     real = module.zero_shot
 
