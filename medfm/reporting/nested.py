@@ -9,6 +9,8 @@ from pathlib import PurePath
 from statistics import mean, stdev
 from typing import Any
 
+from medfm.evaluation.paper import fold_values
+from medfm.evaluation.predictions import MAIN
 from medfm.reporting.figures import Plot
 from medfm.reporting.finetune import training_plot
 from medfm.reporting.result import Result
@@ -25,6 +27,7 @@ def nested_section(result: Result) -> dict[str, Any] | None:
         "sentence": nested_line(result),
         "folds": _folds(result, entry),
         "averages": _averages(result, entry),
+        "runs": _runs(result),
         "tables": [(f"Against {e['encoder']}, untouched", _against(e)) for e in entry["beside"]],
         "facts": _facts(entry),
         "plot": _training(entry),
@@ -135,35 +138,53 @@ def _chose(entry: Mapping[str, Any]) -> bool:
 
 
 def _averages(result: Result, entry: Mapping[str, Any]) -> Table:
-    ours = [row.metrics for row in result.summary.folds]
+    ours, plan = [row.metrics for row in result.summary.folds], result.protocol
     rows = []
     for estimate in result.summary.headline:
         name = estimate.metric
         pooled = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-        others = [_spread([f["metrics"].get(name) for f in e["folds"]]) for e in entry["beside"]]
-        rows.append((word(name).title, with_ends(pooled), _spread([m.get(name) for m in ours]), *others))
+        every = (ours, *([f["metrics"] for f in e["folds"]] for e in entry["beside"]))
+        rows.append((word(name).title, with_ends(pooled), *(_spread(fold_values(f, name, plan)) for f in every)))
     header = ("figure", "pooled out of fold (CI)", "mean of folds ± SD")
     titles = tuple(f"{e['encoder']}, untouched: mean of folds ± SD" for e in entry["beside"])
     note = (
         "Two different numbers: the pooled one takes all out-of-fold predictions together, with an interval over "
         "patients; the other averages the folds, and its SD is no interval, since folds share training patients."
     )
+    if plan.paper_undefined == "zero":
+        note += " A figure that is undefined in a fold counts as 0 in the averages, as in the paper's program."
     return Table((*header, *titles), tuple(rows), note, figures=False)
 
 
-def _spread(values: Sequence[float | None]) -> str:
-    known = [v for v in values if v is not None]
+def _runs(result: Result) -> Table | None:
+    """The mean over the folds of each repeat, where the protocol averages as a paper does; ``None`` otherwise."""
+    averages = result.extras.get("paper_average", {}).get(MAIN, {})
+    shown = [e.metric for e in result.summary.headline if averages.get(e.metric, {}).get("runs")]
+    if not shown:
+        return None
+    means = [averages[name]["runs"] for name in shown]
+    rows = [(str(run + 1), *(figure(own[run]) for own in means)) for run in range(len(means[0]))]
+    rows.append(("mean ± SD", *(_spread([v for v in own if v is not None]) for own in means)))
+    note = (
+        "Mean over the folds of each run. Their SD says how much the draw of the folds matters, not what other patients "
+        "would give. `medfm compare` tests the differences of these means between two results by Wilcoxon's signed ranks."
+    )
+    return Table(("run", *(word(name).title for name in shown)), tuple(rows), note, figures=False)
+
+
+def _spread(known: Sequence[float]) -> str:
     if not known:
         return "–"
     return figure(mean(known)) + (f" ± {figure(stdev(known))}" if len(known) > 1 else "")
 
 
 def _against(entry: Mapping[str, Any]) -> Table:
-    rows = []
+    rows, ranked = [], any(row.get("wilcoxon") is not None for row in entry["rows"])
     for row in entry["rows"]:
         less = " (less is better)" if row["better"] == "lower" else ""
         cells = (with_ends(row["after"]), with_ends(row["before"]), signed_with_ends(row["difference"]))
         tests = tuple(_p(row.get(key)) for key in ("p", "p_holm", "corrected_t", "corrected_t_holm"))
+        tests += (_p(row.get("wilcoxon")),) if ranked else ()
         rows.append((word(row["metric"]).title + less, *cells, *tests))
     methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))
     header = (
@@ -175,6 +196,7 @@ def _against(entry: Mapping[str, Any]) -> Table:
         "p, Holm",
         "corrected t over folds, p",
         "the same, Holm",
+        *(("Wilcoxon over run means, p",) if ranked else ()),
     )
     note = (
         f"Both sides out of fold, on the same folds and {entry['common']} records; brackets give the {100 * entry['level']:g} % "
