@@ -113,7 +113,9 @@ class Scheme(StrictConfig):
     @model_validator(mode="after")
     def _drawn(self) -> Scheme:
         if self.draw == "published" and self.kind != "balanced_kfold":
-            raise ValueError("draw: published is for kind: balanced_kfold alone")
+            raise ValueError(
+                "draw: published is for kind: balanced_kfold alone; other kinds take scheme.draw=generator"
+            )
         if self.kind == "balanced_kfold" and not 0 <= self.seed < 2**31:
             raise ValueError("the seed of balanced folds is 0 or more, below 2^31")
         return self
