@@ -8,7 +8,7 @@ that depend on it are not those of the cohort.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,17 +28,34 @@ class BalancedFold(NamedTuple):
     seed: int
 
 
-def balanced_folds(positive: np.ndarray, *, runs: int = 6, folds: int = 5) -> Iterator[BalancedFold]:
+def training_seed(run: int, fold: int) -> int:
+    """The published seed of a training, 1000 + run + fold; run from 1, fold from 0.
+
+    Trainings with equal sums share a seed: six runs of five folds have ten seeds, a flaw of the published program.
+    """
+    return TRAINING_SEED + run + fold
+
+
+def balanced_folds(
+    positive: np.ndarray,
+    *,
+    runs: int = 6,
+    folds: int = 5,
+    draw: Literal["published", "generator"] = "published",
+    seed: int = 0,
+) -> Iterator[BalancedFold]:
     """The published scheme over patients.
 
-    Run r shuffles with ``RandomState(100 + r)``, positives first; positives are cut into `folds`
-    parts and each gets the next equally many negatives in order. Seeds of the trainings,
-    ``1000 + r + fold``, repeat between runs, as published.
+    Positives are shuffled first, then negatives; positives are cut into `folds` parts, of which the
+    first have one more, and each gets the next equally many negatives in order.
 
     Args:
-        positive: bool (patients,), in the sorted order of the patients' ids.
+        positive: bool (patients,), in the order that is shuffled: published, that of the patients' first files.
         runs: Repeats.
         folds: Folds of a repeat.
+        draw: ``published``: run r shuffles with numpy's legacy ``RandomState(100 + seed + r)``; ``generator``: with
+            ``default_rng([seed, r])``.
+        seed: Added to the published ones (the program's ``--seed`` is 100 + `seed`), or of the generator; from 0.
 
     Raises:
         EvaluationError: Fewer positives than folds, or fewer negatives than positives.
@@ -51,11 +68,17 @@ def balanced_folds(positive: np.ndarray, *, runs: int = 6, folds: int = 5) -> It
             expected=f"at least {folds} positive patients and as many negative ones as positive ones",
         )
     for run in range(1, runs + 1):
-        source = np.random.RandomState(FIRST_SEED + run)
+        source = _source(draw, seed, run)
         ones, zeros = source.permutation(one), source.permutation(zero)
         used = 0
         for fold, part in enumerate(np.array_split(ones, folds)):
             test = np.sort(np.concatenate([part, zeros[used : used + len(part)]]))
             used += len(part)
             train = np.setdiff1d(np.arange(len(truth)), test)
-            yield BalancedFold(train, test, run, fold, TRAINING_SEED + run + fold)
+            yield BalancedFold(train, test, run, fold, training_seed(run, fold))
+
+
+def _source(draw: str, seed: int, run: int) -> np.random.RandomState | np.random.Generator:
+    if draw == "published":
+        return np.random.RandomState(FIRST_SEED + seed + run)
+    return np.random.default_rng([seed, run])

@@ -20,6 +20,7 @@ from medfm.evaluation.gradient_probe import run_gradient_probe
 from medfm.evaluation.knn import knn_scores
 from medfm.evaluation.linear_probe import Outcome, run_linear_probe
 from medfm.evaluation.mil import Bags, run_mil
+from medfm.evaluation.path_order import path_order
 from medfm.evaluation.patterns import pattern
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import KNN, MIL, LinearProbe, Protocol, ZeroShot
@@ -165,7 +166,9 @@ def evaluate(
     scheme = protocol.scheme
     strata = truth.strata(scheme.folds)
     split, sites = (table[column].to_numpy(dtype=object) for column in ("split", "site"))
-    folds, said = make_folds(scheme, split=split, patients=patients, strata=strata, sites=sites)
+    folds, said = make_folds(
+        scheme, split=split, patients=patients, strata=strata, sites=sites, order=path_order(table)
+    )
     notes += said + _split_notes(protocol, table, folds)
     if protocol.fraction_draw == "merl":
         folds = draw_fractions_by_record(folds, protocol.fractions, protocol.fraction_repeats, seed=scheme.seed)

@@ -19,6 +19,7 @@ from medfm.evaluation.adapters.run import few_shot_method, needs_validation, run
 from medfm.evaluation.adapters.texts import zero_shot_outcome
 from medfm.evaluation.evaluate import Evaluation, evaluation_of
 from medfm.evaluation.linear_probe import Outcome
+from medfm.evaluation.path_order import path_order
 from medfm.evaluation.protocol import LinearProbe, Protocol, Selection
 from medfm.evaluation.protocol_adapters import TUNED_ON_TEST, FewShot
 from medfm.evaluation.schemes import Fold, make_folds
@@ -61,7 +62,9 @@ def evaluate_few_shot(
     else:
         split, sites = (table[column].to_numpy(dtype=object) for column in ("split", "site"))
         strata = truth.strata(plan.scheme.folds)
-        folds, notes = make_folds(plan.scheme, split=split, patients=patients, strata=strata, sites=sites)
+        folds, notes = make_folds(
+            plan.scheme, split=split, patients=patients, strata=strata, sites=sites, order=path_order(table)
+        )
         drawn, said = draw_shots(folds, few, truth, patients, validate=validate)
         notes += said
     if tuned_on_test(method):

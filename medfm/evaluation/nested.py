@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.balanced_folds import training_seed
 from medfm.evaluation.conformal import FEWEST, LEVEL, fit_conformal
+from medfm.evaluation.path_order import first_by_order
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.evaluation.recalibration import recalibrate
@@ -43,7 +45,10 @@ class OuterFold:
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a candidate on the rows `train`; `validation` chooses its epoch; `test` is only scored."""
+    """One training: a candidate on the rows `train`; `validation` chooses its epoch; `test` is only scored.
+
+    `seed` is of the training; ``None`` for that of the recipe.
+    """
 
     repeat: int
     fold: int
@@ -52,6 +57,7 @@ class Job:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    seed: int | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +93,12 @@ class FoldOutcome:
 
 
 def plan_folds(
-    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune, sites: np.ndarray | None = None
+    truth: Target,
+    patients: np.ndarray,
+    scheme: Scheme,
+    method: NestedFineTune,
+    sites: np.ndarray | None = None,
+    order: np.ndarray | None = None,
 ) -> tuple[list[OuterFold], list[str]]:
     """The outer folds with their inner parts, and notes. Nothing is trained; what cannot work is said here.
 
@@ -100,6 +111,8 @@ def plan_folds(
         scheme: Outer folds: ``kfold``, ``balanced_kfold`` or ``leave_one_site_out``; another kind is taken as ``kfold``.
         method: Inner parts.
         sites: object (n,), missing where unknown.
+        order: int64 (n,), the records' places by path (:func:`medfm.evaluation.path_order.path_order`); ``None``: as they
+            stand.
 
     Raises:
         EvaluationError: A patient with two classes, too few patients of a class, a part of a single class, too few sites.
@@ -107,9 +120,12 @@ def plan_folds(
     by_site = scheme.kind == "leave_one_site_out"
     if truth.task in ("binary", "multiclass"):
         _check_patients(truth, patients, 0 if by_site else scheme.folds, method)
-    folds, notes = _outer_folds(truth, patients, scheme, sites)
+    folds, notes = _outer_folds(truth, patients, scheme, sites, order)
+    if method.tested == "first":
+        folds, said = _first_tested(folds, patients, np.arange(len(truth)) if order is None else order)
+        notes += said
     names = site_names(sites, len(truth))
-    shared = final_parts(truth, patients, scheme, method, sites)[1] if method.common else None
+    shared = final_parts(truth, patients, scheme, method, sites, order)[1] if method.common else None
     found = []
     for fold in folds:
         site = str(names[fold.test[0]]) if by_site else ""
@@ -133,17 +149,35 @@ def plan_folds(
     return found, notes
 
 
+def _first_tested(folds: list[Fold], patients: np.ndarray, order: np.ndarray) -> tuple[list[Fold], list[str]]:
+    """The folds with one tested record per patient, and a note where that leaves records out."""
+    kept = [replace(fold, test=first_by_order(fold.test, patients, order)) for fold in folds]
+    left = np.concatenate([np.setdiff1d(a.test, b.test) for a, b in zip(folds, kept, strict=True)])
+    if not len(left):
+        return kept, []
+    return kept, [
+        "Of a tested patient only the first record in the sorted order of paths is tested: "
+        f"{len(np.unique(left))} other records of these patients train where their patient is not tested, and are never tested."
+    ]
+
+
 def _outer_folds(
-    truth: Target, patients: np.ndarray, scheme: Scheme, sites: np.ndarray | None
+    truth: Target, patients: np.ndarray, scheme: Scheme, sites: np.ndarray | None, order: np.ndarray | None
 ) -> tuple[list[Fold], list[str]]:
     named = scheme.kind in ("leave_one_site_out", "balanced_kfold")
     plan = scheme if named else scheme.model_copy(update={"kind": "kfold"})
     nowhere = np.full(len(truth), "", dtype=object)
-    return make_folds(plan, split=nowhere, patients=patients, strata=truth.strata(scheme.folds), sites=sites)
+    strata = truth.strata(scheme.folds)
+    return make_folds(plan, split=nowhere, patients=patients, strata=strata, sites=sites, order=order)
 
 
 def final_parts(
-    truth: Target, patients: np.ndarray, scheme: Scheme, method: NestedFineTune, sites: np.ndarray | None = None
+    truth: Target,
+    patients: np.ndarray,
+    scheme: Scheme,
+    method: NestedFineTune,
+    sites: np.ndarray | None = None,
+    order: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows (int64) that the final model learns from, and those that choose for it.
 
@@ -155,7 +189,7 @@ def final_parts(
         # Shared validation patients come from all outer folds alike, so that every fold keeps some of each class. The
         # seed of the folds would draw one of them again.
         known, seed = np.full(len(truth), "", dtype=object), seed + _SHARED
-        for fold in _outer_folds(truth, patients, scheme, sites)[0]:
+        for fold in _outer_folds(truth, patients, scheme, sites, order)[0]:
             if fold.repeat == 0:
                 known[fold.test] = f"fold {fold.fold}"
     return inner_parts(truth, patients, every, method, seed=seed, place="the final model", sites=known)[0]
@@ -263,8 +297,9 @@ def run_fold(
 
     With several inner parts the probabilities of their models are averaged; no model is trained on top.
     """
+    seed = training_seed(outer.repeat + 1, outer.fold) if method.training_seed == "published" else None
     fits = [
-        [fit(Job(outer.repeat, outer.fold, c, p, *rows, outer.test)) for p, rows in enumerate(outer.inner)]
+        [fit(Job(outer.repeat, outer.fold, c, p, *rows, outer.test, seed)) for p, rows in enumerate(outer.inner)]
         for c in range(len(method.candidates))
     ]
     rows = np.concatenate([validation for _, validation in outer.inner])
@@ -285,6 +320,7 @@ def run_fold(
         "validation": len(rows),
         "alarms": _alarms(own, len(outer.test)),
         **({"site": outer.site} if outer.site else {}),
+        **({} if seed is None else {"seed": seed}),
     }
     sets = _sets(mend(given[picked], inner.task), scores, truth, outer, patients)
     return FoldOutcome(outer, scores, threshold, chosen, sets)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medfm.core.config import StrictConfig, build, read_yaml
 from medfm.core.errors import ConfigError
@@ -104,6 +104,21 @@ class Scheme(StrictConfig):
     )
     repeats: int = Field(1, ge=1)
     seed: int = 0
+    draw: Literal["generator", "published"] = Field(
+        "generator",
+        description="of balanced_kfold: by seed, patients in the order of their ids; or as BPDneo's program, by numpy's "
+        "legacy RandomState(100 + seed + run), patients in the order of their files' paths",
+    )
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Scheme:
+        if self.draw == "published" and self.kind != "balanced_kfold":
+            raise ValueError(
+                "draw: published is for kind: balanced_kfold alone; other kinds take scheme.draw=generator"
+            )
+        if self.kind == "balanced_kfold" and not 0 <= self.seed < 2**31:
+            raise ValueError("the seed of balanced folds is 0 or more, below 2^31")
+        return self
 
 
 class StatisticsPlan(StrictConfig):
@@ -188,6 +203,9 @@ class Protocol(StrictConfig):
     )
     paper_std: Literal["population", "sample"] = Field(
         "population", description="divisor of that deviation: n (numpy's default) or n - 1 (pandas')"
+    )
+    paper_undefined: Literal["skip", "zero"] = Field(
+        "skip", description="a figure undefined in a fold: left out of that mean, or 0 in it, as torchmetrics counts it"
     )
     statistics: StatisticsPlan = StatisticsPlan()
     deviations: tuple[str, ...] = Field(

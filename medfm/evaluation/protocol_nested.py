@@ -41,6 +41,13 @@ class NestedFineTune(StrictConfig):
     patient_labels: Literal["one", "any"] = Field(
         "one", description="one: all records of a patient have the same class; any: a label belongs to the record"
     )
+    tested: Literal["all", "first"] = Field(
+        "all", description="records of a tested patient that are tested: all, or the first one in the order of paths"
+    )
+    training_seed: Literal["recipe", "published"] = Field(
+        "recipe",
+        description="every training has the recipe's seed; or BPDneo's 1000 + repeat + fold, repeats from 1, folds from 0",
+    )
     beside: str = Field("linear-probe@1", description="probe of the untouched encoder on the same folds; empty: none")
     final: Literal["refit", "ensemble", "none"] = Field(
         "refit",
@@ -68,6 +75,8 @@ class NestedFineTune(StrictConfig):
             )
         if self.inner_trained > max(self.inner_folds, 1):
             raise ValueError("inner_trained cannot exceed inner_folds")
+        if self.soup != "none" and self.training_seed != "recipe":
+            raise ValueError("a soup needs trainings that start alike: training_seed: recipe")
         if self.soup != "none" and self.final != "refit":
             raise ValueError(f"a soup takes the place of the refit; it cannot go with final: {self.final}")
         if self.common and self.inner_trained > 1:

@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.balanced_folds import balanced_folds
+from medfm.evaluation.path_order import patients_by_order
 from medfm.evaluation.protocol import Scheme
 from medfm.evaluation.site_folds import site_folds, site_strata
 
@@ -45,6 +46,7 @@ def make_folds(
     patients: np.ndarray,
     strata: np.ndarray,
     sites: np.ndarray | None = None,
+    order: np.ndarray | None = None,
 ) -> tuple[list[Fold], list[str]]:
     """The folds of `scheme`, and notes a reader must know.
 
@@ -54,6 +56,7 @@ def make_folds(
         patients: object (n,): the patient of each unit.
         strata: int64 (n,): what stratified folds balance.
         sites: object (n,), missing where unknown; ``None`` where no site is known.
+        order: int64 (n,), the units' places by path, for ``draw: published``; ``None``: as they stand.
 
     Raises:
         EvaluationError: The split lacks train or test, there are too few patients or sites, or the folds cannot be
@@ -65,7 +68,7 @@ def make_folds(
     if scheme.balance_sites and scheme.stratify:
         strata = site_strata(strata, sites, patients, scheme.folds)
     if scheme.kind == "balanced_kfold":
-        return _balanced(scheme, patients, strata)
+        return _balanced(scheme, patients, strata, np.arange(len(patients)) if order is None else order)
     split = np.array(["" if v is None or v != v else str(v) for v in split], dtype=object)
     kind = scheme.kind
     if kind == "split_or_kfold":
@@ -89,18 +92,26 @@ def make_folds(
     return [replace(fold, validation=fold.test, test=test) for fold in folds], notes
 
 
-def _balanced(scheme: Scheme, patients: np.ndarray, strata: np.ndarray) -> tuple[list[Fold], list[str]]:
-    """Published folds of BPDneo-CXR as positions of units; a patient is positive where any of the units is."""
+def _balanced(
+    scheme: Scheme, patients: np.ndarray, strata: np.ndarray, order: np.ndarray
+) -> tuple[list[Fold], list[str]]:
+    """Balanced folds as positions of units; a patient is positive where any of the units is."""
     if not set(np.unique(strata).tolist()) <= {0, 1}:
         raise EvaluationError(
             "Balanced folds need two classes.", where="scheme.kind", fix="use k folds (--set scheme.kind=kfold)"
         )
     names, owner = np.unique(patients.astype(str), return_inverse=True)
     positive = np.bincount(owner, weights=strata, minlength=len(names)) > 0
-    folds = [
-        Fold(np.flatnonzero(np.isin(owner, f.train)), np.flatnonzero(np.isin(owner, f.test)), _NONE, f.run - 1, f.fold)
-        for f in balanced_folds(positive, runs=scheme.repeats, folds=scheme.folds)
-    ]
+    # The published program shuffles patients in the order in which their files are listed, ours in that of their ids.
+    listed = np.arange(len(names))
+    if scheme.draw == "published":
+        listed = np.searchsorted(names, patients_by_order(patients, order).astype(str))
+    folds = []
+    for f in balanced_folds(
+        positive[listed], runs=scheme.repeats, folds=scheme.folds, draw=scheme.draw, seed=scheme.seed
+    ):
+        train, test = (np.flatnonzero(np.isin(owner, listed[part])) for part in (f.train, f.test))
+        folds.append(Fold(train, test, _NONE, f.run - 1, f.fold))
     over = int((~positive).sum() - positive.sum())
     note = (
         f"Every test fold holds equally many positive and negative patients: the prevalence is forced to 50 %, where "

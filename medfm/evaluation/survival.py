@@ -10,6 +10,7 @@ import pandas as pd
 
 from medfm.core.errors import EvaluationError
 from medfm.core.progress import Progress, Silent
+from medfm.evaluation.path_order import path_order
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.schemes import Fold, make_folds, split_rows
@@ -87,8 +88,9 @@ def run_survival(
     patients = data.table["patient_id"].astype(str).to_numpy(dtype=object)
     split = data.table["split"].to_numpy(dtype=object)
     sites = data.table["site"].to_numpy(dtype=object) if "site" in data.table.columns else None
+    order = path_order(data.table)
     folds, said = make_folds(
-        protocol.scheme, split=split, patients=patients, strata=event.astype(np.int64), sites=sites
+        protocol.scheme, split=split, patients=patients, strata=event.astype(np.int64), sites=sites, order=order
     )
     _refuse_few(folds, event, method)
     notes = [*data.notes, *(note.replace("class", "kind of outcome") for note in said)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from medfm.evaluation.protocol_nested import NestedFineTune
 from medfm.reporting.result import Result
-from medfm.reporting.words import count
+from medfm.reporting.words import count, recipe_name
 
 
 def verdict_sentence(result: Result) -> str:
@@ -16,10 +17,17 @@ def verdict_sentence(result: Result) -> str:
         folds = nested["folds"]
         sites = " (one per site)" if result.protocol.scheme.kind == "leave_one_site_out" else ""
         votes = Counter(fold["candidate"] for fold in folds).most_common()
+        method = result.protocol.method
+        if isinstance(method, NestedFineTune) and not method.chooses:
+            return (
+                f"Verdict by cross-validation ({protocol}): {count(len(folds), 'outer fold')}{sites} by patient; nothing was "
+                f"chosen inside: {recipe_name(votes[0][0])} trained on all patients that a fold does not test, and its last "
+                "epoch was scored."
+            )
         return (
             f"Verdict by nested cross-validation ({protocol}): {count(len(folds), 'outer fold')}{sites} by patient; recipe, "
             "epoch, threshold and recalibration were chosen inside each, and the tested patients chose nothing. "
-            f"Chosen: {', '.join(f'{name} in {n}' for name, n in votes)}."
+            f"Chosen: {', '.join(f'{recipe_name(name)} in {n}' for name, n in votes)}."
         )
     tuned = result.extras.get("finetune")
     if isinstance(tuned, dict):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 from statistics import mean, stdev
 from typing import Any
 
+from medfm.evaluation.paper import fold_values
+from medfm.evaluation.predictions import MAIN
 from medfm.reporting.figures import Plot
 from medfm.reporting.finetune import training_plot
 from medfm.reporting.result import Result
 from medfm.reporting.tables import Table
-from medfm.reporting.words import count, figure, signed_with_ends, with_ends, word
+from medfm.reporting.words import count, figure, recipe_name, signed_with_ends, with_ends, word
 
 
 def nested_section(result: Result) -> dict[str, Any] | None:
@@ -24,7 +25,9 @@ def nested_section(result: Result) -> dict[str, Any] | None:
     return {
         "sentence": nested_line(result),
         "folds": _folds(result, entry),
+        "chose": _chose(entry),
         "averages": _averages(result, entry),
+        "runs": _runs(result),
         "tables": [(f"Against {e['encoder']}, untouched", _against(e)) for e in entry["beside"]],
         "facts": _facts(entry),
         "plot": _training(entry),
@@ -37,7 +40,7 @@ def _training(entry: Mapping[str, Any]) -> Plot | None:
     plot = training_plot(own) if own else None
     if own is None or plot is None:
         return None
-    return replace(plot, title=f"One of the trainings, epoch by epoch: {own['of']}, {_recipe(own['candidate'])}")
+    return replace(plot, title=f"One of the trainings, epoch by epoch: {own['of']}, {recipe_name(own['candidate'])}")
 
 
 def nested_line(result: Result) -> str:
@@ -77,22 +80,24 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
     metrics = {(row.repeat, row.fold): row.metrics for row in result.summary.folds}
     many = len({f["repeat"] for f in entry["folds"]}) > 1
     binary = result.summary.task == "binary"
-    rows = []
+    rows, seeded = [], any("seed" in fold for fold in entry["folds"])
     for fold in entry["folds"]:
         label = f"{fold['repeat'] + 1}.{fold['fold'] + 1}" if many else str(fold["fold"] + 1)
         label = fold.get("site") or label
         own = metrics.get((fold["repeat"], fold["fold"]), {})
         inner = ", ".join(
-            f"{_recipe(c['candidate'])} {figure(c['quality'])}"
+            f"{recipe_name(c['candidate'])} {figure(c['quality'])}"
             + (f" ± {figure(c['error'])}" if c["error"] is not None else "")
             for c in fold["inner"]
         )
         slope, rule = fold["recalibration"]["slope"], fold["recalibration"]["rule"]
+        seed = (str(fold["seed"]),) if seeded else ()
         parts = (fold["train"], fold["validation"], fold["test"]) if _chose(entry) else (fold["train"], fold["test"])
         cells = (
             " / ".join(str(part) for part in parts),
             *((inner,) if _chose(entry) else ()),
-            f"{_recipe(fold['candidate'])}, epoch {', '.join(str(k['epoch']) for k in fold['kept'])}",
+            f"{recipe_name(fold['candidate'])}, epoch {', '.join(str(k['epoch']) for k in fold['kept'])}",
+            *seed,
             *((figure(fold["threshold"]),) if binary else ()),
             "–" if rule == "none" else f"{rule}, slope {slope:.2f}",
         )
@@ -104,6 +109,7 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
         "records: train / of them choosing / test" if choosing else "records: train / test",
         *((f"inner {word(entry['metric']).title}",) if choosing else ()),
         "chosen" if choosing else "trained",
+        *(("seed",) if seeded else ()),
     )
     cut = ("threshold",) if binary else ()
     note = "Nothing was chosen inside: all records that a fold does not test train, and the last epoch is scored."
@@ -124,46 +130,59 @@ def _folds(result: Result, entry: Mapping[str, Any]) -> Table:
     return Table((*header, *cut, "recalibration", *titles), tuple(rows), note, figures=False)
 
 
-def _recipe(candidate: str) -> str:
-    """The name of a shipped recipe; of a file its own name, since folders are nobody's business."""
-    return PurePath(candidate).stem if candidate.endswith((".yaml", ".yml")) else candidate
-
-
 def _chose(entry: Mapping[str, Any]) -> bool:
     """Whether patients were set aside inside the folds."""
     return any(fold["inner"] for fold in entry["folds"])
 
 
 def _averages(result: Result, entry: Mapping[str, Any]) -> Table:
-    ours = [row.metrics for row in result.summary.folds]
+    ours, plan = [row.metrics for row in result.summary.folds], result.protocol
     rows = []
     for estimate in result.summary.headline:
         name = estimate.metric
         pooled = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-        others = [_spread([f["metrics"].get(name) for f in e["folds"]]) for e in entry["beside"]]
-        rows.append((word(name).title, with_ends(pooled), _spread([m.get(name) for m in ours]), *others))
+        every = (ours, *([f["metrics"] for f in e["folds"]] for e in entry["beside"]))
+        rows.append((word(name).title, with_ends(pooled), *(_spread(fold_values(f, name, plan)) for f in every)))
     header = ("figure", "pooled out of fold (CI)", "mean of folds ± SD")
     titles = tuple(f"{e['encoder']}, untouched: mean of folds ± SD" for e in entry["beside"])
     note = (
         "Two different numbers: the pooled one takes all out-of-fold predictions together, with an interval over "
         "patients; the other averages the folds, and its SD is no interval, since folds share training patients."
     )
+    if plan.paper_undefined == "zero":
+        note += " A figure that is undefined in a fold counts as 0 in the averages, as in the paper's program."
     return Table((*header, *titles), tuple(rows), note, figures=False)
 
 
-def _spread(values: Sequence[float | None]) -> str:
-    known = [v for v in values if v is not None]
+def _runs(result: Result) -> Table | None:
+    """The mean over the folds of each repeat, where the protocol averages as a paper does; ``None`` otherwise."""
+    averages = result.extras.get("paper_average", {}).get(MAIN, {})
+    shown = [e.metric for e in result.summary.headline if averages.get(e.metric, {}).get("runs")]
+    if not shown:
+        return None
+    means = [averages[name]["runs"] for name in shown]
+    rows = [(str(run + 1), *(figure(own[run]) for own in means)) for run in range(len(means[0]))]
+    rows.append(("mean ± SD of runs", *(_spread([v for v in own if v is not None]) for own in means)))
+    note = (
+        "Mean over the folds of each run. Their SD says how much the draw of the folds matters, not what other patients "
+        "would give. medfm compare tests the differences of these means between two results by Wilcoxon's signed ranks."
+    )
+    return Table(("run", *(word(name).title for name in shown)), tuple(rows), note, figures=False)
+
+
+def _spread(known: Sequence[float]) -> str:
     if not known:
         return "–"
     return figure(mean(known)) + (f" ± {figure(stdev(known))}" if len(known) > 1 else "")
 
 
 def _against(entry: Mapping[str, Any]) -> Table:
-    rows = []
+    rows, ranked = [], any(row.get("wilcoxon") is not None for row in entry["rows"])
     for row in entry["rows"]:
         less = " (less is better)" if row["better"] == "lower" else ""
         cells = (with_ends(row["after"]), with_ends(row["before"]), signed_with_ends(row["difference"]))
         tests = tuple(_p(row.get(key)) for key in ("p", "p_holm", "corrected_t", "corrected_t_holm"))
+        tests += (_p(row.get("wilcoxon")),) if ranked else ()
         rows.append((word(row["metric"]).title + less, *cells, *tests))
     methods = "; ".join(dict.fromkeys(row["method"] for row in entry["rows"] if row["method"]))
     header = (
@@ -175,6 +194,7 @@ def _against(entry: Mapping[str, Any]) -> Table:
         "p, Holm",
         "corrected t over folds, p",
         "the same, Holm",
+        *(("Wilcoxon over run means, p",) if ranked else ()),
     )
     note = (
         f"Both sides out of fold, on the same folds and {entry['common']} records; brackets give the {100 * entry['level']:g} % "
@@ -213,11 +233,11 @@ def final_text(final: Mapping[str, Any]) -> str:
     kind = final.get("kind", "refit")
     if kind == "refit":
         return (
-            f"{_recipe(final['candidate'])}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
+            f"{recipe_name(final['candidate'])}, trained on {final['train']} records of all patients; {final['validation']} more chose epoch, "
             "threshold and recalibration. It was tested on nobody: the pooled figures stand for it"
         )
     members = final["members"]
-    chosen = count_names(_recipe(m["candidate"]) for m in members)
+    chosen = count_names(recipe_name(m["candidate"]) for m in members)
     if kind == "ensemble":
         return (
             f"ensemble of the {len(members)} models of the outer folds ({chosen}), {final['average']} averaged; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from medfm.evaluation.predictions import TaskKind
 from medfm.evaluation.summary import Estimate
@@ -208,3 +209,8 @@ def method_name(kind: str) -> str:
         "nested_finetune": "nested cross-validation of fine-tuning",
     }
     return names.get(kind, kind.replace("_", " "))
+
+
+def recipe_name(candidate: str) -> str:
+    """The name of a shipped recipe; of a file its own name, since folders are nobody's business."""
+    return PurePath(candidate).stem if candidate.endswith((".yaml", ".yml")) else candidate

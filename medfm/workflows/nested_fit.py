@@ -77,8 +77,9 @@ class Material:
         place: Path,
         name: str,
         progress: ProgressMaker,
+        seed: int | None = None,
     ) -> FineTuned:
-        """Train by `recipe`, from the checkpoint in `place` where there is one."""
+        """Train by `recipe`, from the checkpoint in `place` where there is one; `seed` in place of the recipe's."""
         labels = labels_of(self.truth, train, recipe.objective.ordinal)
         started = any((place / "checkpoint" / n).is_file() for n in ("last.ckpt", "previous.ckpt"))
         with processor_threads(recipe.machine.threads):
@@ -91,6 +92,7 @@ class Material:
                 modality=self.modality,
                 folder=make_folder(place),
                 identity={**self.identity, "recipe": recipe.procedure(), "job": name},
+                seed=seed,
                 resume=started,
                 progress=progress,
             )
@@ -131,7 +133,8 @@ class JobFitter:
         if (place / SCORES).is_file():
             return _read(place / SCORES)
         said = f"training {self.done} of {self.total}, outer fold {job.fold + 1}, {recipe.name}{left}"
-        tuned = self.material.train(recipe, job.train, job.validation, place, job.name, titled(self.progress, said))
+        display = titled(self.progress, said)
+        tuned = self.material.train(recipe, job.train, job.validation, place, job.name, display, job.seed)
         seen = self._vectors(tuned, recipe, job.test)
         tested = tuned.labels.scores(tuned.model.head(seen).detach())
         inner = tested[:0] if tuned.validation is None else tuned.labels.scores(tuned.validation)

@@ -8,6 +8,7 @@ import numpy as np
 
 from medfm.core.errors import EvaluationError, MedfmError
 from medfm.evaluation.nested import OuterFold, plan_folds
+from medfm.evaluation.path_order import path_order
 
 if TYPE_CHECKING:
     from medfm.cohorts.cohort import Cohort
@@ -25,7 +26,7 @@ def folds_of(cohort: Cohort, truth: Target, plan: NestedPlan) -> tuple[list[Oute
     """
     patients, sites = patients_of(cohort), cohort.table["site"].to_numpy(dtype=object)
     try:
-        return plan_folds(truth, patients, plan.protocol.scheme, plan.method, sites)
+        return plan_folds(truth, patients, plan.protocol.scheme, plan.method, sites, path_order(cohort.table))
     except EvaluationError as error:
         # Two classes in one patient are no matter of size; sites as folds cannot be fewer.
         if plan.by_site or "patient_labels" in (error.fix or ""):

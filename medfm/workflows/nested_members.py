@@ -15,6 +15,7 @@ from medfm.core.errors import EvaluationError, TrainingError
 from medfm.core.files import make_folder
 from medfm.evaluation.averaging import average_scores
 from medfm.evaluation.nested import FoldOutcome, Job, final_parts
+from medfm.evaluation.path_order import path_order
 from medfm.evaluation.recalibration import Recalibration, recalibrate
 from medfm.evaluation.selection import quality
 from medfm.evaluation.thresholds import youden
@@ -102,7 +103,8 @@ def final_from_folds(
     method, truth = plan.method, material.truth
     table = cohort.table
     patients, sites = (table[c].to_numpy(dtype=object) for c in ("patient_id", "site"))
-    learning, choosing = final_parts(truth, patients.astype(str), plan.protocol.scheme, method, sites)
+    scheme, order = plan.protocol.scheme, path_order(table)
+    learning, choosing = final_parts(truth, patients.astype(str), scheme, method, sites, order)
     make = _ensemble if method.product == "ensemble" else _soup
     entry = make(
         result, outcomes, material, cohort, plan, folder / MODEL, folder / TRAINING, learning, choosing, device

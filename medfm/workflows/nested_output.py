@@ -15,6 +15,7 @@ from medfm.core.errors import EvaluationError
 from medfm.core.progress import ProgressMaker
 from medfm.evaluation.intervals import wilson_interval
 from medfm.evaluation.nested import FoldOutcome, OuterFold, final_parts, majority
+from medfm.evaluation.path_order import first_by_order, path_order
 from medfm.evaluation.predictions import MAIN, Predictions
 from medfm.evaluation.protocol import Protocol
 from medfm.evaluation.protocol_nested import NestedFineTune
@@ -92,14 +93,22 @@ def rivals(
     scheme = [f"scheme.{key}={str(value).lower()}" for key, value in plan.scheme.model_dump().items()]
     probe = load_protocol(plan.method.beside, overrides=tuple(scheme))
     positive = truth.classes[1] if truth.task == "binary" else None
-    return [
-        (
-            encoder.id,
-            probe.id,
-            evaluate(values, cohort, columns, probe, task=truth.task, positive=positive, progress=progress).predictions,
-        )
-        for encoder, values in found
-    ]
+    made = []
+    for encoder, values in found:
+        own = evaluate(values, cohort, columns, probe, task=truth.task, positive=positive, progress=progress)
+        made.append((encoder.id, probe.id, _tested_alike(own.predictions, cohort, plan.method)))
+    return made
+
+
+def _tested_alike(predictions: Predictions, cohort: Cohort, method: NestedFineTune) -> Predictions:
+    """Without the records that the nested run does not test."""
+    if method.tested == "all":
+        return predictions
+    table = cohort.table
+    patients = table["patient_id"].astype(str).to_numpy(dtype=object)
+    first = set(table["record_id"].iloc[first_by_order(np.arange(len(table)), patients, path_order(table))])
+    kept = predictions.table[predictions.table["record_id"].isin(first)].reset_index(drop=True)
+    return replace(predictions, table=kept)
 
 
 def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
@@ -126,6 +135,7 @@ def compared(result: Result, others: Sequence[Rival]) -> list[dict[str, Any]]:
                 "difference": {"value": found.difference, "low": found.low, "high": found.high},
                 "p": found.p,
                 "corrected_t": found.others.get("nadeau_bengio"),
+                "wilcoxon": found.others.get("wilcoxon_repeats"),
                 "method": found.method,
             }
             for found in compare_pair(pair, metrics_for(names, result.summary.task), plan)
@@ -273,7 +283,8 @@ def final_model(
         update={"selection": recipe.selection.model_copy(update={"threshold": method.threshold})}
     )
     patients, sites = (cohort.table[c].to_numpy(dtype=object) for c in ("patient_id", "site"))
-    train, validation = final_parts(truth, patients.astype(str), plan.protocol.scheme, method, sites)
+    order = path_order(cohort.table)
+    train, validation = final_parts(truth, patients.astype(str), plan.protocol.scheme, method, sites, order)
     if not (folder / MODEL / ABOUT).is_file():
         place = folder / TRAINING / "final"
         tuned = material.train(recipe, train, validation, place, "final", titled(progress, "the final model"))

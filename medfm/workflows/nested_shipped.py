@@ -15,6 +15,7 @@ from medfm.evaluation.agreement import Reading, agreement
 from medfm.evaluation.conformal import FEWEST, LEVEL
 from medfm.evaluation.intervals import wilson_interval
 from medfm.evaluation.nested import FoldOutcome, final_parts, first_of_patients
+from medfm.evaluation.path_order import path_order
 from medfm.training import agreement_file, sets_file
 from medfm.workflows import finetune_agreement
 from medfm.workflows.nested_output import embedded
@@ -69,7 +70,8 @@ def shipped(
             final["reading"] = _NONE + "an ensemble has no encoder of its own"
         else:
             patients, sites = (cohort.table[c].to_numpy(dtype=object) for c in ("patient_id", "site"))
-            rows = final_parts(truth, patients.astype(str), plan.protocol.scheme, plan.method, sites)[1]
+            order = path_order(cohort.table)
+            rows = final_parts(truth, patients.astype(str), plan.protocol.scheme, plan.method, sites, order)[1]
             final["reading"] = _one_network(model, result, material, cohort, rows, device, settings, progress)
         final["sets"] = (model / sets_file.ABOUT).is_file()
         nested["final"] = final

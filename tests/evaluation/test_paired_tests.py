@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -29,13 +31,44 @@ def test_corrected_t_needs_folds(d, train, test):
         nadeau_bengio(np.array(d), train, test)
 
 
-def test_wilcoxon_chooses_by_size_and_ties():
+def signs_by_hand(d):
+    """All 2^n choices of signs over midranks."""
+    ranks = stats.rankdata(np.abs(d))
+    sums = np.array([np.dot(ranks, signs) for signs in product((0, 1), repeat=len(d))])
+    smaller = min(ranks[d > 0].sum(), ranks[d < 0].sum())
+    return smaller, min(1.0, 2 * (sums <= smaller).mean())
+
+
+def test_wilcoxon_chooses_by_size():
     rng = np.random.default_rng(0)
     small, large = rng.normal(size=10), rng.normal(size=40)
     assert wilcoxon(small)[1] == pytest.approx(stats.wilcoxon(small, method="exact").pvalue)
     assert wilcoxon(large)[1] == pytest.approx(stats.wilcoxon(large, method="approx", correction=False).pvalue)
     tied = np.array([1.0, 1.0, -1.0, 2.0, 2.0, 3.0])
-    assert wilcoxon(tied)[1] == pytest.approx(stats.wilcoxon(tied, method="approx", correction=False).pvalue)
+    assert wilcoxon(tied) == pytest.approx(signs_by_hand(tied))
+    assert wilcoxon(tied, exact=False)[1] == pytest.approx(
+        stats.wilcoxon(tied, method="approx", correction=False).pvalue
+    )
+
+
+@pytest.mark.parametrize("ties", [(6,), (2, 4), (1, 1, 4), (3, 3), (2, 2, 2), (1,) * 6])
+def test_wilcoxon_of_six_runs_is_never_below_two_in_64(ties):
+    """By the normal approximation tied runs of one sign would have p 0.014 to 0.028, which six runs cannot show."""
+    d = np.repeat(np.arange(1, len(ties) + 1) / 10, ties)
+    assert wilcoxon(d) == (0.0, pytest.approx(2 / 64)) == wilcoxon(-d)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_wilcoxon_with_ties_and_zeros_counts_all_signs(seed):
+    d = np.random.default_rng(seed).integers(-3, 4, size=9) / 30
+    assert wilcoxon(d) == pytest.approx(signs_by_hand(d[d != 0]))
+
+
+def test_wilcoxon_takes_rounding_for_ties_and_zeros():
+    d = np.array([0.1 + 0.2, 0.3, -0.3, 0.1, 0.2, 1e-17])
+    assert wilcoxon(d) == wilcoxon(np.array([3.0, 3.0, -3.0, 1.0, 2.0, 0.0]))
+    assert wilcoxon(np.array([1e-17, -1e-17])) == (0.0, 1.0)
+    assert wilcoxon(np.array([])) == (0.0, 1.0)
 
 
 def test_wilcoxon_drops_zeros():

@@ -24,6 +24,14 @@ def test_nested_says_folds_and_choices_the_commonest_first() -> None:
     assert said.endswith("Chosen: lp-ft in 2, lora in 1.") and "site" not in said
 
 
+def test_where_nothing_is_chosen_it_does_not_say_so() -> None:
+    said = verdict_sentence(result("bpd-folds@1", nested=folds(*["/home/a/mine.yaml"] * 30)))
+    assert said.startswith("Verdict by cross-validation (bpd-folds@1): 30 outer folds by patient; nothing was chosen")
+    assert "inside: mine trained on" in said and "last epoch" in said and "/home" not in said and "Chosen:" not in said
+    chosen = verdict_sentence(result("nested-cv@1", nested=folds("/home/a/mine.yml", "lp-ft", "lp-ft")))
+    assert chosen.endswith("Chosen: lp-ft in 2, mine in 1.")
+
+
 def test_sites_as_folds_are_named_and_one_fold_is_singular() -> None:
     said = verdict_sentence(result("nested-cv@1", "scheme.kind=leave_one_site_out", nested=folds("a", "a")))
     assert "2 outer folds (one per site)" in said

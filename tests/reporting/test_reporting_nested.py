@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from medfm.evaluation.paper import fold_values, paper_average
+from medfm.evaluation.protocol import load_protocol
+from medfm.evaluation.summary import FoldRow
 from medfm.reporting.html import render_report
 from medfm.reporting.nested import count_names, final_text, nested_line, nested_section
 from medfm.reporting.result import Result
@@ -273,3 +276,62 @@ def test_without_choices_the_table_has_no_column_for_them() -> None:
     assert table.header[:3] == ("fold", "records: train / test", "trained") and len(table.header) == len(table.rows[0])
     assert table.rows[0][1] == "20 / 20" and "Nothing was chosen" in table.note
     assert dict(section["facts"])["recipe chosen by"] == "nothing: there is one recipe"
+
+
+def paper(**changes: Any) -> Result:
+    """Two runs of two folds under the published protocol; a figure is undefined in one fold."""
+    result = made(folds=[fold(k % 2, repeat=k // 2, inner=[], seed=1001 + k // 2 + k % 2) for k in range(4)])
+    names = [e.metric for e in result.summary.headline]
+    rows = [
+        FoldRow(variant="main", repeat=k // 2, fold=k % 2, n_records=8, metrics=dict.fromkeys(names, value))
+        for k, value in enumerate((0.6, 0.8, 0.5, None))
+    ]
+    plan = load_protocol("bpd-folds@1", overrides=tuple(f"{key}={value}" for key, value in changes.items()))
+    summary = result.summary.model_copy(update={"folds": tuple(rows)})
+    extras = {**result.extras, "paper_average": paper_average(summary, plan)}
+    return replace(result, protocol=plan, summary=summary, extras=extras)
+
+
+def test_run_means_and_an_undefined_figure_as_zero() -> None:
+    result = paper()
+    name = result.summary.headline[0].metric
+    own = result.extras["paper_average"]["main"][name]
+    assert own["runs"] == pytest.approx([0.7, 0.25]) and own["n"] == 4 and own["mean"] == pytest.approx(0.475)
+    section = nested_section(result)
+    assert section is not None
+    runs = section["runs"]
+    assert [row[:2] for row in runs.rows] == [("1", "0.700"), ("2", "0.250"), ("mean ± SD of runs", "0.475 ± 0.318")]
+    assert runs.header[0] == "run" and len(runs.header) == len(runs.rows[0]) and "Wilcoxon" in runs.note
+    assert section["averages"].rows[0][2] == "0.475 ± 0.340" and "counts as 0" in section["averages"].note
+
+
+def test_an_undefined_figure_is_left_out_where_the_protocol_skips_it() -> None:
+    result = paper(paper_undefined="skip")
+    own = result.extras["paper_average"]["main"][result.summary.headline[0].metric]
+    assert own["runs"] == pytest.approx([0.7, 0.5]) and own["n"] == 3
+    section = nested_section(result)
+    assert section is not None and "counts as 0" not in section["averages"].note
+    assert fold_values([{"a": None}, {}], "a", load_protocol("linear-probe@1")) == []
+    assert fold_values([{"a": None}, {"a": 0.5}], "a", load_protocol("bpd-folds@1")) == [0.0, 0.5]
+
+
+def test_seeds_of_the_trainings_stand_in_the_table_and_nothing_was_chosen() -> None:
+    section = nested_section(paper())
+    assert section is not None and not section["chose"]
+    table = section["folds"]
+    place = table.header.index("seed")
+    assert [row[place] for row in table.rows] == ["1001", "1002", "1002", "1003"]
+    assert len(table.header) == len(table.rows[0]) and "Nothing was chosen" in table.note
+    usual = nested_section(made())
+    assert usual is not None and "seed" not in usual["folds"].header and usual["chose"] and usual["runs"] is None
+
+
+def test_wilcoxon_has_a_column_only_where_there_are_six_runs() -> None:
+    result = tiny_result()
+    other = rival(result, (0.1, 0.02, 0.2))
+    other["rows"][0]["wilcoxon"] = 0.03125
+    section = nested_section(made(beside=[other]))
+    assert section is not None
+    table = section["tables"][0][1]
+    assert table.header[-1] == "Wilcoxon over run means, p" and table.rows[0][-1] == "0.031"
+    assert table.rows[1][-1] == "–" and {len(row) for row in table.rows} == {len(table.header)}

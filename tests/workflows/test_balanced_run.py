@@ -71,14 +71,19 @@ def test_every_fold_tests_as_many_positive_as_negative_patients_and_all_others_t
     tested: list[str] = []
     for fold in folds:
         own = seen[seen["fold"] == fold["fold"]]
-        people = own.drop_duplicates("patient_id")["truth"].value_counts()
-        assert people["yes"] == people["no"]
-        tested += own["patient_id"].unique().tolist()
-        # Everyone who is not tested trains: nobody is set aside, and a patient is tested with all records.
-        assert (fold["train"], fold["validation"]) == (len(frame) - len(own), 0)
-        assert len(own) == frame["patient_id"].isin(own["patient_id"].unique()).sum() == fold["test"]
+        people = own["truth"].value_counts()
+        assert people["yes"] == people["no"] and own["patient_id"].is_unique
+        tested += own["patient_id"].tolist()
+        # Everyone who is not tested trains with all records; of a tested patient the first file is tested.
+        assert (fold["train"], fold["validation"]) == (int((~frame["patient_id"].isin(own["patient_id"])).sum()), 0)
+        first = frame.sort_values("path").drop_duplicates("patient_id")
+        assert set(own["record_id"]) < set(first["record_id"].astype(str)) and fold["test"] == len(own)
+        assert fold["seed"] == 1001 + fold["fold"]
         assert fold["inner"] == [] and fold["threshold"] == 0.5 and fold["kept"][0]["epoch"] == 3
     assert len(tested) == len(set(tested)) == 2 * len(positives) and positives <= set(tested)
+    beside = result["extras"]["nested"]["beside"]
+    assert [entry["common"] for entry in beside] == [len(tested)]  # the probe is judged on the same records
+    assert list(result["extras"]["paper_average"]["main"])[:3] == ["auroc", "f1", "ppv"]
     assert frame["patient_id"].nunique() > len(tested)  # negatives beyond that number train in every fold
 
 
@@ -160,4 +165,5 @@ def test_the_protocol_trains_on_all_that_it_does_not_test_and_says_what_differs(
     assert not plan.method.chooses and "x all that is not tested" in str(plan)
     assert method(inner_folds=4, threshold="youden").chooses
     said = " ".join(load_protocol("bpd-folds@1").deviations)
-    assert "All records of a tested patient" in said and "1000 + run + fold" in said and "set aside" not in said
+    assert "sorted order of their paths" in said and "1000 + run + fold" in said and "set aside" not in said
+    assert (plan.method.tested, plan.method.training_seed, plan.protocol.scheme.draw) == ("first", *["published"] * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ def material() -> Material:
 
 def job(candidate: int = 0) -> Job:
     return Job(0, 1, candidate, 0, np.arange(0, 6), np.array([6, 7, 8]), np.array([9, 10, 11]))
+
+
+def test_a_job_with_a_seed_trains_with_it(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    fit = JobFitter(material(), [recipe()], tmp_path, Silent, 2)
+    fit(replace(job(), seed=1004))
+    fit(replace(job(), fold=2))
+    assert [call["seed"] for call in calls] == [1004, None]
 
 
 @pytest.fixture
