@@ -175,6 +175,7 @@ def logit_bootstrap_interval(
     *,
     lowest: float = 0.0,
     highest: float = 1.0,
+    beside: float = 0.0,
 ) -> tuple[float, float] | None:
     """The bootstrap's standard error on the logit scale of the figure's range, with t of ``clusters - 1``.
 
@@ -185,6 +186,8 @@ def logit_bootstrap_interval(
         level: Of the interval.
         lowest: Of all possible values, finite.
         highest: Likewise.
+        beside: Variance that the resamples do not show, such as that of the mix of classes
+            (:func:`medfm.evaluation.class_mix.mix_variance`).
 
     Returns:
         Bounds strictly within the range; ``None`` at an end of it, without spread, or with fewer than two patients.
@@ -195,7 +198,8 @@ def logit_bootstrap_interval(
     if len(good) < 2 or clusters < 2 or not 0 < share < 1:
         return None
     # Drawing G patients from G makes the spread too small by (G - 1) / G.
-    error = float(good.std(ddof=1)) / width * np.sqrt(clusters / (clusters - 1))
+    variance = float(good.var(ddof=1)) * clusters / (clusters - 1) + beside
+    error = float(np.sqrt(variance)) / width
     if not error > 1e-12:
         return None
     reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error / (share * (1 - share))

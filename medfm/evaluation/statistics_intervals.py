@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.class_mix import mix_variance
 from medfm.evaluation.delong import delong
 from medfm.evaluation.metrics import Metric
 from medfm.evaluation.score_intervals import (
@@ -51,16 +52,36 @@ def direct_interval(sample: Sample, metric: Metric, value: float, one_class: int
     return low, high, "Wilson" + _suffix(sample)
 
 
-def smooth_interval(sample: Sample, metric: Metric, value: float, resampled: np.ndarray) -> Found | None:
-    """Standard error of the bootstrap on the logit scale, for figures of a bounded range; else ``None``."""
+def smooth_interval(
+    sample: Sample, metric: Metric, value: float, resampled: np.ndarray, one_class: int | None = None
+) -> Found | None:
+    """Standard error of the bootstrap on the logit scale, for figures of a bounded range; else ``None``.
+
+    The bootstrap draws within classes; what the mix of classes adds comes from :mod:`medfm.evaluation.class_mix`.
+    """
     if sample.plan.intervals != "score" or sample.outcomes.task not in _TASKS or metric.name in _PERCENTILE:
         return None
     if not (np.isfinite(metric.lowest) and np.isfinite(metric.highest)):
         return None
     found = logit_bootstrap_interval(
-        value, resampled, sample.clusters.count, sample.plan.level, lowest=metric.lowest, highest=metric.highest
+        value,
+        resampled,
+        sample.clusters.count,
+        sample.plan.level,
+        lowest=metric.lowest,
+        highest=metric.highest,
+        beside=_mix(sample, metric, one_class),
     )
     return None if found is None else (*found, sample.method().replace("bootstrap", "bootstrap (logit)"))
+
+
+def _mix(sample: Sample, metric: Metric, one_class: int | None) -> float:
+    """Variance from the mix of classes; 0 where a class so small was moved that the figure is not defined without it."""
+    if metric.compute not in sample.mixes:
+        sample.mixes[metric.compute] = mix_variance(sample.outcomes, sample.clusters, metric.compute)
+    found = sample.mixes[metric.compute]
+    own = float(found if found.ndim == 0 else found[one_class if one_class is not None else 0])
+    return own if np.isfinite(own) else 0.0
 
 
 def _auroc(sample: Sample, positive: int) -> Found | None:
