@@ -9,7 +9,7 @@ uses. Prints the table of docs/statistics.md. The tests run the same simulations
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import stats
@@ -21,14 +21,16 @@ from medfm.evaluation.calibration_intervals import calibration_intervals
 from medfm.evaluation.delong import delong
 from medfm.evaluation.intervals import clopper_pearson_interval, wilson_interval
 from medfm.evaluation.metrics import metric
-from medfm.evaluation.metrics_outcomes import Outcomes
+from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.paired_tests import nadeau_bengio
+from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.score_intervals import (
     auroc_interval,
     clustered_wilson,
     logit_bootstrap_interval,
     mean_of_proportions,
 )
+from medfm.evaluation.statistics_estimates import Sample, estimate
 from medfm.evaluation.survival_metrics import concordance
 
 LEVEL = 0.95
@@ -144,6 +146,93 @@ def c_index_coverage(runs: int, patients: int, *, effect: float = 0.7, seed: int
     return {name: count / runs for name, count in inside.items()}
 
 
+def graded_cohort(
+    rng: np.random.Generator, patients: int, each: int, grades: int, *, chosen: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True grade, predicted grade and patient of each record; grade g is half as frequent as grade g - 1.
+
+    The prediction is the grade plus a normal error of the patient (SD 0.6) and one of the record (SD 0.3, where there are
+    several), rounded. With `chosen` the number of patients of each grade is fixed, otherwise it is drawn.
+    """
+    share = 0.5 ** np.arange(grades) / np.sum(0.5 ** np.arange(grades))
+    if chosen:
+        own = np.minimum(np.searchsorted(np.floor(np.cumsum(share) * patients + 1e-9), np.arange(patients), "right"), grades - 1)  # fmt: skip
+    else:
+        own = rng.choice(grades, size=patients, p=share)
+    seen = np.repeat(own + 0.6 * rng.normal(size=patients), each)
+    if each > 1:
+        seen = seen + 0.3 * rng.normal(size=patients * each)
+    predicted = np.clip(np.rint(seen), 0, grades - 1).astype(np.int64)
+    return np.repeat(own, each).astype(np.int64), predicted, np.repeat(np.arange(patients), each)
+
+
+def graded_outcomes(truth: np.ndarray, predicted: np.ndarray, grades: int) -> Outcomes:
+    """Scores of 0.9 for the predicted grade."""
+    scores = np.full((len(truth), grades), 0.1 / (grades - 1))
+    scores[np.arange(len(truth)), predicted] = 0.9
+    return Outcomes("multiclass", tuple(f"grade {g}" for g in range(grades)), truth, predicted, scores)
+
+
+def value_of(name: str, outcomes: Outcomes) -> float:
+    """The figure of all records, each counted once."""
+    return float(metric(name, outcomes.task).compute(Weighted(outcomes, np.ones((len(outcomes), 1))))[0])
+
+
+def covered(
+    names: Sequence[str], cohorts: Iterable[tuple[Outcomes, np.ndarray]], truth: dict[str, float], resamples: int
+) -> dict[str, float]:
+    """Share of cohorts whose intervals, as a report has them, hold the truth; one without interval is left out."""
+    inside, counted = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for run, (outcomes, who) in enumerate(cohorts):
+        clusters = Clusters.of(who, outcomes.truth if outcomes.task == "multiclass" else None)
+        sample = Sample(outcomes, clusters, StatisticsPlan(resamples=resamples), len(outcomes))
+        found = {name: metric(name, outcomes.task) for name in names}
+        drawn = collect(outcomes, clusters, {n: m.compute for n, m in found.items()}, resamples=resamples, seed=run)
+        for name in names:
+            made = estimate(sample, found[name], value_of(name, outcomes), drawn[name])
+            if made.low is not None and made.high is not None:
+                counted[name] += 1
+                inside[name] += made.low <= truth[name] <= made.high
+    return {name: inside[name] / max(counted[name], 1) for name in names}
+
+
+GRADED = ("quadratic_kappa", "kappa", "mcc", "f1_macro", "accuracy", "balanced_accuracy")
+
+
+def graded_coverage(
+    runs: int, patients: int, each: int = 1, grades: int = 3, *, chosen: bool = False, names: Sequence[str] = GRADED, resamples: int = 200, seed: int = 0
+) -> dict[str, float]:  # fmt: skip
+    """Coverage of figures of grades: :func:`graded_cohort`; the truth is that of 400000 records."""
+    large = graded_outcomes(*graded_cohort(np.random.default_rng(99), 400000 // each, each, grades, chosen=chosen)[:2], grades)  # fmt: skip
+    rng = np.random.default_rng(seed)
+
+    def cohorts() -> Iterator[tuple[Outcomes, np.ndarray]]:
+        for _ in range(runs):
+            truth, predicted, who = graded_cohort(rng, patients, each, grades, chosen=chosen)
+            yield graded_outcomes(truth, predicted, grades), who
+
+    return covered(names, cohorts(), {name: value_of(name, large) for name in names}, resamples)
+
+
+REGRESSION = ("r2", "mae", "rmse", "pearson", "spearman")
+
+
+def regression_coverage(runs: int, patients: int, each: int = 1, *, resamples: int = 300, seed: int = 0) -> dict[str, float]:  # fmt: skip
+    """Coverage of figures of a number (normal, SD 1, predicted with an error of the patient, SD 0.6, and of the record)."""
+
+    def drawn(rng: np.random.Generator, n: int) -> tuple[Outcomes, np.ndarray]:
+        truth = np.repeat(rng.normal(size=n), each)
+        predicted = truth + np.repeat(0.6 * rng.normal(size=n), each)
+        if each > 1:
+            predicted = predicted + 0.3 * rng.normal(size=n * each)
+        return Outcomes("regression", (), truth, predicted, np.zeros((n * each, 0))), np.repeat(np.arange(n), each)
+
+    large, _ = drawn(np.random.default_rng(99), 400000 // each)
+    rng = np.random.default_rng(seed)
+    truth = {name: value_of(name, large) for name in REGRESSION}
+    return covered(REGRESSION, (drawn(rng, patients) for _ in range(runs)), truth, resamples)
+
+
 def proportion_coverage(total: int) -> dict[str, tuple[float, float]]:
     """Least and mean exact coverage of Wilson's and Clopper and Pearson's interval over rates from 0.02 to 0.98."""
     rates, hits = np.linspace(0.02, 0.98, 193), np.arange(total + 1)
@@ -232,6 +321,16 @@ def rows(runs: int) -> Iterator[tuple[str, str, str]]:
     for patients in (30, 60, 150):
         for name, share in c_index_coverage(runs, patients).items():
             yield f"C-index 0.68, {name}", f"{patients} patients", f"{100 * share:.1f} %"
+    for grades in (3, 5):
+        for chosen in (False, True):
+            for patients, each in ((20, 1), (40, 1), (100, 1), (20, 5), (100, 5)):
+                mix = "numbers per grade chosen" if chosen else "numbers per grade drawn"
+                for name, share in graded_coverage(runs, patients, each, grades, chosen=chosen).items():
+                    cohort = f"{patients} patients with {each} records, {grades} grades, {mix}"
+                    yield name, cohort, f"{100 * share:.1f} %"
+    for patients, each in ((20, 1), (40, 1), (100, 1), (20, 5), (100, 5)):
+        for name, share in regression_coverage(runs, patients, each).items():
+            yield name, f"{patients} patients with {each} records", f"{100 * share:.1f} %"
     for total in (10, 30, 100):
         for name, (least, mean) in proportion_coverage(total).items():
             yield f"proportion, {name}", f"{total} patients", f"{100 * mean:.1f} % (least {100 * least:.1f} %)"

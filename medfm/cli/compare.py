@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from medfm.cli.common import Verb, json_option, print_json
@@ -15,6 +17,13 @@ from medfm.cli.common import Verb, json_option, print_json
 @click.option("--resamples", type=click.IntRange(0), help="Of the bootstrap [1000, or 200 per comparison].")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the bootstrap.")
 @click.option("--require-better", metavar="NAME", help="End with 1 unless every OTHER beats REFERENCE on this metric.")
+@click.option(
+    "--correction",
+    type=click.Choice(["holm", "bh"]),
+    default="holm",
+    show_default=True,
+    help="Of p-values for many comparisons: Holm, or Benjamini-Hochberg for looking through many.",
+)
 @click.option("--transfer", metavar="ID|FILE", help="Instead: average over shared classes by this map, such as merl@1.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Also write this JSON file and a page (.html) beside it.")
 @json_option
@@ -26,6 +35,7 @@ def command(
     resamples: int | None,
     seed: int,
     require_better: str | None,
+    correction: Literal["holm", "bh"],
     transfer: str | None,
     out: str | None,
     as_json: bool,
@@ -34,7 +44,8 @@ def command(
 
     REFERENCE and OTHER are result folders. Differences are OTHER minus
     REFERENCE; both are scored under the same resampled patients, a binary
-    AUROC by DeLong's paired test; p-values carry Holm's correction.
+    AUROC by DeLong's paired test; p-values carry Holm's correction, or
+    Benjamini and Hochberg's.
 
     Examples:
       medfm compare runs/base runs/new
@@ -52,6 +63,8 @@ def command(
     Exit codes: 0 compared, 1 --require-better not met, 2 could not compare.
     """
     if transfer is not None:
+        if correction != "holm":
+            raise click.UsageError("--transfer tests nothing; --correction does not go with it.")
         return _transfer(
             (reference, *others), transfer, metrics, require_better, variant, resamples, seed, out, as_json
         )
@@ -67,6 +80,7 @@ def command(
         resamples=resamples,
         variant=variant,
         require_better=require_better,
+        correction=correction,
     )
     if out is not None:
         found.save(out)

@@ -5,7 +5,8 @@
 * a mean of proportions (balanced accuracy): from the Wilson intervals of each, by the method of variance estimates
   recovery (Zou and Donner, Statistics in Medicine 27, 2008);
 * an AUROC: Newcombe's score interval (Statistics in Medicine 25, 2006, method 5), its variance scaled by DeLong's;
-* any other figure of a bounded range: the standard error of the bootstrap on the logit scale, with the quantile of t.
+* any other figure of a bounded range: the standard error of the bootstrap on the logit scale, with the quantile of t;
+* a figure with one end (mean absolute error, 1 - R²): the same on the logarithmic scale.
 
 How often each holds the truth is measured by ``scripts/interval_coverage.py``.
 """
@@ -175,6 +176,7 @@ def logit_bootstrap_interval(
     *,
     lowest: float = 0.0,
     highest: float = 1.0,
+    beside: float = 0.0,
 ) -> tuple[float, float] | None:
     """The bootstrap's standard error on the logit scale of the figure's range, with t of ``clusters - 1``.
 
@@ -185,6 +187,8 @@ def logit_bootstrap_interval(
         level: Of the interval.
         lowest: Of all possible values, finite.
         highest: Likewise.
+        beside: Variance that the resamples do not show, such as that of the mix of classes
+            (:func:`medfm.evaluation.class_mix.mix_variance`).
 
     Returns:
         Bounds strictly within the range; ``None`` at an end of it, without spread, or with fewer than two patients.
@@ -195,9 +199,35 @@ def logit_bootstrap_interval(
     if len(good) < 2 or clusters < 2 or not 0 < share < 1:
         return None
     # Drawing G patients from G makes the spread too small by (G - 1) / G.
-    error = float(good.std(ddof=1)) / width * np.sqrt(clusters / (clusters - 1))
+    variance = float(good.var(ddof=1)) * clusters / (clusters - 1) + beside
+    error = float(np.sqrt(variance)) / width
     if not error > 1e-12:
         return None
     reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error / (share * (1 - share))
     low, high = (float(lowest + width * expit(logit(share) + sign * reach)) for sign in (-1, 1))
     return low, high
+
+
+def log_bootstrap_interval(
+    value: float, resampled: np.ndarray, clusters: int, level: float = 0.95, *, beside: float = 0.0
+) -> tuple[float, float] | None:
+    """The same on the logarithmic scale, for a figure that has 0 as its one end, such as an error.
+
+    Args:
+        value: The figure.
+        resampled: float64 (B,); NaN are left out.
+        clusters: Number of patients that were resampled.
+        level: Of the interval.
+        beside: Variance that the resamples do not show.
+
+    Returns:
+        Bounds above 0; ``None`` at 0, without spread, or with fewer than two patients.
+    """
+    good = resampled[~np.isnan(resampled)]
+    if len(good) < 2 or clusters < 2 or not value > 0:
+        return None
+    error = float(np.sqrt(float(good.var(ddof=1)) * clusters / (clusters - 1) + beside)) / value
+    if not error > 1e-12:
+        return None
+    reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error
+    return float(value * np.exp(-reach)), float(value * np.exp(reach))

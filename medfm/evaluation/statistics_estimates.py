@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from medfm.evaluation.bootstrap import Clusters, percentile_interval
+from medfm.evaluation.bootstrap import Clusters, Statistic, percentile_interval
 from medfm.evaluation.intervals import wilson_interval
 from medfm.evaluation.metrics import Metric, number
 from medfm.evaluation.metrics_outcomes import Outcomes
@@ -29,6 +29,7 @@ class Sample:
         variant: Name of the variant.
         patients_known: Whether clusters are patients.
         incomplete: Number of records without a patient id although others have one.
+        mixes: Variance from the mix of classes, by figure; computed once for all classes.
     """
 
     outcomes: Outcomes
@@ -38,6 +39,7 @@ class Sample:
     variant: str = MAIN
     patients_known: bool = True
     incomplete: int = 0
+    mixes: dict[Statistic, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -103,7 +105,7 @@ def estimate(
             notes.append(f"undefined in {undefined} of {len(resampled)} resamples")
         if undefined <= len(resampled) // 2:
             lower, upper = (float(bound) for bound in percentile_interval(resampled, sample.plan.level))
-            smooth = smooth_interval(sample, metric, value, resampled)
+            smooth = smooth_interval(sample, metric, value, resampled, positive)
             if upper - lower > 1e-12 and smooth is not None:
                 low, high, method = smooth
             elif upper - lower > 1e-12:
@@ -114,7 +116,7 @@ def estimate(
                 low, high = float(below), float(above)
                 method = "Wilson, one trial per " + ("patient" if sample.patients_known else "record")
             else:
-                notes.append("no interval: all resamples gave the same value")
+                notes.append("no interval: all resamples gave the same value" + _no_error(sample, metric, value))
         else:
             notes.append("no interval: defined in too few resamples")
     return Estimate(
@@ -129,6 +131,19 @@ def estimate(
         variant=sample.variant,
         note="; ".join(notes),
     )
+
+
+def _no_error(sample: Sample, metric: Metric, value: float) -> str:
+    """What a perfect agreement of decisions still allows: in how many patients errors may come; else nothing."""
+    outcomes = sample.outcomes
+    if outcomes.task not in ("binary", "multiclass") or value != metric.highest or metric.better != "higher":
+        return ""
+    if not np.array_equal(outcomes.truth, outcomes.predicted):
+        return ""
+    count = sample.clusters.count
+    unit = "patients" if sample.patients_known else "records"
+    most = float(wilson_interval(0, count, sample.plan.level)[1])
+    return f"; no error in {count} {unit} still allows errors in up to {100 * most:.0f} % of such {unit}"
 
 
 def _units(sample: Sample, name: str) -> int:

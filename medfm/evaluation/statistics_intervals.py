@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfm.core.errors import EvaluationError
+from medfm.evaluation.class_mix import mix_variance
 from medfm.evaluation.delong import delong
 from medfm.evaluation.metrics import Metric
 from medfm.evaluation.score_intervals import (
     auroc_interval,
     clustered_wilson,
+    log_bootstrap_interval,
     logit_bootstrap_interval,
     mean_of_proportions,
 )
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 Found = tuple[float, float, str]
 # Biased where they are small: an interval around the value itself would be wrong by that bias, too.
 _PERCENTILE = frozenset({"ece", "mce"})
-_TASKS = ("binary", "multiclass", "multilabel", "survival")
+_TASKS = ("binary", "multiclass", "multilabel", "survival", "regression")
 _MEANS_OF_RECALL = ("balanced_accuracy", "mean_per_class_recall")
 
 
@@ -51,16 +53,55 @@ def direct_interval(sample: Sample, metric: Metric, value: float, one_class: int
     return low, high, "Wilson" + _suffix(sample)
 
 
-def smooth_interval(sample: Sample, metric: Metric, value: float, resampled: np.ndarray) -> Found | None:
-    """Standard error of the bootstrap on the logit scale, for figures of a bounded range; else ``None``."""
+def smooth_interval(
+    sample: Sample, metric: Metric, value: float, resampled: np.ndarray, one_class: int | None = None
+) -> Found | None:
+    """Standard error of the bootstrap on the logit scale (a bounded range) or the log scale (one end); else ``None``.
+
+    The bootstrap draws within classes; what the mix of classes adds comes from :mod:`medfm.evaluation.class_mix`.
+    """
     if sample.plan.intervals != "score" or sample.outcomes.task not in _TASKS or metric.name in _PERCENTILE:
         return None
     if not (np.isfinite(metric.lowest) and np.isfinite(metric.highest)):
-        return None
+        return _one_end(sample, metric, value, resampled, one_class)
     found = logit_bootstrap_interval(
-        value, resampled, sample.clusters.count, sample.plan.level, lowest=metric.lowest, highest=metric.highest
+        value,
+        resampled,
+        sample.clusters.count,
+        sample.plan.level,
+        lowest=metric.lowest,
+        highest=metric.highest,
+        beside=_mix(sample, metric, one_class),
     )
     return None if found is None else (*found, sample.method().replace("bootstrap", "bootstrap (logit)"))
+
+
+def _one_end(
+    sample: Sample, metric: Metric, value: float, resampled: np.ndarray, one_class: int | None
+) -> Found | None:
+    """The log scale of the distance from the only end; ``None`` where there is no end."""
+    if np.isfinite(metric.lowest):
+        end, sign = metric.lowest, 1.0
+    elif np.isfinite(metric.highest):
+        end, sign = metric.highest, -1.0
+    else:
+        return None
+    beside = _mix(sample, metric, one_class)
+    count, level = sample.clusters.count, sample.plan.level
+    found = log_bootstrap_interval(sign * (value - end), sign * (resampled - end), count, level, beside=beside)
+    if found is None:
+        return None
+    low, high = sorted(end + sign * bound for bound in found)
+    return low, high, sample.method().replace("bootstrap", "bootstrap (log)")
+
+
+def _mix(sample: Sample, metric: Metric, one_class: int | None) -> float:
+    """Variance from the mix of classes; 0 where a class so small was moved that the figure is not defined without it."""
+    if metric.compute not in sample.mixes:
+        sample.mixes[metric.compute] = mix_variance(sample.outcomes, sample.clusters, metric.compute)
+    found = sample.mixes[metric.compute]
+    own = float(found if found.ndim == 0 else found[one_class if one_class is not None else 0])
+    return own if np.isfinite(own) else 0.0
 
 
 def _auroc(sample: Sample, positive: int) -> Found | None:

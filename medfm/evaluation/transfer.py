@@ -8,7 +8,7 @@ source travels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -176,5 +176,5 @@ def shared_mean(
     own = metric("auroc_macro" if predictions.task == "multilabel" else "auroc_ovr_macro", predictions.task)
     each = [float(sample.outcomes.rank_plan(int(c)).auroc(point.weights)[0]) for c in rows]
     named = zip((predictions.classes[c] for c in rows), each, strict=True)
-    found = estimate(sample, own, float(mean(point)[0]), drawn)
+    found = estimate(sample, replace(own, compute=mean), float(mean(point)[0]), drawn)
     return SharedMean(found, tuple((name, None if np.isnan(v) else v) for name, v in named), absent)

@@ -14,6 +14,8 @@ from medfm.reporting.html import render_page
 from medfm.reporting.tables import Table
 from medfm.reporting.words import signed
 
+_POSSESSIVE = {"holm": "Holm's", "bh": "Benjamini and Hochberg's"}
+_COLUMN = {"holm": ("p_holm", "p (Holm)"), "bh": ("p_bh", "p (BH)")}
 _SHADES = {"other": COLOURS[2], "reference": COLOURS[1], None: GREY}
 
 
@@ -23,6 +25,8 @@ def comparison_page(found: Mapping[str, Any]) -> str:
     Args:
         found: ``Comparison.to_dict()`` of :func:`medfm.compare`, or the JSON file it wrote.
     """
+    # Files written before there was a choice have Holm's.
+    correction = found.get("correction", "holm")
     groups = []
     for overlap in found["overlaps"]:
         rows = [row for row in found["rows"] if row["other"] == overlap["other"]]
@@ -30,8 +34,8 @@ def comparison_page(found: Mapping[str, Any]) -> str:
             {
                 "title": overlap["other"],
                 "size": _size(overlap),
-                "plot": forest_plot(rows, found["level"]),
-                "table": _table(rows, found["level"]),
+                "plot": forest_plot(rows, found["level"], correction),
+                "table": _table(rows, found["level"], correction),
                 "verdicts": [row["verdict"] for row in rows],
             }
         )
@@ -58,7 +62,7 @@ def save_comparison_page(found: Mapping[str, Any], path: str | Path) -> Path:
     return Path(path)
 
 
-def forest_plot(rows: Sequence[Mapping[str, Any]], level: float) -> Plot | None:
+def forest_plot(rows: Sequence[Mapping[str, Any]], level: float, correction: str = "holm") -> Plot | None:
     """One line per metric: the difference (other minus reference) and its interval around zero.
 
     A metric of which less is better is turned round, so that right of zero always favours the other result.
@@ -91,12 +95,13 @@ def forest_plot(rows: Sequence[Mapping[str, Any]], level: float) -> Plot | None:
         draw(paint, 1.1 + 0.32 * len(shown)),
         "Differences with their intervals; the figures are in the table.",
         f"The dot is the difference, the line its {100 * level:g} % interval (not corrected for many comparisons). A "
-        "coloured diamond is a difference shown after Holm's correction, a grey dot is none."
+        f"coloured diamond is a difference shown after {_POSSESSIVE[correction]} correction, a grey dot is none."
         + (" “Turned”: less is better there, so its sign is changed for the drawing." if turned else ""),
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]], level: float) -> Table:
+def _table(rows: Sequence[Mapping[str, Any]], level: float, correction: str) -> Table:
+    key_corrected, title = _COLUMN[correction]
     cells = []
     for row in rows:
         interval = "–"
@@ -108,10 +113,10 @@ def _table(rows: Sequence[Mapping[str, Any]], level: float) -> Table:
                 *("–" if row[key] is None else f"{row[key]:.3f}" for key in ("first", "second")),
                 signed(row["difference"]),
                 interval,
-                *("–" if row[key] is None else _p(row[key]) for key in ("p", "p_holm")),
+                *("–" if row[key] is None else _p(row[key]) for key in ("p", key_corrected)),
             )
         )
-    header = ("metric", "reference", "other", "difference", f"{100 * level:g} % interval", "p", "p (Holm)")
+    header = ("metric", "reference", "other", "difference", f"{100 * level:g} % interval", "p", title)
     return Table(header, tuple(cells), "Differences are other minus reference.")
 
 

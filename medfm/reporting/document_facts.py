@@ -12,6 +12,7 @@ from medfm.evaluation.groups import MISSING
 from medfm.evaluation.summary import Estimate
 from medfm.reporting.gaps import gap_figure
 from medfm.reporting.result import Result
+from medfm.reporting.survival_documents import survival_building, survival_output
 from medfm.reporting.tables import value_with_ends, with_interval
 from medfm.reporting.words import count, figure, method_name, sentence, word
 
@@ -114,6 +115,8 @@ class Facts:
     def output(self) -> str:
         """What the model gives."""
         summary = self.result.summary
+        if summary.task == "survival":
+            return survival_output(self.result)
         classes = ", ".join(summary.classes)
         kinds = {
             "binary": f"probability of “{summary.classes[-1]}” (against “{summary.classes[0]}”)" if classes else "",
@@ -131,6 +134,10 @@ class Facts:
             f"{p.get('encoder', 'encoder')} (weights: {p.get('weights_kind', 'unknown')}; fingerprint "
             f"{p.get('fingerprint', 'unknown')}), protocol {self.result.protocol.id}."
         )
+
+    def building(self) -> str:
+        """Encoder, weights, method and, of a survival analysis, how its model is fitted and chosen."""
+        return " ".join(filter(None, (self.model_type(), survival_building(self.result))))
 
     def data(self) -> str:
         """Cohort, sizes, synthetic or not."""

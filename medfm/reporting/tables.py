@@ -52,9 +52,19 @@ def class_table(rows: Sequence[ClassRow], patients_known: bool = True, *, labels
         (*(("label", "positives") if labels else ("class", "records")), "patients", *(word(m).title for m in metrics)),
         tuple((r.name, str(r.n_records), str(r.n_patients), *_cells(r.estimates, metrics)) for r in rows),
         f"{'Records with each label against those without it' if labels else 'Each class against all others'}. Brackets "
-        "give the confidence interval.",
+        "give the confidence interval." + _bare(row.estimates for row in rows),
     )
     return table if patients_known else _without(table, "patients")
+
+
+def _bare(groups: Iterable[Sequence[Estimate]]) -> str:
+    """Why a figure stands without brackets, where one does; else nothing."""
+    if not any(e.value is not None and e.low is None for group in groups for e in group):
+        return ""
+    return (
+        " A figure without brackets has no interval: it was the same in all resamples (a figure of exactly 1 on few patients "
+        "is no proof of perfection), undefined in most, or nothing was resampled."
+    )
 
 
 def _without(table: Table, column: str) -> Table:
@@ -84,7 +94,9 @@ def group_table(rows: Sequence[GroupRow], minimum: int, patients_known: bool = T
     )
     head = next(iter(columns)) if len(columns) == 1 else "group"
     table = Table(
-        (head, "records", "patients", *(word(m).title for m in metrics)), tuple(cells), note if hidden else ""
+        (head, "records", "patients", *(word(m).title for m in metrics)),
+        tuple(cells),
+        ((note if hidden else "") + _bare(row.estimates for row in rows)).strip(),
     )
     return table if patients_known else _without(table, "patients")
 

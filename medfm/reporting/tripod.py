@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from medfm.reporting.card import markdown
 from medfm.reporting.document_facts import Facts
 from medfm.reporting.precision import precision_lines
+from medfm.reporting.survival_documents import survival_events, survival_size
 
 FILLED, PARTLY, ANSWERED, MISSING = "from the run", "from the run, to be completed", "by the authors", "missing"
 
@@ -41,6 +42,8 @@ def _updating(facts: Facts) -> str:
 
 
 def _class_imbalance(facts: Facts) -> str | None:
+    if facts.result.summary.task == "survival":
+        return "There are no classes: times to an event, censored or not."
     if facts.result.summary.task not in ("binary", "multiclass", "multilabel"):
         return None
     recipe = facts.result.config.get("recipe") or {}
@@ -65,7 +68,8 @@ def _counts(facts: Facts) -> str | None:
     entry = facts.people
     if not entry:
         return None
-    return "; ".join(f"{p['name']}: {p['records']} records" for p in entry["parts"]) + ". Labels by part: Table 1."
+    parts = "; ".join(f"{p['name']}: {p['records']} records" for p in entry["parts"]) + ". Labels by part: Table 1."
+    return " ".join(filter(None, (parts, survival_events(facts.result))))
 
 
 def _specification(facts: Facts) -> str:
@@ -86,7 +90,7 @@ def _table_one(facts: Facts) -> str | None:
 
 
 def _precision(facts: Facts) -> str | None:
-    return " ".join(precision_lines(facts.result)) or None
+    return " ".join(filter(None, (*precision_lines(facts.result), survival_size(facts.result)))) or None
 
 
 _OPEN = "Open science"
@@ -120,8 +124,8 @@ ITEMS = (
     Item("10", "Methods: sample size", "How the size was decided", _precision, "sample_size"),
     Item("11", "Methods: missing data", "Handling of missing data", Facts.missing),
     Item("12a", "Methods: analysis", "Use and division of the data", Facts.scheme),
-    Item("12b", "Methods: analysis", "Handling of predictors", Facts.model_type),
-    Item("12c", "Methods: analysis", "Kind of model, building, internal validation", Facts.model_type),
+    Item("12b", "Methods: analysis", "Handling of predictors", Facts.building),
+    Item("12c", "Methods: analysis", "Kind of model, building, internal validation", Facts.building),
     Item(
         "12d",
         "Methods: analysis",
@@ -180,7 +184,7 @@ ABSTRACT_ITEMS = (
     Item("4", "Methods", "Sources of the data", Facts.data, "setting"),
     Item("5", "Methods", "Who was eligible, and where", None, "eligibility"),
     Item("6", "Methods", "Outcome and time horizon", Facts.output, "outcome"),
-    Item("7", "Methods", "Kind of model, building, internal validation", lambda f: f"{f.model_type()} {f.scheme()}"),
+    Item("7", "Methods", "Kind of model, building, internal validation", lambda f: f"{f.building()} {f.scheme()}"),
     Item("8", "Methods", "Measures of performance", Facts.intervals),
     Item("9", "Results", "Numbers of participants and events", _abstract_scale),
     Item(
@@ -209,6 +213,12 @@ def _line(item: Item, facts: Facts) -> Line:
     known = item.known(facts) if item.known else None
     if item.question is None:
         return Line(item, FILLED if known else MISSING, known or "The run has no such figure; say why in the report.")
+    if (
+        item.question == "class_imbalance"
+        and facts.result.summary.task == "survival"
+        and not facts.answered(item.question)
+    ):
+        return Line(item, FILLED, known or "")  # nothing is left to be answered where there are no classes
     text = facts.answer(item.question)
     if facts.answered(item.question):
         return Line(item, ANSWERED, f"{known} {text}" if known else text)

@@ -1,26 +1,30 @@
 """Compare results record by record: a reference against one or several others.
 
 The first result is the reference; every difference is "other minus reference" on their common
-records, with Holm's correction over all metrics and all comparisons.
+records, with Holm's or Benjamini and Hochberg's correction over all metrics and all comparisons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
 
 from medfm.core.errors import EvaluationError
 from medfm.core.files import write_json
 from medfm.evaluation.metrics import metric, metrics_for
-from medfm.evaluation.multiple import holm
+from medfm.evaluation.multiple import benjamini_hochberg, holm
 from medfm.evaluation.paired import PairedDifference, compare_pair, match
 from medfm.evaluation.predictions import MAIN, Predictions, TaskKind
 from medfm.evaluation.protocol import StatisticsPlan
 from medfm.evaluation.summary import Summary
 
 LEVEL_OF_CLAIM = 0.05
+Correction = Literal["holm", "bh"]
+_CORRECTIONS = {"holm": ("Holm", holm), "bh": ("BH", benjamini_hochberg)}
 _RESAMPLES = 1000
 _RESAMPLES_EACH = 200
 
@@ -49,9 +53,10 @@ class ComparisonRow:
         other: Title of the other result.
         title: Metric for people.
         found: Values, difference (other minus reference), interval, uncorrected p.
-        p_holm: Corrected over all rows; ``None`` where there is no p.
+        p_holm: Corrected over all rows by Holm; ``None`` where there is no p.
         verdict: One sentence.
         winner: ``"other"``, ``"reference"`` or ``None`` when no difference is shown.
+        p_bh: Corrected over all rows by Benjamini and Hochberg.
     """
 
     other: str
@@ -60,6 +65,11 @@ class ComparisonRow:
     p_holm: float | None
     verdict: str
     winner: str | None
+    p_bh: float | None = None
+
+    def corrected(self, correction: Correction) -> float | None:
+        """The p-value that verdicts rest on."""
+        return self.p_bh if correction == "bh" else self.p_holm
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class Comparison:
         level: Of the intervals.
         notes: What a reader must know.
         required: The metric on which every other result had to be better, if any.
+        correction: By which verdicts were reached: ``"holm"`` or ``"bh"``.
     """
 
     reference: str
@@ -98,12 +109,13 @@ class Comparison:
     level: float
     notes: tuple[str, ...] = ()
     required: str | None = None
+    correction: Correction = "holm"
 
     @property
     def passed(self) -> bool:
         """Whether every other result is better than the reference on the required metric.
 
-        Better means Holm-corrected p < 0.05 in the right direction; true when none was required.
+        Better means a corrected p < 0.05 in the right direction; true when none was required.
         """
         rows = [row for row in self.rows if row.found.metric == self.required]
         return all(row.winner == "other" for row in rows)
@@ -116,6 +128,7 @@ class Comparison:
                 "other": row.other,
                 "title": row.title,
                 "p_holm": row.p_holm,
+                "p_bh": row.p_bh,
                 "winner": row.winner,
                 "verdict": row.verdict,
             }
@@ -131,6 +144,7 @@ class Comparison:
             "rows": rows,
             "notes": list(self.notes),
             "required": self.required,
+            "correction": self.correction,
             "passed": self.passed,
         }
 
@@ -157,7 +171,7 @@ class Comparison:
         for overlap in self.overlaps:
             lines += ["", f"{overlap.other}, on {_records(overlap)}"]
             rows = [row for row in self.rows if row.other == overlap.other]
-            lines += _text_table(rows, self.level)
+            lines += _text_table(rows, self.level, self.correction)
             lines += ["", *(f"  {row.verdict}" for row in rows)]
         if self.notes:
             lines += ["", *(f"Note: {note}" for note in self.notes)]
@@ -175,6 +189,7 @@ def compare(
     level: float = 0.95,
     variant: str = MAIN,
     require_better: str | None = None,
+    correction: Correction = "holm",
 ) -> Comparison:
     """Compare one or several results with a reference on their common records.
 
@@ -188,15 +203,19 @@ def compare(
         level: Of the intervals.
         variant: Which predictions to compare, such as ``"main"`` or ``"fraction=0.01"``.
         require_better: A metric (compared in any case) for :attr:`Comparison.passed`.
+        correction: ``"holm"`` holds the chance of any false claim in the table at 5 %, ``"bh"`` (Benjamini and
+            Hochberg) the expected share of false ones among the claims.
 
     Raises:
-        EvaluationError: Nothing to compare with; another task, target or classes; no common
+        EvaluationError: An unknown correction; nothing to compare with; another task, target or classes; no common
             record; a common record with another truth or patient; a variant that is absent.
         UnknownNameError: A metric does not exist.
         StoreError: A folder is not a result.
     """
     from medfm.reporting.banners import stamps
 
+    if correction not in get_args(Correction):
+        raise EvaluationError(f"'{correction}' is no correction of p-values.", expected="holm or bh")
     flat: list[Comparable | str | Path] = []
     for other in others:
         flat += list(other) if isinstance(other, (list, tuple)) else [other]  # type: ignore[list-item]
@@ -234,18 +253,25 @@ def compare(
                 "as independent and are too optimistic if several come from one patient."
             )
         found += [(title, row) for row in compare_pair(pair, chosen, plan)]
-    corrected = _holm(found)
+    by_holm, by_bh = (_corrected(found, correct) for _, correct in _CORRECTIONS.values())
+    corrected = by_bh if correction == "bh" else by_holm
     if count and 2 * comparisons / (count + 1) >= LEVEL_OF_CLAIM:
         notes.append(
             f"With {count} resamples and {comparisons} comparisons the bootstrap cannot show any difference; "
             f"ask for {_RESAMPLES_EACH * comparisons} resamples or more."
         )
     notes.append(
-        f"p-values in the column 'Holm' are corrected over the {sum(p is not None for p in corrected)} "
-        "comparisons of this table; a verdict rests on them."
+        f"p-values in the column '{_CORRECTIONS[correction][0]}' are corrected over the "
+        f"{sum(p is not None for p in corrected)} comparisons of this table; a verdict rests on them."
     )
+    if correction == "bh":
+        notes.append(
+            "Benjamini and Hochberg's correction: of the differences called shown, 5 % on average may be false. It is "
+            "for looking through many comparisons; a single claim needs Holm's."
+        )
     rows = tuple(
-        _row(titles[0], title, row, p, base.predictions.task) for (title, row), p in zip(found, corrected, strict=True)
+        _row(titles[0], title, row, p_holm, p_bh, correction, base.predictions.task)
+        for (title, row), p_holm, p_bh in zip(found, by_holm, by_bh, strict=True)
     )
     return Comparison(
         reference=titles[0],
@@ -257,6 +283,7 @@ def compare(
         level=level,
         notes=tuple(dict.fromkeys(notes)),
         required=require_better,
+        correction=correction,
     )
 
 
@@ -283,18 +310,29 @@ def _distinct(titles: list[str]) -> list[str]:
     return [t if titles.count(t) == 1 else f"{t} [{titles[: i + 1].count(t)}]" for i, t in enumerate(titles)]
 
 
-def _holm(found: Sequence[tuple[str, PairedDifference]]) -> list[float | None]:
+def _corrected(
+    found: Sequence[tuple[str, PairedDifference]], correct: Callable[[Sequence[float]], np.ndarray]
+) -> list[float | None]:
     places = [i for i, (_, row) in enumerate(found) if row.p is not None]
     result: list[float | None] = [None] * len(found)
     if places:
-        values = holm([p for _, row in found if (p := row.p) is not None])
+        values = correct([p for _, row in found if (p := row.p) is not None])
         for place, value in zip(places, values, strict=True):
             result[place] = float(value)
     return result
 
 
-def _row(reference: str, other: str, row: PairedDifference, p: float | None, task: TaskKind) -> ComparisonRow:
+def _row(
+    reference: str,
+    other: str,
+    row: PairedDifference,
+    p_holm: float | None,
+    p_bh: float | None,
+    correction: Correction,
+    task: TaskKind,
+) -> ComparisonRow:
     title = metric(row.metric, task).title
+    p = p_bh if correction == "bh" else p_holm
     winner = None
     if row.difference is None:
         verdict = f"{title}: cannot be compared ({row.note})."
@@ -302,7 +340,7 @@ def _row(reference: str, other: str, row: PairedDifference, p: float | None, tas
         verdict = f"{title}: differs by {row.difference:+.3f}, but nothing can be said about chance ({row.note})."
     else:
         gain = row.difference > 0 if row.better == "higher" else row.difference < 0
-        shown = f"{row.difference:+.3f}, p {_equals(p)} after Holm"
+        shown = f"{row.difference:+.3f}, p {_equals(p)} after {_CORRECTIONS[correction][0]}"
         if p < LEVEL_OF_CLAIM and row.difference != 0:
             winner = "other" if gain else "reference"
             name = other if gain else reference
@@ -314,7 +352,7 @@ def _row(reference: str, other: str, row: PairedDifference, p: float | None, tas
             )
         else:
             verdict = f"{title}: no difference shown ({shown})."
-    return ComparisonRow(other, title, row, p, verdict, winner)
+    return ComparisonRow(other, title, row, p_holm, verdict, winner, p_bh)
 
 
 def _records(overlap: Overlap) -> str:
@@ -322,8 +360,9 @@ def _records(overlap: Overlap) -> str:
     return f"{overlap.n_common} common records{patients}"
 
 
-def _text_table(rows: Sequence[ComparisonRow], level: float) -> list[str]:
-    header = ["metric", "reference", "other", "difference", f"{100 * level:g} % interval", "p", "Holm", "method"]
+def _text_table(rows: Sequence[ComparisonRow], level: float, correction: Correction) -> list[str]:
+    name = _CORRECTIONS[correction][0]
+    header = ["metric", "reference", "other", "difference", f"{100 * level:g} % interval", "p", name, "method"]
     cells = [header]
     for row in rows:
         f = row.found
@@ -334,7 +373,7 @@ def _text_table(rows: Sequence[ComparisonRow], level: float) -> list[str]:
                 *("" if v is None else f"{v:.3f}" for v in (f.first, f.second)),
                 "" if f.difference is None else f"{f.difference:+.3f}",
                 interval,
-                *("" if v is None else _p(v) for v in (f.p, row.p_holm)),
+                *("" if v is None else _p(v) for v in (f.p, row.corrected(correction))),
                 f.method + "".join(f"; {_TESTS[name]} p {_equals(value)}" for name, value in f.others.items()),
             ]
         )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +88,18 @@ def test_json_and_file(folders, tmp_path):
     data = json.loads(output)
     assert [row["metric"] for row in data["rows"]] == ["auroc", "brier"]
     assert json.loads(out.read_text()) == data
+
+
+def test_the_correction_can_be_chosen(folders):
+    arguments = ["--metric", "auroc", "--metric", "brier", "--resamples", "100", "--correction", "bh"]
+    code, output = run(folders["weak"], folders["strong"], *arguments)
+    assert code == 0 and " BH " in output and "after BH" in output
+    data = json.loads(run(folders["weak"], folders["strong"], *arguments, "--json")[1])
+    assert data["correction"] == "bh" and all(row["p"] <= row["p_bh"] <= row["p_holm"] for row in data["rows"])
+    with pytest.raises(click.UsageError, match="does not go with it"):
+        run(folders["weak"], folders["strong"], "--transfer", "merl@1", "--correction", "bh")
+    with pytest.raises(click.UsageError, match="bonferroni"):
+        run(folders["weak"], folders["strong"], "--correction", "bonferroni")
 
 
 @pytest.mark.parametrize(("order", "code"), [(("weak", "strong"), 0), (("strong", "weak"), 1)])

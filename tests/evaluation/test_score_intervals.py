@@ -12,9 +12,10 @@ from scipy.special import expit, logit
 from statistics_cases import binary_case, multiclass_case, multilabel_case
 
 from medfm.core.errors import ConfigError, EvaluationError
+from medfm.evaluation.bootstrap import Clusters, collect
 from medfm.evaluation.delong import delong
 from medfm.evaluation.metrics import metric
-from medfm.evaluation.metrics_outcomes import Weighted
+from medfm.evaluation.metrics_outcomes import Outcomes, Weighted
 from medfm.evaluation.precision import hanley_mcneil_se
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import StatisticsPlan
@@ -22,6 +23,7 @@ from medfm.evaluation.score_intervals import (
     auroc_interval,
     auroc_variance,
     clustered_wilson,
+    log_bootstrap_interval,
     logit_bootstrap_interval,
     mean_of_proportions,
     newcombe_interval,
@@ -219,6 +221,38 @@ def test_the_logit_interval_in_a_plain_formula():
 @pytest.mark.parametrize(("value", "values", "clusters"), [(1.0, [0.9, 1.0], 9), (0.0, [0.1, 0.2], 9), (0.5, [0.5, 0.5], 9), (0.5, [0.4, np.nan], 9), (0.5, [0.4, 0.6], 1)])  # fmt: skip
 def test_no_logit_interval_at_an_end_or_without_spread(value, values, clusters):
     assert logit_bootstrap_interval(value, np.array(values), clusters) is None
+
+
+def test_the_log_interval_is_written_out():
+    values = np.append(2.0 + 0.1 * np.random.default_rng(0).normal(size=400), np.nan)
+    low, high = log_bootstrap_interval(2.0, values, 30)
+    reach = stats.t.ppf(0.975, 29) * np.nanstd(values, ddof=1) * np.sqrt(30 / 29) / 2.0
+    assert (low, high) == pytest.approx((2.0 * np.exp(-reach), 2.0 * np.exp(reach)))
+    assert log_bootstrap_interval(20.0, 10 * values, 30) == pytest.approx((10 * low, 10 * high))  # units do not matter
+    wide = log_bootstrap_interval(2.0, values, 30, beside=0.1)
+    assert 0 < wide[0] < low < high < wide[1]
+    for case in ((0.0, [0.1, 0.2], 9), (1.0, [1.0, 1.0], 9), (1.0, [0.9, np.nan], 9), (1.0, [0.9, 1.2], 1)):
+        assert log_bootstrap_interval(case[0], np.array(case[1]), case[2]) is None
+
+
+@pytest.mark.parametrize("name", ["r2", "mae", "rmse", "pearson", "spearman"])
+def test_figures_of_a_number_stay_on_their_side_of_the_end(name):
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=12)
+    outcomes = Outcomes("regression", (), truth, truth + rng.normal(size=12), np.zeros((12, 0)))
+    made = Sample(outcomes, Clusters.of(np.arange(12)), StatisticsPlan(resamples=200), 12)
+    found = metric(name, "regression")
+    drawn = collect(outcomes, made.clusters, {"x": found.compute}, resamples=200, seed=0)["x"]
+    value = point(made, name)
+    ends = estimate(made, found, value, drawn)
+    assert found.lowest <= ends.low < value < ends.high <= found.highest
+    assert "(log)" in ends.method if name in ("r2", "mae", "rmse") else "(logit)" in ends.method
+    if name == "r2":  # 1 - R² is an error: its interval is the error's, turned round
+        turned = log_bootstrap_interval(1 - value, 1 - drawn, 12)
+        assert (ends.low, ends.high) == pytest.approx((1 - turned[1], 1 - turned[0]))
+    old = Sample(outcomes, made.clusters, StatisticsPlan(resamples=200, intervals="resampled"), 12)
+    ends = estimate(old, found, value, drawn)
+    assert (ends.low, ends.high) == pytest.approx(np.nanquantile(drawn, [0.025, 0.975]))
 
 
 # Which figure has which.

@@ -31,6 +31,14 @@ def found(pair):
     return compare(*pair, resamples=400, require_better="balanced_accuracy")
 
 
+def test_the_page_names_the_correction(pair, found):
+    other = comparison_page(compare(*pair, resamples=400, correction="bh").to_dict())
+    assert "p (BH)" in other and "Benjamini and Hochberg&#39;s correction" in other and "p (Holm)" not in other
+    data = found.to_dict()
+    del data["correction"]
+    assert "p (Holm)" in comparison_page(data) and "BH" not in comparison_page(data)
+
+
 def test_every_figure_of_the_comparison_is_on_the_page(found):
     page = comparison_page(found.to_dict())
     for row in found.rows:

@@ -41,6 +41,20 @@ def test_sizes_of_labels_are_their_positives(result):
     assert bare is not None and "patients" not in bare.header and bare.header[1] == "positives"
 
 
+def test_a_figure_without_an_interval_is_explained(result):
+    words = "A figure without brackets has no interval"
+    row = result.summary.per_class[0]
+    perfect = row.model_copy(update={"estimates": (estimate("f1", 1.0, None, None), estimate("auroc"))})
+    absent = row.model_copy(update={"estimates": (estimate("f1", None, None, None), estimate("auroc"))})
+    whole = row.model_copy(update={"estimates": (estimate("f1"), estimate("auroc"))})
+    assert words in tables.class_table((whole, perfect)).note
+    assert words not in tables.class_table((whole, absent)).note  # a dash is no figure
+    for estimates, said in (((estimate("f1", 1.0, None, None),), True), ((estimate(),), False)):
+        rows = (GroupRow(column="site", value="A", n_records=50, n_patients=20, estimates=estimates),)
+        note = tables.group_table(rows, 10).note
+        assert (words in note) == said and note == note.strip()
+
+
 def test_a_hidden_group_shows_no_size_and_no_figure():
     rows = (
         GroupRow(column="site", value="A", n_records=50, n_patients=20, estimates=(estimate(),)),

@@ -9,7 +9,7 @@ import pytest
 import medfm
 from medfm.core.errors import EvaluationError, StoreError, UnknownNameError
 from medfm.evaluation.metrics import evaluate
-from medfm.evaluation.multiple import holm
+from medfm.evaluation.multiple import benjamini_hochberg, holm
 from medfm.evaluation.predictions import Predictions
 from medfm.evaluation.protocol import LinearProbe, Protocol, StatisticsPlan
 from medfm.evaluation.summarise import summarise
@@ -88,6 +88,28 @@ def test_holm_runs_over_all_results_and_metrics():
     assert "corrected over the 6 comparisons" in found.notes[-1]
     same = compare(result(1.0, "a"), *others, metrics=["accuracy", "brier", "f1_macro"], resamples=200)
     assert same == found
+
+
+def test_benjamini_and_hochberg_decide_when_asked():
+    others = [result(0.9, "b", seed=3), result(1.3, "c", seed=4)]
+    asked = {"metrics": ["accuracy", "brier", "f1_macro"], "resamples": 200}
+    plain, found = (compare(result(1.0, "a"), others, **asked, **more) for more in ({}, {"correction": "bh"}))
+    expected = benjamini_hochberg([row.found.p for row in found.rows])
+    assert [row.p_bh for row in found.rows] == pytest.approx(expected.tolist())
+    assert [(row.p_holm, row.p_bh) for row in found.rows] == [(row.p_holm, row.p_bh) for row in plain.rows]
+    for row in found.rows:
+        assert (row.winner is not None) == (row.p_bh < 0.05) and "after BH" in row.verdict
+        assert row.corrected("bh") == row.p_bh and row.corrected("holm") == row.p_holm
+    assert found.to_dict()["correction"] == "bh" and plain.to_dict()["correction"] == "holm"
+    assert "BH" in str(found) and "Holm" not in str(found).split("Note:")[0] and "Holm" in str(plain)
+    assert any("of the differences called shown, 5 % on average may be false" in note for note in found.notes)
+    assert not any("on average" in note for note in plain.notes)
+
+
+def test_an_unknown_correction_is_refused():
+    with pytest.raises(EvaluationError, match="'tukey' is no correction") as caught:
+        compare(result(1.0, "a"), result(1.2, "b"), resamples=10, correction="tukey")
+    assert "holm or bh" in str(caught.value)
 
 
 def test_the_seed_decides():
