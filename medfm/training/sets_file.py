@@ -49,8 +49,8 @@ def load_sets(folder: str | Path, classes: tuple[str, ...], level: float) -> Con
         raise ConfigError(
             "The model keeps no scores to make prediction sets from.",
             where=str(place.parent),
-            expected="a classifier of one label column, fine-tuned with validation records",
-            fix="fine-tune it again, or predict without --sets",
+            expected="a classifier of one label column, fine-tuned with 9 or more validation patients",
+            fix="fine-tune again with more validation patients, or predict without --sets",
         )
     try:
         about = json.loads(place.read_text(encoding="utf-8"))

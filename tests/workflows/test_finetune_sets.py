@@ -100,7 +100,7 @@ def test_what_cannot_be_is_refused_in_words(tmp_path):
             load_sets(tmp_path, CLASSES, level)
     with pytest.raises(ConfigError, match="no scores") as caught:
         load_sets(tmp_path, CLASSES, 0.9)
-    assert "without --sets" in str(caught.value)
+    assert "without --sets" in str(caught.value) and f"{FEWEST} or more validation patients" in str(caught.value)
     save_scores(tmp_path, np.array([0.9, 0.2]), CLASSES)
     assert json.loads((tmp_path / ABOUT).read_text())["scores"] == [0.2, 0.9]
     with pytest.raises(WeightsError, match="other classes"):
