@@ -2,7 +2,7 @@
 
 Hanley and McNeil (Radiology 143, 1982): the standard error under the assumption that scores are
 exponentially distributed. It plans a study; the interval of a result comes from its own scores
-(DeLong or the bootstrap).
+(:mod:`medfm.evaluation.score_intervals`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 from medfm.core.errors import EvaluationError
 from medfm.evaluation.intervals import normal_quantile
-from medfm.evaluation.score_intervals import newcombe_interval
+from medfm.evaluation.score_intervals import check_auroc, newcombe_interval
 
 
 def hanley_mcneil_se(auroc: float, positives: float, negatives: float) -> float:
@@ -20,10 +20,7 @@ def hanley_mcneil_se(auroc: float, positives: float, negatives: float) -> float:
     Raises:
         EvaluationError: An AUROC outside 0 to 1, or fewer than one of either kind.
     """
-    if not 0 <= auroc <= 1:
-        raise EvaluationError(f"An AUROC cannot be {auroc}.", expected="a number from 0 to 1")
-    if positives < 1 or negatives < 1:
-        raise EvaluationError("An AUROC needs positives and negatives.", expected="at least one of each")
+    check_auroc(auroc, positives, negatives)
     both_above = auroc / (2 - auroc)
     both_below = 2 * auroc**2 / (1 + auroc)
     spread = auroc * (1 - auroc)

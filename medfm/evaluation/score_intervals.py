@@ -29,6 +29,18 @@ _FORMULA_PATIENTS = 50
 _HALVINGS = 60
 
 
+def check_auroc(auroc: float, positives: float, negatives: float) -> None:
+    """Refuse what no AUROC can be.
+
+    Raises:
+        EvaluationError: An AUROC outside 0 to 1, or fewer than one of either kind.
+    """
+    if not 0 <= auroc <= 1:
+        raise EvaluationError(f"An AUROC cannot be {auroc}.", expected="a number from 0 to 1")
+    if positives < 1 or negatives < 1:
+        raise EvaluationError("An AUROC needs positives and negatives.", expected="at least one of each")
+
+
 def auroc_variance(auroc: float | np.ndarray, positives: float, negatives: float) -> np.ndarray:
     """Newcombe's variance of an AUROC (his method 5: Hanley and McNeil's, made symmetric in the two kinds)."""
     theta = np.asarray(auroc, dtype=np.float64)
@@ -52,10 +64,7 @@ def newcombe_interval(
     Raises:
         EvaluationError: An AUROC outside 0 to 1, or fewer than one of either kind.
     """
-    if not 0 <= auroc <= 1:
-        raise EvaluationError(f"An AUROC cannot be {auroc}.", expected="a number from 0 to 1")
-    if positives < 1 or negatives < 1:
-        raise EvaluationError("An AUROC needs positives and negatives.", expected="at least one of each")
+    check_auroc(auroc, positives, negatives)
     quantile = normal_quantile(level)
 
     def bound(inside: float, outside: float) -> float:
@@ -198,9 +207,7 @@ def logit_bootstrap_interval(
     share = (value - lowest) / width
     if len(good) < 2 or clusters < 2 or not 0 < share < 1:
         return None
-    # Drawing G patients from G makes the spread too small by (G - 1) / G.
-    variance = float(good.var(ddof=1)) * clusters / (clusters - 1) + beside
-    error = float(np.sqrt(variance)) / width
+    error = _standard_error(good, clusters, beside) / width
     if not error > 1e-12:
         return None
     reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error / (share * (1 - share))
@@ -226,8 +233,13 @@ def log_bootstrap_interval(
     good = resampled[~np.isnan(resampled)]
     if len(good) < 2 or clusters < 2 or not value > 0:
         return None
-    error = float(np.sqrt(float(good.var(ddof=1)) * clusters / (clusters - 1) + beside)) / value
+    error = _standard_error(good, clusters, beside) / value
     if not error > 1e-12:
         return None
     reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error
     return float(value * np.exp(-reach)), float(value * np.exp(reach))
+
+
+def _standard_error(resampled: np.ndarray, clusters: int, beside: float) -> float:
+    # Drawing G patients from G makes the spread too small by (G - 1) / G.
+    return float(np.sqrt(float(resampled.var(ddof=1)) * clusters / (clusters - 1) + beside))
